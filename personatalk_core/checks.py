@@ -1,0 +1,46 @@
+"""Checks at the borders of the types: one sentence each, naming the field, what came and what was expected."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .errors import ShapeError
+
+
+def check_shape(name: str, array: torch.Tensor | np.ndarray, *expected: int | str) -> dict[str, int]:
+    """Refuse an array whose shape is not the expected one.
+
+    Args:
+        name:     field name used in the message.
+        array:    tensor or ndarray.
+        expected: one entry an axis: an int is exact, a str is an axis name; the same name twice must
+            have the same length.
+    Returns:
+        The length of each named axis.
+    Raises:
+        ShapeError: the number of axes or a length differs.
+    """
+    shape = tuple(array.shape)
+    wanted = "(" + ", ".join(str(e) for e in expected) + ("," if len(expected) == 1 else "") + ")"
+    if len(shape) != len(expected):
+        raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
+    axes: dict[str, int] = {}
+    for length, want in zip(shape, expected, strict=True):
+        if (isinstance(want, int) and length != want) or (isinstance(want, str) and axes.setdefault(want, length) != length):
+            raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
+    return axes
+
+
+def check_finite(name: str, array: torch.Tensor | np.ndarray) -> None:
+    """Refuse NaN and infinity. Raises ShapeError with the count and the first position."""
+    finite = torch.isfinite(array) if isinstance(array, torch.Tensor) else torch.from_numpy(np.isfinite(array))
+    if not bool(finite.all()):
+        bad = (~finite).nonzero()
+        raise ShapeError(f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected finite numbers.")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside [low, high]. Raises ShapeError."""
+    if not low <= value <= high:
+        raise ShapeError(f"{name} is {value} but expected a number in [{low}, {high}].")

@@ -1,0 +1,120 @@
+"""Safetensors checkpoints that carry their own configuration, written whole or not at all.
+
+The metadata entry ``personatalk`` is JSON: kind, version, config (network sizes), licence, card (free text).
+Nothing here unpickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One loaded file: kind, config (plain JSON values), tensors by name, sha256 of the file."""
+
+    kind: str
+    config: dict
+    tensors: dict[str, Tensor]
+    sha256: str
+    licence: str = ""
+    card: str = ""
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write bytes to a temporary file beside ``path`` and rename it, so that no reader sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict, licence: str = "", card: str = "") -> str:
+    """Save tensors with their configuration; the same content gives the same bytes.
+
+    Args:
+        path:    target file.
+        tensors: name to tensor, any device; stored contiguous on the CPU.
+        kind:    what it is: ``face_model``, ``audio_encoder``, ``lip_sync``, ``renderer``, ``style``, ``geometry`` ...
+        config:  JSON-serialisable network sizes.
+    Returns:
+        sha256 of the file written.
+    """
+    entry = {"kind": kind, "version": FORMAT_VERSION, "config": config, "licence": licence, "card": card}
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    data = save(plain, metadata={"personatalk": json.dumps(entry, sort_keys=True)})
+    write_atomically(Path(path), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None) -> Checkpoint:
+    """Load a safetensors file of a stated kind.
+
+    Raises:
+        WeightsError: missing, unreadable, another hash, another kind, or non-finite values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
+    actual = sha256_of(path)
+    if sha256 is not None and actual != sha256:
+        raise WeightsError(f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from the repository.")
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as stream:
+            entry = json.loads((stream.metadata() or {}).get("personatalk", "{}"))
+            if entry.get("kind") != kind:
+                raise WeightsError(f"{path} holds '{entry.get('kind', 'an unknown kind of data')}' but expected '{kind}'.")
+            if entry.get("version", 0) > FORMAT_VERSION:
+                raise WeightsError(f"{path} has format version {entry['version']} but this release reads up to {FORMAT_VERSION}; update PersonaTalk.")
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}); download it again or restore it from the repository.") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{path} has non-finite values in '{name}'; restore the file from a good copy.")
+    return Checkpoint(kind, entry["config"], tensors, actual, entry.get("licence", ""), entry.get("card", ""))
+
+
+def load_into(module: nn.Module, checkpoint: Checkpoint, source: str = "checkpoint") -> nn.Module:
+    """Load tensors into a module after comparing every name and shape; the module comes back in eval mode.
+
+    Raises:
+        WeightsError: a name is missing or extra, or a shape differs; the first few are listed.
+    """
+    own = module.state_dict()
+    missing = sorted(set(own) - set(checkpoint.tensors))
+    extra = sorted(set(checkpoint.tensors) - set(own))
+    wrong = [f"{n} {tuple(checkpoint.tensors[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in checkpoint.tensors and own[n].shape != checkpoint.tensors[n].shape]
+    if missing or extra or wrong:
+        raise WeightsError(f"{source} does not fit {type(module).__name__}: missing {missing[:3]}, unexpected {extra[:3]}, shapes {wrong[:3]}; use weights made for this release.")
+    module.load_state_dict({n: t.to(own[n].dtype) for n, t in checkpoint.tensors.items()})
+    return module.eval()
