@@ -162,7 +162,8 @@ class FaceGeometry:
     FrameStatus; values of frames without a face are interpolated, never NaN.  shot (T,) int64.
     source_frame (T,) int64: the frame of the source video this pose belongs to.  times (T,): seconds.
     frame_size (height, width).  face_model, source: sha256 identities.  audio: path and sha256 of the
-    speech that drives it, or empty.
+    speech that drives it, or empty.  reference: the estimated geometry of the whole source clip, on a
+    generated geometry only; the renderer samples the clip's pixels through it.
     """
 
     identity: Tensor
@@ -179,6 +180,7 @@ class FaceGeometry:
     face_model: str
     source: str = ""
     audio: tuple[str, str] = ("", "")
+    reference: "FaceGeometry | None" = None
 
     def __post_init__(self) -> None:
         check_shape("identity", self.identity, "A")
