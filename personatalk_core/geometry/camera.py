@@ -1,0 +1,64 @@
+"""Scaled orthographic camera: canonical vertices to image pixels, differentiable, vectorised over time.
+
+With R = exp(rotation) and c = scale:  x = c (R X)_x + t_x,  y = -c (R X)_y + t_y,  depth = c (R X)_z, larger is nearer.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor
+
+from ..checks import check_shape
+
+SMALL_ANGLE_SQUARED = 1e-6  # below it sin(a)/a and (1 - cos a)/a^2 come from their series, which keeps gradients finite
+
+
+def rotation_matrix(axis_angle: Tensor) -> Tensor:
+    """Rodrigues' formula.
+
+    Args:
+        axis_angle: (T, 3) radians.
+    Returns:
+        (T, 3, 3) rotation matrices.
+    """
+    squared = axis_angle.square().sum(-1)  # (T,)
+    small = squared < SMALL_ANGLE_SQUARED
+    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    first = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
+    second = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / angle.square())
+    x, y, z = axis_angle.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = rearrange(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1), "t (i j) -> t i j", i=3)
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return identity + first[:, None, None] * cross + second[:, None, None] * (cross @ cross)
+
+
+def axis_angle(rotation: Tensor) -> Tensor:
+    """The inverse of :func:`rotation_matrix` for angles below pi: (T, 3, 3) to (T, 3) radians."""
+    cosine = ((rotation.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
+    axis = torch.stack([rotation[:, 2, 1] - rotation[:, 1, 2], rotation[:, 0, 2] - rotation[:, 2, 0], rotation[:, 1, 0] - rotation[:, 0, 1]], 1) / 2
+    sine = axis.norm(dim=1)
+    angle = torch.atan2(sine, cosine)
+    return axis * torch.where(sine > 1e-6, angle / sine.clamp_min(1e-6), torch.ones_like(sine))[:, None]
+
+
+def project(vertices: Tensor, rotation: Tensor, translation: Tensor, scale: Tensor) -> Tensor:
+    """Canonical vertices to image coordinates.
+
+    Args:
+        vertices:    (T, V, 3) canonical units.
+        rotation:    (T, 3) axis-angle, radians.
+        translation: (T, 2) image pixels.
+        scale:       (T,) pixels a canonical unit.
+    Returns:
+        (T, V, 3): x, y and depth in pixels.
+    Raises:
+        ShapeError: the frame counts differ.
+    """
+    frames = check_shape("vertices", vertices, "T", "V", 3)["T"]
+    check_shape("rotation", rotation, frames, 3)
+    check_shape("translation", translation, frames, 2)
+    check_shape("scale", scale, frames)
+    x, y, z = einsum(rotation_matrix(rotation) * scale[:, None, None], vertices, "t i j, t v j -> t v i").unbind(-1)
+    return torch.stack([x + translation[:, :1], translation[:, 1:] - y, z], -1)
