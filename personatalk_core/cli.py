@@ -1,0 +1,168 @@
+"""The ``personatalk`` command: one verb a stage, and ``dub`` for all of them.
+
+Only this module reads arguments, prints, and turns errors into exit codes: 0 done, 2 the input, options or
+environment are at fault (one sentence on stderr, nothing written), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .config import DEVICES, DTYPES, LENGTH_MODES, DubOptions
+from .errors import OptionsError, PersonaTalkError
+from .progress import StageBars
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every verb and option of the command line."""
+    parser = argparse.ArgumentParser(prog="personatalk", description="Dub a talking person's video and keep the persona.")
+    parser.add_argument("--version", action="version", version=f"personatalk {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    dub = _verb(verbs, "dub", "make a video speak new words", compute=True)
+    dub.add_argument("--video", type=Path, required=True, help="video of one talking person")
+    dub.add_argument("--audio", type=Path, required=True, help="sound file, or a video with sound, of the new speech")
+    dub.add_argument("--out", type=Path, required=True, help="output .mp4 (or .mkv with --lossless)")
+    dub.add_argument("--style", type=Path, help="style file made by 'personatalk style'; default: the video's own style")
+    _style_strength(dub)
+    _length(dub)
+    _face(dub)
+    _output(dub)
+
+    geometry = _verb(verbs, "geometry", "estimate the face geometry of a video", compute=True)
+    geometry.add_argument("video", type=Path)
+    geometry.add_argument("--out", type=Path, required=True, help="geometry .safetensors")
+    geometry.add_argument("--preview", type=Path, help="also write a video with the mesh over the face")
+    _face(geometry)
+
+    style = _verb(verbs, "style", "extract how a person speaks", compute=True)
+    style.add_argument("video", type=Path, nargs="+", help="one or more videos (or geometry files) of the same person")
+    style.add_argument("--out", type=Path, required=True, help="style .safetensors")
+    style.add_argument("--name", help="name shown to users; default: the first file's name")
+    _face(style)
+
+    animate = _verb(verbs, "animate", "make geometry speak", compute=True)
+    animate.add_argument("--geometry", type=Path, required=True, help="geometry of the source video")
+    animate.add_argument("--audio", type=Path, required=True)
+    animate.add_argument("--style", type=Path, help="default: the geometry's own style")
+    animate.add_argument("--out", type=Path, required=True, help="lip-synced geometry .safetensors")
+    _style_strength(animate)
+    _length(animate)
+
+    render = _verb(verbs, "render", "render lip-synced geometry with the video's own pixels", compute=True)
+    render.add_argument("--video", type=Path, required=True)
+    render.add_argument("--geometry", type=Path, required=True, help="made by 'personatalk animate'")
+    render.add_argument("--audio", type=Path, help="sound of the output; default: the one that 'animate' was given")
+    render.add_argument("--out", type=Path, required=True)
+    _output(render)
+
+    reconstruct = _verb(verbs, "reconstruct", "render a video's own geometry from references some frames away (self-test)", compute=True)
+    reconstruct.add_argument("video", type=Path)
+    reconstruct.add_argument("--exclude-window", type=int, default=12, metavar="K", help="references are at least K frames away (default 12)")
+    reconstruct.add_argument("--out", type=Path, required=True)
+    reconstruct.add_argument("--report", type=Path, help="PSNR and SSIM inside face and lips, as JSON")
+    _references(reconstruct)
+    _face(reconstruct)
+
+    doctor = _verb(verbs, "doctor", "show what is installed, which weights were found, device, expected time and memory", compute=True)
+    doctor.add_argument("--json", action="store_true", help="machine-readable output")
+
+    publish = _verb(verbs, "publish", "upload weights and model card to the Hub")
+    publish.add_argument("--repo", required=True, metavar="OWNER/NAME")
+    publish.add_argument("--folder", type=Path, help="weights to upload; default: the bundled ones")
+    publish.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+
+    train = _verb(verbs, "train", "train a part from a folder of videos")
+    train.add_argument("part", choices=("face-model", "speech", "renderer"))
+    train.add_argument("--data", type=Path, required=True, help="folder of videos")
+    train.add_argument("--out", type=Path, required=True, help="folder for checkpoints, curves and the final weights")
+    train.add_argument("--steps", type=int, help="training steps; default: the part's own recipe")
+    train.add_argument("--seed", type=int, default=0)
+
+    demo = _verb(verbs, "demo", "dub the sample clip with the sample line", compute=True)
+    demo.add_argument("--out-dir", type=Path, default=Path("out"))
+
+    _verb(verbs, "bench", "time the stages on this machine", compute=True)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    from . import commands  # heavy imports only once a verb is known
+
+    bars = StageBars(quiet=args.quiet)
+    try:
+        with bars:
+            result = getattr(commands, args.verb)(args, bars)
+    except PersonaTalkError as error:
+        print(f"personatalk: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("personatalk: interrupted, nothing was left half-written", file=sys.stderr)
+        return 130
+    if result is not None and not args.quiet:
+        print(result if isinstance(result, str) else json.dumps(result, indent=2))
+    return 0
+
+
+def options_of(args: argparse.Namespace) -> DubOptions:
+    """The verified DubOptions that the given arguments state; absent ones keep their defaults."""
+    known = {f.name for f in dataclasses.fields(DubOptions)}
+    return DubOptions(**{name: value for name, value in vars(args).items() if name in known and value is not None}).verify()
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, text: str, *, compute: bool = False) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    verb.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    verb.add_argument("--weights", type=Path, metavar="DIR", help="folder looked in before the Hub and the bundled weights")
+    verb.add_argument("--hub", metavar="OWNER/NAME@COMMIT", help="Hub repository with weights, pinned to a full commit hash")
+    verb.add_argument("--offline", action="store_true", help="do not ask the Hub; use what it left in the cache")
+    if compute:
+        verb.add_argument("--device", choices=DEVICES, default="auto", help="auto takes the GPU where there is one")
+        verb.add_argument("--dtype", choices=DTYPES, default="auto", help="number format of the renderer")
+        verb.add_argument("--seed", type=int, default=0)
+    return verb
+
+
+def _style_strength(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--style-strength", type=float, default=1.0, metavar="0..2", help="0 average speaker, 1 the person, 2 exaggerated")
+
+
+def _length(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--length", choices=LENGTH_MODES, default="cut_off", help="what to do when sound and picture differ in length")
+
+
+def _face(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--face", default="auto", metavar="auto|largest|index:N|point:X,Y@FRAME", help="which face, where there are several")
+
+
+def _references(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--lip-references", type=int, default=25, metavar="N", help="N_l of the paper (default 25)")
+    verb.add_argument("--face-references", type=int, default=5, metavar="N", help="N_f of the paper (default 5)")
+
+
+def _output(verb: argparse.ArgumentParser) -> None:
+    _references(verb)
+    verb.add_argument("--report", type=Path, help="what happened to each frame, as JSON")
+    verb.add_argument("--mask-out", type=Path, help="also write the mask of changed pixels as a video")
+    verb.add_argument("--lossless", action="store_true", help="lossless RGB instead of H.264 yuv420p")
+    verb.add_argument("--no-provenance", dest="provenance", action="store_false", help='do not write the "AI-edited" metadata')
+
+
+def parse_hub(text: str | None):
+    """``OWNER/NAME@COMMIT`` as a HubSource, or None. Raises OptionsError for any other form."""
+    if text is None:
+        return None
+    from .weights.resolver import HubSource
+
+    repository, _, revision = text.partition("@")
+    if repository.count("/") != 1 or not revision:
+        raise OptionsError(f"hub is '{text}' but expected OWNER/NAME@COMMIT with the full 40-digit commit hash.")
+    return HubSource(repository, revision)

@@ -1,0 +1,190 @@
+"""The whole method, one call a stage, in the paper's order. Each stage is also usable alone and gives the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .config import DubOptions, FaceChoice
+from .errors import FaceModelMismatchError, MediaError
+from .geometry.fitting import estimate_geometry
+from .media.audio import read_audio, speech_samples
+from .media.timing import make_timeline
+from .media.video_reader import VideoReader, probe
+from .models import Models
+from .progress import Stages
+from .rendering.references import select_references
+from .speech.lip_sync import generate_geometry
+from .speech.style import extract_style
+from .tracking.track import track_face
+from .types import AudioClip, DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo
+from .video_rendering import render_to_file
+from .weights.checkpoint import sha256_of
+
+
+def dub(
+    video: Path,
+    audio: Path,
+    out: Path,
+    models: Models,
+    options: DubOptions,
+    *,
+    style: StyleEmbedding | None = None,
+    mask_out: Path | None = None,
+    stages: Stages | None = None,
+) -> DubReport:
+    """Make the person in ``video`` speak the words in ``audio``.
+
+    Paper: section 3, figure 2.
+    Args:
+        video, audio: input files; ``audio`` may be a video with sound.
+        out:          file to write; it appears only when it is complete.
+        models:       networks from :func:`personatalk_core.models.load_models`.
+        options:      verified user choices.
+        style:        another speaking style; None keeps the person's own.
+        mask_out:     optional video of the changed pixels.
+    Returns:
+        What happened to each frame.
+    Raises:
+        MediaError, FaceError, OptionsError, WeightsError: one sentence each, nothing written.
+    """
+    stages = stages or Stages()
+    options.verify()
+    check_target(out, options)
+    info = probe(video)
+    read_audio(audio)  # refuse bad sound before the long work
+    geometry = geometry_of_video(info, models, options, stages)
+    target = animate(geometry, audio, models, options, style=style, stages=stages)
+    return render(info, target, out, models, options, mask_out=mask_out, stages=stages)
+
+
+def track_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceTrack:
+    """Follow one face through a video (paper 4.1: MediaPipe landmarks)."""
+    frames = VideoReader(info).frames()
+    return track_face(
+        frames,
+        times=info.times,
+        frame_size=(info.height, info.width),
+        source=info.sha256,
+        choice=FaceChoice.parse(options.face),
+        landmarker=models.landmarker,
+        on_progress=stages.stage("tracking"),
+    )
+
+
+def geometry_of_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceGeometry:
+    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation)."""
+    track = track_video(info, models, options, stages)
+    geometry = estimate_geometry(track, models.face_model, on_progress=stages.stage("geometry"))
+    return replace(geometry, durations=geometry.times.new_tensor(info.durations))
+
+
+def style_of(geometries: Sequence[FaceGeometry], name: str, models: Models, thumbnail: bytes = b"") -> StyleEmbedding:
+    """S of the paper (3.1) from one or more clips of one person."""
+    for geometry in geometries:
+        check_face_model(geometry, models)
+    return extract_style(list(geometries), models.speech, models.face_model, name=name, thumbnail=thumbnail)
+
+
+def animate(
+    geometry: FaceGeometry, audio: Path, models: Models, options: DubOptions, *, style: StyleEmbedding | None = None, stages: Stages | None = None
+) -> FaceGeometry:
+    """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style."""
+    stages = stages or Stages()
+    check_face_model(geometry, models)
+    speech = read_audio(audio)
+    timeline = make_timeline(geometry, speech.duration, options.length)
+    if style is None:
+        style = style_of([geometry], "own style", models)
+    elif style.face_model != models.face_model.sha256:
+        raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
+    target = generate_geometry(
+        geometry,
+        speech_samples(speech),
+        style,
+        models.speech,
+        models.face_model,
+        timeline,
+        strength=options.style_strength,
+        on_progress=stages.stage("speech to geometry"),
+    )
+    return replace(target, audio=(str(Path(audio).resolve()), sha256_of(audio)), reference=geometry)
+
+
+def render(
+    info: VideoInfo,
+    target: FaceGeometry,
+    out: Path,
+    models: Models,
+    options: DubOptions,
+    *,
+    audio: Path | None = None,
+    mask_out: Path | None = None,
+    references: ReferenceSelection | None = None,
+    stages: Stages | None = None,
+) -> DubReport:
+    """Dual-attention rendering of the target geometry and paste-back (paper 3.2), streamed from file to file.
+
+    Args:
+        info:       the source video.
+        target:     from :func:`animate`; its ``reference`` is the source's own geometry.
+        audio:      sound of the output; None takes the file ``target`` was made from.
+        references: another choice of references than Algorithm 1's.
+    Raises:
+        MediaError: the geometry belongs to another video, or its sound has moved or changed.
+    """
+    stages = stages or Stages()
+    check_target(out, options)
+    check_face_model(target, models)
+    source = target.reference or target
+    if source.source and source.source != info.sha256:
+        raise MediaError(f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from.")
+    if references is None:
+        references = select_references(
+            source,
+            models.face_model,
+            target.source_frame,
+            lip_count=options.lip_references,
+            face_count=options.face_references,
+            exclude_window=options.exclude_window,
+        )
+    return render_to_file(
+        info, source, target, references, _sound_of(target, audio), out, models, options, mask_out=mask_out, on_progress=stages.stage("rendering")
+    )
+
+
+def check_target(out: Path, options: DubOptions) -> None:
+    """Refuse an output path that cannot work, before any work is done."""
+    out = Path(out)
+    allowed = (".mp4", ".mov", ".mkv")
+    if out.suffix.lower() not in allowed:
+        raise MediaError(f"Output {out} ends in '{out.suffix}' but expected one of {', '.join(allowed)}.")
+    if out.is_dir():
+        raise MediaError(f"Output {out} is a folder but expected a file name.")
+
+
+def check_face_model(geometry: FaceGeometry, models: Models) -> None:
+    """Refuse geometry of another face model. Raises FaceModelMismatchError."""
+    if geometry.face_model != models.face_model.sha256:
+        raise FaceModelMismatchError(_mismatch("The geometry", geometry.face_model, models))
+
+
+def _mismatch(what: str, identity: str, models: Models) -> str:
+    return (
+        f"{what} was made with face model {identity[:12]} but {models.face_model.sha256[:12]} is loaded; "
+        "make it again with this face model or load the one it was made with."
+    )
+
+
+def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioClip | None:
+    path, digest = target.audio
+    if audio is not None:
+        return read_audio(audio)
+    if not path:
+        return None
+    if not Path(path).is_file():
+        raise MediaError(f"The speech {path} that the geometry was made from is gone; pass the sound with --audio.")
+    if sha256_of(Path(path)) != digest:
+        raise MediaError(f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio.")
+    return read_audio(Path(path))
