@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +48,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes to a temporary file beside ``path`` and rename it, so that no reader sees half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:  # an ordinary new file: the user's own permissions, not a temporary file's
             stream.write(data)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -91,13 +91,17 @@ def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None) -> Chec
     try:
         with safe_open(str(path), framework="pt", device="cpu") as stream:
             entry = json.loads((stream.metadata() or {}).get("personatalk", "{}"))
+            if not isinstance(entry, dict):
+                raise WeightsError(f"{path} has a 'personatalk' header that is not a JSON object; restore the file from a good copy.")
             if entry.get("kind") != kind:
                 raise WeightsError(f"{path} holds '{entry.get('kind', 'an unknown kind of data')}' but expected '{kind}'.")
-            if entry.get("version", 0) > FORMAT_VERSION:
-                raise WeightsError(f"{path} has format version {entry['version']} but this release reads up to {FORMAT_VERSION}; update PersonaTalk.")
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+            if not isinstance(entry.get("version"), int) or not isinstance(entry.get("config"), dict):
+                raise WeightsError(f"{path} states no version number or no configuration; restore the file from a good copy.")
+            if entry["version"] > FORMAT_VERSION:
+                raise WeightsError(f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; update PersonaTalk.")
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors ({error}); download it again or restore it from the repository.") from error
+        raise WeightsError(f"{path} cannot be read as safetensors ({error}); restore it from a good copy.") from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path} has non-finite values in '{name}'; restore the file from a good copy.")
@@ -113,8 +117,10 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, source: str = "checkpoi
     own = module.state_dict()
     missing = sorted(set(own) - set(checkpoint.tensors))
     extra = sorted(set(checkpoint.tensors) - set(own))
-    wrong = [f"{n} {tuple(checkpoint.tensors[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in checkpoint.tensors and own[n].shape != checkpoint.tensors[n].shape]
+    came = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    wrong = [f"{n} {came[n]} instead of {tuple(own[n].shape)}" for n in own if n in came and came[n] != tuple(own[n].shape)]
     if missing or extra or wrong:
-        raise WeightsError(f"{source} does not fit {type(module).__name__}: missing {missing[:3]}, unexpected {extra[:3]}, shapes {wrong[:3]}; use weights made for this release.")
+        what = f"missing {missing[:3]}, unexpected {extra[:3]}, shapes {wrong[:3]}"
+        raise WeightsError(f"{source} does not fit {type(module).__name__}: {what}; use weights made for this release.")
     module.load_state_dict({n: t.to(own[n].dtype) for n, t in checkpoint.tensors.items()})
     return module.eval()
