@@ -1,6 +1,7 @@
 """The mesh: MediaPipe's 468 face vertices, closed over the eyes and the mouth, and continued outside the face oval.
 
-Vertex order: 468 MediaPipe vertices, 20 cavity copies of the inner lip ring, ``SKIRT_RINGS`` rings of 36 outside the
+Vertex order: 468 MediaPipe vertices, 20 cavity copies of the inner lip ring (reaching a
+little under the lips), ``SKIRT_RINGS`` rings of 36 outside the
 face oval. "Upper", "left" and "right" are the person's in the canonical frame (y up, x to the image's right, so the
 person's right eye, vertex 33, has negative x). Knows nothing of data: positions come from a face model.
 """
@@ -25,7 +26,8 @@ NOSE_TIP, NOSE_BASE, UPPER_LIP_TOP, CHIN = 4, 2, 0, 152
 SKIRT_GROWTH = (0.10, 0.26)  # outward step of each ring, as a fraction of the distance to the oval's centre
 SKIRT_FOLLOWS = (0.5, 0.0)  # share of the oval's expression each ring takes; the outermost moves with the head only
 SKIRT_RINGS = len(SKIRT_GROWTH)
-CAVITY_DEPTH = 0.02  # canonical units behind the inner lips, so that lips win where they touch
+CAVITY_DEPTH = 0.03  # canonical units behind the lips, so that lips win where they touch
+CAVITY_UNDER_LIPS = 0.25  # how far the cavity reaches under the lips, towards the outer ring: no holes from the side
 CAVITY_START = FACE_VERTICES
 SKIRT_START = CAVITY_START + len(INNER_LIPS)
 VERTEX_COUNT = SKIRT_START + SKIRT_RINGS * len(FACE_OVAL)
@@ -95,7 +97,8 @@ def extended(face: np.ndarray, *, follows: bool) -> np.ndarray:
     rings = []
     for growth, share in zip(SKIRT_GROWTH, SKIRT_FOLLOWS, strict=True):
         rings.append(share * oval if follows else oval + growth * (oval - centre))
-    return np.concatenate([face, face[..., INNER_LIPS, :], *rings], axis=-2)
+    cavity = (1 - CAVITY_UNDER_LIPS) * face[..., INNER_LIPS, :] + CAVITY_UNDER_LIPS * face[..., OUTER_LIPS, :]
+    return np.concatenate([face, cavity, *rings], axis=-2).astype(face.dtype)
 
 
 def constant_offsets() -> np.ndarray:
