@@ -1,0 +1,1 @@
+"""Video -> one followed face: landmarks, track, crop. Exports nothing; import the files."""

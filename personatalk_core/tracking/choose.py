@@ -1,0 +1,75 @@
+"""Which of the faces that were followed is the one to dub, and which of later shots are the same person."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import FaceChoice
+from ..errors import FaceError
+from .candidate import Candidate
+
+SPEAKING = 0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
+MIN_READINGS = 3  # a candidate seen in fewer frames counts only where nobody else is
+LINK_DISTANCE = 1.0  # shape and look distance below which faces of two shots are one person
+
+
+def speaking_score(person: Candidate) -> float:
+    """How much a face speaks and how large it is: frames x size x (movement of the lips)^1.5."""
+    openings = person.openings
+    movement = float(np.abs(openings - np.median(openings)).mean())
+    return len(person.frames) * float(np.median(person.size)) * (min(movement, SPEAKING) + 1e-4) ** 1.5
+
+
+def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
+    """The candidate that the choice names, in one of its shots.
+
+    Raises:
+        FaceError: the index or the point matches no face; the faces found are listed.
+    """
+    lasting = [c for c in candidates if len(c.frames) >= MIN_READINGS] or candidates
+    if choice.kind == "auto":
+        return max(lasting, key=speaking_score)
+    if choice.kind == "largest":
+        return max(lasting, key=lambda c: len(c.frames) * float(np.median(c.size)) ** 2)
+    if choice.kind == "index":
+        first = min(c.frames[0] for c in lasting)
+        present = sorted((c for c in lasting if c.frames[0] == first), key=lambda c: _centre(c, first)[0])
+        if choice.index >= len(present):
+            raise FaceError(
+                f"face index:{choice.index} does not exist: the first frame with faces (frame {first}) has {_listed(present, first)}; "
+                f"choose an index from 0 to {len(present) - 1}, left to right."
+            )
+        return present[choice.index]
+    return _at_point(lasting, choice)
+
+
+def _at_point(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
+    present = [c for c in candidates if choice.frame in c.frames]
+    hits = []
+    for candidate in present:
+        points = candidate.landmarks[candidate.frames.index(choice.frame)][:, :2]
+        low, high = points.min(0), points.max(0)
+        middle, half = (low + high) / 2, (high - low) / 2
+        outside = float((np.abs(np.array(choice.point) - middle) / half).max())
+        if outside <= 1.3:  # a little more than the landmarks' bounds: hair and chin are the face, too
+            hits.append((outside, candidate))
+    if not hits:
+        x, y = choice.point
+        raise FaceError(
+            f"no face at point ({x:g}, {y:g}) in frame {choice.frame}: {_listed(present, choice.frame) or 'no face'} found there; "
+            "give a point inside one of these, or face=auto."
+        )
+    return min(hits, key=lambda hit: hit[0])[1]
+
+
+def _centre(person: Candidate, frame: int) -> np.ndarray:
+    points = person.landmarks[person.frames.index(frame)][:, :2]
+    return (points.min(0) + points.max(0)) / 2
+
+
+def _listed(present: list[Candidate], frame: int) -> str:
+    """'2 faces, at (120, 80) and (310, 92)'."""
+    places = [f"({x:.0f}, {y:.0f})" for x, y in (_centre(c, frame) for c in present)]
+    if not places:
+        return ""
+    return f"{len(places)} face{'s' if len(places) > 1 else ''}, at {' and '.join(places)}"

@@ -1,0 +1,129 @@
+"""Follow every face of a clip, shot by shot, while the frames stream by once."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .candidate import Candidate, aligned_patch
+from .landmarks import FaceLandmarker, FaceReading
+from .search import READ_MARGIN, distinct, search_frame, tile_levels
+from .shots import CutDetector
+
+LOOK_AROUND = 12  # frames between looks for people who came in (coarse tiles only)
+SEARCH_LEVELS = 2  # tile sizes of such a look
+KEEP_LOOKING = 50  # frames a lost face is sought where it was last seen
+LOCAL_SEARCH = 3  # frames between these
+DETECTIONS_A_FRAME = 4  # share of a deep search: its number of tiles over this is the frames between two of them
+CROWD = 0.9  # crops closer than this times their mean side are read for several faces
+
+
+class FaceFollower:
+    """Feed frames in order with :meth:`step`; then read :attr:`candidates` and :attr:`shots`.
+
+    Memory grows by the landmarks of the faces seen, never by pixels.
+    """
+
+    def __init__(self, landmarker: FaceLandmarker) -> None:
+        self._landmarker = landmarker
+        self._cuts = CutDetector()
+        self._active: list[Candidate] = []
+        self._next_deep_search = 0
+        self.candidates: list[Candidate] = []
+        self.shots: list[int] = []
+
+    def step(self, frame: np.ndarray) -> None:
+        """frame (H, W, 3) uint8 RGB, the next of the clip."""
+        number = len(self.shots)
+        shot = self.shots[-1] if self.shots else 0
+        if self._cuts.is_cut(frame):
+            shot += 1
+            self._active = []
+            self._next_deep_search = number
+        self.shots.append(shot)
+
+        self._assign(number, frame, self._read_followed(number, frame))
+        self._look_for_more(number, frame)
+        self._active = [c for c in self._active if number - c.frames[-1] <= KEEP_LOOKING]
+
+    def _read_followed(self, number: int, frame: np.ndarray) -> list[FaceReading]:
+        readings: list[FaceReading] = []
+        for candidate in self._active:
+            box = candidate.box
+            if candidate.frames[-1] < number - 1:
+                box = (*candidate.expected_centre(number), box[2])
+            crowded = any(
+                np.hypot(box[0] - other.box[0], box[1] - other.box[1]) < CROWD * (box[2] + other.box[2]) / 2
+                for other in self._active
+                if other is not candidate
+            )
+            readings += self._landmarker.read(frame, box, several=crowded)
+        return _distinct_readings(readings)
+
+    def _assign(self, number: int, frame: np.ndarray, readings: list[FaceReading]) -> None:
+        """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
+        patches = [aligned_patch(frame, reading) for reading in readings]
+        waiting = [c for c in self.candidates if c.shot == self.shots[-1] and c.frames[-1] < number]
+        taken: set[int] = set()
+        if readings and waiting:
+            cost = np.array([[c.mismatch(number, r, p) for c in waiting] for r, p in zip(readings, patches, strict=True)])
+            for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
+                if cost[row, column] <= 1:
+                    waiting[column].add(number, readings[row], patches[row])
+                    taken.add(row)
+                    if waiting[column] not in self._active:
+                        self._active.append(waiting[column])
+        for row, reading in enumerate(readings):
+            if row not in taken:
+                person = Candidate(self.shots[-1])
+                person.add(number, reading, patches[row])
+                self.candidates.append(person)
+                self._active.append(person)
+
+    def _look_for_more(self, number: int, frame: np.ndarray) -> None:
+        lost = [c for c in self._active if c.frames[-1] < number]
+        found = np.zeros((0, 4))
+        if len(lost) == len(self._active) and number >= self._next_deep_search:  # nobody in sight
+            found = search_frame(self._landmarker, frame)
+            self._next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
+        elif number % LOOK_AROUND == 0:
+            found = search_frame(self._landmarker, frame, SEARCH_LEVELS)
+        if number % LOCAL_SEARCH == 0:
+            found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in lost)]))
+        seen = [c for c in self._active if c.frames[-1] == number]
+        fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
+        readings = [r for x, y, side, _ in fresh for r in self._landmarker.read(frame, (x, y, side * READ_MARGIN))]
+        readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, c) for c in seen)]
+        self._assign(number, frame, readings)
+
+    def _search_near(self, number: int, frame: np.ndarray, person: Candidate) -> np.ndarray:
+        """Boxes (N, 4) found in a square three times the face around where a lost face should be."""
+        height, width = frame.shape[:2]
+        x, y = person.expected_centre(number)
+        half = int(np.ceil(1.5 * person.extent))
+        left, top = max(0, int(x) - half), max(0, int(y) - half)
+        part = frame[top : min(height, int(y) + half), left : min(width, int(x) + half)]
+        if min(part.shape[:2]) < 8:
+            return np.zeros((0, 4))
+        boxes = self._landmarker.detect(part)
+        boxes[:, :2] += (left, top)
+        return boxes
+
+
+def _same_place(reading: FaceReading, person: Candidate) -> bool:
+    return bool(np.linalg.norm(reading.centre - person.centre) < 0.4 * max(reading.extent, person.extent))
+
+
+def _distinct_readings(readings: list[FaceReading]) -> list[FaceReading]:
+    """Drop readings of a face that an earlier one shows already."""
+    kept: list[FaceReading] = []
+    for reading in readings:
+        if all(np.linalg.norm(reading.centre - k.centre) > 0.4 * max(reading.extent, k.extent) for k in kept):
+            kept.append(reading)
+    return kept
+
+
+def _tile_count(frame_size: tuple[int, int]) -> int:
+    """About how many tiles a search of all levels looks at."""
+    height, width = frame_size
+    return sum(int(np.ceil(height / (0.6 * side)) * np.ceil(width / (0.6 * side))) for side in tile_levels(frame_size))

@@ -1,0 +1,204 @@
+"""One picture of a face -> 478 landmarks, 52 blendshape scores and how far the head is turned (MediaPipe Face Landmarker).
+
+Knows nothing of time. MediaPipe is imported when the first landmarker is made.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import DependencyError, WeightsError
+from ..weights.checkpoint import sha256_of
+from .native_log import without_native_chatter
+
+LANDMARK_COUNT = 478
+BLENDSHAPE_COUNT = 52
+TASK_FILE = Path(__file__).parent.parent / "weights" / "face_landmarker.task"
+TASK_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
+OUTER_EYE_CORNERS = (33, 263)
+INNER_LIPS = (13, 14)  # upper and lower middle of the inner lips
+INPUT_SIZE = 256  # the landmark network's own input; larger crops were measured to gain nothing
+MAX_FACES_IN_CROP = 3
+
+
+@dataclass(frozen=True, eq=False)
+class FaceReading:
+    """One face in one frame.
+
+    landmarks (478, 3) float32: image pixels, z larger is nearer.  blendshapes (52,) float32 in [0, 1].
+    turn: degrees between the face's forward axis and the line to the camera, 0 frontal.
+    """
+
+    landmarks: np.ndarray
+    blendshapes: np.ndarray
+    turn: float
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest (x, y) of the landmarks."""
+        return self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) middle of the bounds, pixels."""
+        low, high = self.bounds
+        return (low + high) / 2
+
+    @property
+    def extent(self) -> float:
+        """Longer side of the bounds, pixels."""
+        low, high = self.bounds
+        return float((high - low).max())
+
+    @property
+    def size(self) -> float:
+        """Twice the distance of the outer eye corners in 3D, pixels: the measure of MIN_FACE_PIXELS, unchanged by turning."""
+        left, right = OUTER_EYE_CORNERS
+        return 2.0 * float(np.linalg.norm(self.landmarks[left] - self.landmarks[right]))
+
+
+def _mediapipe():
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+    except ImportError as error:
+        raise DependencyError("mediapipe is not installed, and tracking a face needs it; run: pip install mediapipe.") from error
+    except OSError as error:
+        raise _missing_library(error) from error
+    return mediapipe, BaseOptions, vision
+
+
+def _missing_library(error: OSError) -> DependencyError:
+    if any(name in str(error) for name in ("libEGL", "libGLESv2", "libGL.")):
+        return DependencyError(
+            f"mediapipe cannot load a graphics library of the system ({error}); "
+            "install the Debian packages libegl1 and libgles2: apt-get install libegl1 libgles2."
+        )
+    return DependencyError(f"mediapipe cannot be loaded ({error}); reinstall it: pip install --force-reinstall mediapipe.")
+
+
+@lru_cache(maxsize=4)
+def _verified(path: Path) -> Path:
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; expected the MediaPipe face landmarker there, restore it from the repository.")
+    actual = sha256_of(path)
+    if actual != TASK_SHA256:
+        raise WeightsError(f"{path} has sha256 {actual} but expected {TASK_SHA256}; restore it from the repository.")
+    return path
+
+
+def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -> np.ndarray:
+    """Cut the square (centre x, centre y, side) out of a frame at size x size pixels, the border repeated outside."""
+    x, y, side = box
+    scale = size / side
+    if scale < 0.5:  # average whole pixels first, so that a large face is not read through aliasing
+        factor = int(1 / scale)
+        low = np.floor([x - side / 2, y - side / 2]).astype(int) - 2 * factor
+        high = np.ceil([x + side / 2, y + side / 2]).astype(int) + 2 * factor
+        left, top = np.clip(low, 0, None)
+        right, bottom = np.minimum(high, (frame.shape[1], frame.shape[0]))
+        width, height = (right - left) // factor, (bottom - top) // factor
+        if width >= 1 and height >= 1:
+            part = frame[top : top + height * factor, left : left + width * factor]
+            frame = cv2.resize(part, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+            x, y, scale = (x - left) / factor, (y - top) / factor, scale * factor
+    # continuous coordinates: u = (x_source - x) * scale + size / 2, with pixel centres at index + 0.5
+    shift = (0.5 - np.array([x, y])) * scale + size / 2 - 0.5
+    matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
+    return cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+class FaceLandmarker:
+    """MediaPipe's detector and landmarker on square parts of a frame. Every call stands alone: no state between frames.
+
+    Raises (when made):
+        DependencyError: mediapipe or a system library it needs is missing.
+        WeightsError: the bundled model file is missing or altered.
+    """
+
+    def __init__(self, task_file: Path = TASK_FILE) -> None:
+        path = _verified(Path(task_file))
+        with without_native_chatter():
+            self._mediapipe, base_options, vision = _mediapipe()
+            try:
+                model = path.read_bytes()
+                self._one = self._landmarker(vision, base_options(model_asset_buffer=model), 1)
+                self._several = self._landmarker(vision, base_options(model_asset_buffer=model), MAX_FACES_IN_CROP)
+                with zipfile.ZipFile(path) as parts:
+                    detector = base_options(model_asset_buffer=parts.read("face_detector.tflite"))
+                self._detector = vision.FaceDetector.create_from_options(vision.FaceDetectorOptions(base_options=detector))
+            except OSError as error:
+                raise _missing_library(error) from error
+            blank = self._image(np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+            for network in (self._one, self._several, self._detector):  # the first call prints, too
+                network.detect(blank)
+
+    @staticmethod
+    def _landmarker(vision, base_options, faces: int):
+        return vision.FaceLandmarker.create_from_options(
+            vision.FaceLandmarkerOptions(
+                base_options=base_options, num_faces=faces, output_face_blendshapes=True, output_facial_transformation_matrixes=True
+            )
+        )
+
+    def _image(self, pixels: np.ndarray):
+        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+
+    def close(self) -> None:
+        """Release the native networks."""
+        for network in (self._one, self._several, self._detector):
+            network.close()
+
+    def __enter__(self) -> "FaceLandmarker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def detect(self, pixels: np.ndarray) -> np.ndarray:
+        """Boxes of faces in a picture. pixels (H, W, 3) uint8 RGB -> (N, 4) float64: centre x, centre y, side in pixels, score."""
+        found = self._detector.detect(self._image(pixels)).detections
+        rows = [
+            (b.origin_x + b.width / 2, b.origin_y + b.height / 2, max(b.width, b.height), d.categories[0].score)
+            for d in found
+            for b in (d.bounding_box,)
+        ]
+        return np.array(rows, float).reshape(-1, 4)
+
+    def read(self, frame: np.ndarray, box: tuple[float, float, float], *, several: bool = False) -> list[FaceReading]:
+        """Landmarks of the faces inside a square of the frame.
+
+        Args:
+            frame:   (H, W, 3) uint8 RGB.
+            box:     centre x, centre y, side in image pixels; about 1.5 times the face.
+            several: look for up to MAX_FACES_IN_CROP faces instead of the one that is surest.
+        Returns:
+            One reading a face; empty when there is none.
+        """
+        crop = warp_square(frame, box, INPUT_SIZE)
+        result = (self._several if several else self._one).detect(self._image(crop))
+        return [
+            _reading(landmarks, scores, np.asarray(pose), box)
+            for landmarks, scores, pose in zip(
+                result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
+            )
+        ]
+
+
+def _reading(landmarks, scores, pose: np.ndarray, box: tuple[float, float, float]) -> FaceReading:
+    x, y, side = box
+    points = np.array([(p.x, p.y, -p.z) for p in landmarks], np.float64) * side  # (478, 3)
+    points[:, :2] += (x - side / 2, y - side / 2)
+    forward = pose[:3, 2] / np.linalg.norm(pose[:3, 2])
+    return FaceReading(
+        landmarks=points.astype(np.float32),
+        blendshapes=np.array([s.score for s in scores], np.float32),
+        turn=float(np.degrees(np.arccos(np.clip(forward[2], -1.0, 1.0)))),
+    )

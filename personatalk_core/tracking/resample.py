@@ -1,0 +1,56 @@
+"""Squares of pixels at other scales: separable, exact to sub-pixels, area-averaging when shrinking.
+
+Written as two small matrices, so that floats stay floats, nothing is quantised to fixed-point offsets, and a
+square at native scale on whole pixels comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def resampling_matrix(start: float, step: float, count: int, length: int) -> tuple[int, np.ndarray]:
+    """Weights that take samples of a line at another scale.
+
+    Sample i lies at start + (i + 0.5) * step in continuous coordinates (pixel j covers [j, j + 1], its centre is j + 0.5). The
+    kernel is a triangle one pixel wide to each side, or one step where that is wider; beyond the ends the last
+    pixel repeats.
+    Args:
+        start:  where the first sample's cell begins, in pixels.
+        step:   pixels a sample, > 0; above 1 shrinks.
+        count:  samples.
+        length: pixels of the line.
+    Returns:
+        first, weights (count, n): samples = weights @ line[first : first + n]; each row sums to 1.
+    """
+    centre = start + (np.arange(count) + 0.5) * step - 0.5  # in indices of pixel centres
+    reach = max(1.0, step)
+    taps = np.floor(centre - reach).astype(int)[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)  # (count, taps)
+    weight = np.maximum(0.0, 1.0 - np.abs(taps - centre[:, None]) / reach)
+    weight /= weight.sum(1, keepdims=True)
+    taps = np.clip(taps, 0, length - 1)
+    first, last = int(taps.min()), int(taps.max())
+    matrix = np.zeros((count, last - first + 1), np.float32)
+    np.add.at(matrix, (np.arange(count)[:, None], taps - first), weight.astype(np.float32))
+    return first, matrix
+
+
+def resample(picture: np.ndarray, start: tuple[float, float], step: float, count: tuple[int, int]) -> np.ndarray:
+    """Take a rectangle of a picture at another scale.
+
+    Args:
+        picture: (H, W, C) uint8 or float.
+        start:   x, y of the rectangle's corner in continuous pixels; outside the picture the border repeats.
+        step:    source pixels a result pixel.
+        count:   (height, width) of the result.
+    Returns:
+        (height, width, C), of the picture's dtype; uint8 is rounded.
+    """
+    left, across = resampling_matrix(start[0], step, count[1], picture.shape[1])
+    top, down = resampling_matrix(start[1], step, count[0], picture.shape[0])
+    part = picture[top : top + down.shape[1], left : left + across.shape[1]].astype(np.float32)  # (h, w, C)
+    rows = (down @ part.reshape(part.shape[0], -1)).reshape(count[0], part.shape[1], -1)  # (height, w, C)
+    result = np.matmul(across, rows)  # (height, width, C)
+    if picture.dtype == np.uint8:
+        return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+    return result.astype(picture.dtype)

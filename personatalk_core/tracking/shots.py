@@ -1,0 +1,45 @@
+"""Hard cuts, found as the frames stream by. Knows nothing of faces."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import cv2
+import numpy as np
+
+THUMBNAIL = (48, 27)  # width, height
+MIN_CHANGE = 12.0  # mean absolute change of 8-bit values below which no cut is called
+MAX_LIKENESS = 0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
+TIMES_USUAL = 3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
+MEMORY = 12  # frames
+
+
+class CutDetector:
+    """Feed frames in order; each call says whether a new shot begins with this frame."""
+
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
+        self._changes: deque[float] = deque(maxlen=MEMORY)
+
+    def is_cut(self, frame: np.ndarray) -> bool:
+        """frame (H, W, 3) uint8 -> True when it does not continue the frame before; the first frame is never a cut."""
+        step = max(1, min(frame.shape[0] // (THUMBNAIL[1] * 4), frame.shape[1] // (THUMBNAIL[0] * 4)))
+        thumbnail = cv2.resize(np.ascontiguousarray(frame[::step, ::step]), THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        last, self._last = self._last, thumbnail
+        if last is None:
+            return False
+        change = float(np.abs(thumbnail - last).mean())
+        usual = float(np.median(self._changes)) if self._changes else 0.0
+        cut = change > MIN_CHANGE and change > TIMES_USUAL * usual and likeness(thumbnail, last) < MAX_LIKENESS
+        if cut:
+            self._changes.clear()
+        else:
+            self._changes.append(change)
+        return cut
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two pictures over pixels and channels, each channel's mean removed; 0 when one of them is flat."""
+    a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 1e-6 else 0.0

@@ -1,0 +1,68 @@
+"""What each frame holds of the face that was chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import MIN_FACE_PIXELS
+from ..types import FrameStatus
+from .candidate import Candidate
+
+SIDE_DEGREES = 65.0  # turned further than this from the camera, half of the mouth is hidden and a frame is not dubbed
+HIDDEN_LOOK = 1.0  # change of the lower face's look, over the clip's usual change, that says something lies before it
+LOWER_FACE = (61, 291, 17, 152, 13, 14, 200, 178, 402)  # mouth corners, lips, chin
+
+
+def frame_status(
+    parts: list[Candidate],
+    candidates: list[Candidate],
+    shot: np.ndarray,
+    landmarks: np.ndarray,
+    frame_size: tuple[int, int],
+) -> np.ndarray:
+    """Name every frame.
+
+    Args:
+        parts:      the chosen person, at most one candidate a shot or several that follow each other in it.
+        candidates: everybody who was found.
+        shot:       (T,) number of the shot.
+        landmarks:  (T, 478, 3) image pixels of the chosen person; zeros where not read.
+        frame_size: (height, width).
+    Returns:
+        (T,) uint8 of FrameStatus.
+    """
+    status = np.full(len(shot), FrameStatus.NO_FACE, np.uint8)
+    followed = {part.shot for part in parts}
+    for other in candidates:
+        if other.shot not in followed:
+            status[shot == other.shot] = FrameStatus.CUT
+    for part in parts:
+        read = np.array(part.frames)
+        status[read] = _read_status(part, frame_size)
+        for before, after in zip(read[:-1], read[1:], strict=True):
+            if after - before > 1 and _inside(landmarks[before], frame_size) and _inside(landmarks[after], frame_size):
+                status[before + 1 : after] = FrameStatus.COVERED
+    return status
+
+
+def _read_status(part: Candidate, frame_size: tuple[int, int]) -> np.ndarray:
+    turn, size, change = (np.array(v) for v in (part.turn, part.size, part.look_change))
+    status = np.full(len(turn), FrameStatus.OK, np.uint8)
+    usual = np.nanmedian(change) if np.isfinite(change).any() else 0.0
+    status[np.nan_to_num(change - usual) > HIDDEN_LOOK] = FrameStatus.COVERED
+    status[[not _mouth_inside(points, frame_size) for points in part.landmarks]] = FrameStatus.COVERED
+    status[turn > SIDE_DEGREES] = FrameStatus.SIDE
+    status[size < MIN_FACE_PIXELS] = FrameStatus.TINY
+    return status
+
+
+def _inside(points: np.ndarray, frame_size: tuple[int, int]) -> bool:
+    """The middle of the face lies inside the frame."""
+    x, y = points[:, :2].mean(0)
+    return bool(0 <= x <= frame_size[1] and 0 <= y <= frame_size[0])
+
+
+def _mouth_inside(points: np.ndarray, frame_size: tuple[int, int]) -> bool:
+    """All of the mouth and the chin lie inside the frame."""
+    lower = points[list(LOWER_FACE), :2]
+    return bool((lower >= 0).all() and (lower <= (frame_size[1], frame_size[0])).all())
