@@ -56,5 +56,5 @@ def load_models(
     found = {name: resolve_weights(name, folder=folder, hub=hub, offline=offline) for name in names}
     face_model = load_face_model(found["face_model"].path)
     speech = load_speech_networks(found["lip_sync"].path, found["audio_encoder"].path, face_model).to(device) if "speech" in parts else None
-    renderer = load_renderer(found["renderer"].path).to(device=device, dtype=dtype) if "renderer" in parts else None
+    renderer = load_renderer(found["renderer"].path, device) if "renderer" in parts else None
     return Models(found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found)

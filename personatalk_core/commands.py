@@ -1,0 +1,154 @@
+"""What each verb of the command line does: arguments in, one or two pipeline calls, what to print out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from . import pipeline
+from .cli import options_of, parse_hub
+from .demo import DEMO_SPEECH, write_sample_video
+from .errors import OptionsError
+from .geometry.geometry_file import load_geometry, save_geometry
+from .media.video_reader import probe
+from .models import Models, load_models
+from .progress import Stages
+from .speech.style_file import load_style, save_style
+from .types import DubReport
+from .weights.checkpoint import write_atomically
+
+
+def dub(args: argparse.Namespace, stages: Stages) -> str:
+    """The whole method."""
+    options = options_of(args)
+    pipeline.check_target(args.out, options)
+    models = _models(args, options)
+    style = load_style(args.style, models.face_model, models.speech) if args.style else None
+    report = pipeline.dub(args.video, args.audio, args.out, models, options, style=style, mask_out=args.mask_out, stages=stages)
+    return _finish(report, args, stages)
+
+
+def geometry(args: argparse.Namespace, stages: Stages) -> str:
+    """Video to geometry file, with an optional preview."""
+    options = options_of(args)
+    models = _models(args, options, parts=())
+    info = probe(args.video)
+    result = pipeline.geometry_of_video(info, models, options, stages)
+    save_geometry(args.out, result)
+    if args.preview:
+        from .geometry_preview import write_preview
+
+        write_preview(info, result, models.face_model, args.preview, on_progress=stages.stage("preview"))
+    return f"{args.out}: {result.frame_count} frames, {int(result.usable.sum())} with a usable face"
+
+
+def style(args: argparse.Namespace, stages: Stages) -> str:
+    """Videos or geometry files of one person to a style file."""
+    options = options_of(args)
+    models = _models(args, options, parts=("speech",))
+    geometries, thumbnail = [], b""
+    for path in args.video:
+        if path.suffix == ".safetensors":
+            geometries.append(load_geometry(path, models.face_model))
+            continue
+        info = probe(path)
+        geometries.append(pipeline.geometry_of_video(info, models, options, stages))
+        thumbnail = thumbnail or pipeline.thumbnail_of(info, geometries[-1], models)
+    result = pipeline.style_of(geometries, args.name or args.video[0].stem, models, thumbnail)
+    save_style(args.out, result)
+    return f"{args.out}: style of {result.name} from {sum(int(g.usable.sum()) for g in geometries)} frames"
+
+
+def animate(args: argparse.Namespace, stages: Stages) -> str:
+    """Geometry and speech to lip-synced geometry."""
+    options = options_of(args)
+    models = _models(args, options, parts=("speech",))
+    source = load_geometry(args.geometry, models.face_model)
+    style = load_style(args.style, models.face_model, models.speech) if args.style else None
+    target = pipeline.animate(source, args.audio, models, options, style=style, stages=stages)
+    save_geometry(args.out, target)
+    return f"{args.out}: {target.frame_count} frames"
+
+
+def render(args: argparse.Namespace, stages: Stages) -> str:
+    """Lip-synced geometry to video."""
+    options = options_of(args)
+    pipeline.check_target(args.out, options)
+    models = _models(args, options, parts=("renderer",))
+    target = load_geometry(args.geometry, models.face_model)
+    report = pipeline.render(probe(args.video), target, args.out, models, options, audio=args.audio, mask_out=args.mask_out, stages=stages)
+    return _finish(report, args, stages)
+
+
+def reconstruct(args: argparse.Namespace, stages: Stages) -> str:
+    """The renderer's self-test."""
+    options = options_of(args)
+    pipeline.check_target(args.out, options)
+    models = _models(args, options, parts=("renderer",))
+    report = pipeline.reconstruct(args.video, args.out, models, options, stages=stages)
+    return _finish(report, args, stages) + "".join(f"\n  {name}: {value:.4g}" for name, value in report.metrics.items())
+
+
+def doctor(args: argparse.Namespace, stages: Stages) -> str | dict:
+    """The state of the installation."""
+    from .doctor import examine, format_findings
+
+    findings = examine(options_of(args), folder=args.weights, hub=parse_hub(args.hub), offline=args.offline)
+    return findings if args.json else format_findings(findings)
+
+
+def publish(args: argparse.Namespace, stages: Stages) -> str:
+    """Weights and model card to the Hub."""
+    from .weights.publish import publish_weights
+
+    done = publish_weights(args.repo, folder=args.folder, private=not args.public, on_progress=stages.stage("publish"))
+    return f"published {done}"
+
+
+def train(args: argparse.Namespace, stages: Stages) -> str:
+    """Training of one part; the only place that imports training code."""
+    if not args.data.is_dir():
+        raise OptionsError(f"training data {args.data} is not a folder; pass a folder of videos with --data.")
+    if args.part == "face-model":
+        from .training.face_model import train_face_model as run
+    elif args.part == "speech":
+        from .training.speech import train_speech as run
+    else:
+        from .training.renderer import train_renderer as run
+    choices = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {})
+    return str(run(args.data, args.out, on_progress=stages.stage(f"train {args.part}"), **choices))
+
+
+def demo(args: argparse.Namespace, stages: Stages) -> str:
+    """Dub the sample clip; the sound is a little longer than the picture, so it bounces."""
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    source, out = args.out_dir / "demo_source.mp4", args.out_dir / "demo.mp4"
+    write_sample_video(source)
+    options = dataclasses.replace(options_of(args), length="bounce")
+    report = pipeline.dub(source, DEMO_SPEECH, out, _models(args, options), options, stages=stages)
+    return f"{out}: {report.dubbed} of {report.frames} frames dubbed; the source is {source}"
+
+
+def bench(args: argparse.Namespace, stages: Stages) -> str:
+    """Stage timings, as ratios within one run."""
+    from .evaluation.benchmark import format_benchmark, run_benchmark
+
+    options = options_of(args)
+    return format_benchmark(run_benchmark(_models(args, options), options, stages))
+
+
+def _models(args: argparse.Namespace, options, parts: tuple[str, ...] = ("speech", "renderer")) -> Models:
+    return load_models(options, folder=args.weights, hub=parse_hub(args.hub), offline=args.offline, parts=parts)
+
+
+def _finish(report: DubReport, args: argparse.Namespace, stages: Stages) -> str:
+    report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+    if args.report:
+        write_atomically(Path(args.report), (json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
+    passed = ", ".join(f"{count} {name}" for name, count in report.passed_through.items())
+    lines = [f"{args.out}: {report.dubbed} of {report.frames} frames dubbed" + (f", passed through: {passed}" if passed else "")]
+    return "\n".join(lines + [f"warning: {text}" for text in report.warnings])
+
+
