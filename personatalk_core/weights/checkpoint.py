@@ -70,7 +70,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], *, kind: str, config
         sha256 of the file written.
     """
     entry = {"kind": kind, "version": FORMAT_VERSION, "config": config, "licence": licence, "card": card}
-    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    plain = {name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in sorted(tensors)}
     data = save(plain, metadata={"personatalk": json.dumps(entry, sort_keys=True)})
     write_atomically(Path(path), data)
     return hashlib.sha256(data).hexdigest()
