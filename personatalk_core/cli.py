@@ -64,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     reconstruct = _verb(verbs, "reconstruct", "render a video's own geometry from references some frames away (self-test)", compute=True)
     reconstruct.add_argument("video", type=Path)
-    reconstruct.add_argument("--exclude-window", type=int, default=12, metavar="K", help="references are at least K frames away (default 12)")
+    reconstruct.add_argument(
+        "--exclude-window", type=int, default=12, metavar="K", help="references are at least K frames away (default 12)"
+    )
     reconstruct.add_argument("--out", type=Path, required=True)
     reconstruct.add_argument("--report", type=Path, help="PSNR and SSIM inside face and lips, as JSON")
     _references(reconstruct)

@@ -150,5 +150,3 @@ def _finish(report: DubReport, args: argparse.Namespace, stages: Stages) -> str:
     passed = ", ".join(f"{count} {name}" for name, count in report.passed_through.items())
     lines = [f"{args.out}: {report.dubbed} of {report.frames} frames dubbed" + (f", passed through: {passed}" if passed else "")]
     return "\n".join(lines + [f"warning: {text}" for text in report.warnings])
-
-

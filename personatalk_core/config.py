@@ -65,9 +65,13 @@ class DubOptions:
         if self.dtype not in DTYPES:
             raise OptionsError(f"dtype is '{self.dtype}' but expected one of {', '.join(DTYPES)}.")
         if not 0.0 <= self.style_strength <= 2.0:
-            raise OptionsError(f"style strength is {self.style_strength} but expected a number from 0 (average speaker) to 2 (exaggerated).")
+            raise OptionsError(
+                f"style strength is {self.style_strength} but expected a number from 0 (average speaker) to 2 (exaggerated)."
+            )
         if self.lip_references < 1 or self.face_references < 1:
-            raise OptionsError(f"reference counts are {self.lip_references} lip and {self.face_references} face but each must be at least 1.")
+            raise OptionsError(
+                f"reference counts are {self.lip_references} lip and {self.face_references} face but each must be at least 1."
+            )
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         FaceChoice.parse(self.face)

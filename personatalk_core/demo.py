@@ -31,7 +31,9 @@ def sample_frames(name: str = "woman") -> np.ndarray:
     try:
         files = distribution(SAMPLE_PACKAGE).files or []
     except PackageNotFoundError as error:
-        raise DependencyError(f"The sample clip comes with the package {SAMPLE_PACKAGE}, which is not installed; run: pip install -e '.[dev]'.") from error
+        raise DependencyError(
+            f"The sample clip comes with the package {SAMPLE_PACKAGE}, which is not installed; run: pip install -e '.[dev]'."
+        ) from error
     path = next(Path(str(file.locate())) for file in files if file.name == SAMPLES[name])
     import PIL.Image  # comes with the host or with matplotlib; PyAV's webp demuxer does not read animations
 

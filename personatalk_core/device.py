@@ -19,7 +19,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available.get(name, False):
-        raise OptionsError(f"device is '{name}' but this machine offers {', '.join(k for k, v in available.items() if v)}; choose one of these or auto.")
+        raise OptionsError(
+            f"device is '{name}' but this machine offers {', '.join(k for k, v in available.items() if v)}; choose one of these or auto."
+        )
     return torch.device(name)
 
 

@@ -71,7 +71,9 @@ def _system(problems: list[str]) -> dict:
             try:
                 ctypes.CDLL(library)
             except OSError:
-                problems.append(f"mediapipe needs the system library {library}; install it (Debian, Ubuntu: sudo apt-get install libegl1 libgles2).")
+                problems.append(
+                    f"mediapipe needs the system library {library}; install it (Debian, Ubuntu: sudo apt-get install libegl1 libgles2)."
+                )
     return found
 
 
@@ -87,12 +89,16 @@ def _cost(options: DubOptions, folder: Path | None, hub: HubSource | None, offli
     device = {"device": str(models.device), "dtype": str(models.dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
     cost = {
         "rendering": f"{1 / seconds:.1f} frames/s at 256x256",
-        "minute of 25 fps video": f"about {seconds * 25:.0f} minutes of rendering" if seconds * 25 >= 1.5 else f"about {seconds * 1500:.0f} s of rendering",
+        "minute of 25 fps video": f"about {seconds * 25:.0f} minutes of rendering"
+        if seconds * 25 >= 1.5
+        else f"about {seconds * 1500:.0f} s of rendering",
         "checked in": f"{time.monotonic() - started:.1f} s",
     }
     if models.device.type == "cpu":
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        cost["memory"] = f"about {peak / (1 << 20) if sys.platform == 'linux' else peak / (1 << 30):.1f} GiB so far, plus the frames in flight"
+        cost["memory"] = (
+            f"about {peak / (1 << 20) if sys.platform == 'linux' else peak / (1 << 30):.1f} GiB so far, plus the frames in flight"
+        )
     return device, cost

@@ -36,7 +36,9 @@ def draw_mesh(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) ->
     return picture
 
 
-def write_preview(info: VideoInfo, geometry: FaceGeometry, face_model: FaceModel, out: Path, *, on_progress: OnProgress | None = None) -> None:
+def write_preview(
+    info: VideoInfo, geometry: FaceGeometry, face_model: FaceModel, out: Path, *, on_progress: OnProgress | None = None
+) -> None:
     """Write the video with its mesh; frames without a usable face stay as they are and name their status."""
     timeline = Timeline(geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy())
     with VideoWriter(out, info.width, info.height, timeline) as writer:
@@ -45,7 +47,9 @@ def write_preview(info: VideoInfo, geometry: FaceGeometry, face_model: FaceModel
             if status == FrameStatus.OK:
                 frame = draw_mesh(frame, posed_vertices(frames_of(geometry, [index]), face_model)[0], face_model)
             else:
-                frame = cv2.putText(frame.copy(), status.name.lower(), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 60, 60), 2, cv2.LINE_AA)
+                frame = cv2.putText(
+                    frame.copy(), status.name.lower(), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 60, 60), 2, cv2.LINE_AA
+                )
             writer.write(frame)
             if on_progress:
                 on_progress(index + 1, geometry.frame_count)

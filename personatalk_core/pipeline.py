@@ -88,7 +88,13 @@ def style_of(geometries: Sequence[FaceGeometry], name: str, models: Models, thum
 
 
 def animate(
-    geometry: FaceGeometry, audio: Path, models: Models, options: DubOptions, *, style: StyleEmbedding | None = None, stages: Stages | None = None
+    geometry: FaceGeometry,
+    audio: Path,
+    models: Models,
+    options: DubOptions,
+    *,
+    style: StyleEmbedding | None = None,
+    stages: Stages | None = None,
 ) -> FaceGeometry:
     """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style."""
     stages = stages or Stages()
@@ -139,7 +145,9 @@ def render(
     check_face_model(target, models)
     source = target.reference or target
     if source.source and source.source != info.sha256:
-        raise MediaError(f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from.")
+        raise MediaError(
+            f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from."
+        )
     if references is None:
         references = select_references(
             source,
@@ -150,7 +158,16 @@ def render(
             exclude_window=options.exclude_window,
         )
     return render_to_file(
-        info, source, target, references, _sound_of(target, audio), out, models, options, mask_out=mask_out, on_progress=stages.stage("rendering")
+        info,
+        source,
+        target,
+        references,
+        _sound_of(target, audio),
+        out,
+        models,
+        options,
+        mask_out=mask_out,
+        on_progress=stages.stage("rendering"),
     )
 
 
@@ -186,5 +203,7 @@ def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioClip | None:
     if not Path(path).is_file():
         raise MediaError(f"The speech {path} that the geometry was made from is gone; pass the sound with --audio.")
     if sha256_of(Path(path)) != digest:
-        raise MediaError(f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio.")
+        raise MediaError(
+            f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio."
+        )
     return read_audio(Path(path))

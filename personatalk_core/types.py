@@ -69,6 +69,9 @@ class VideoInfo:
     width, height: displayed size in pixels, rotation applied.  times (T,): start of each frame in seconds,
     the first is 0, strictly increasing.  durations (T,): seconds each frame is shown.  rate: average
     frames a second.  constant_rate: all durations are equal.  sha256: of the file.
+    pixel_aspect: width over height of one pixel.  colour: ITU-T H.273 code points (primaries, transfer, matrix)
+    that a file made from these frames should state.  pts (T,) int64 and time_base: time stamps inside the file,
+    None where it has none to find frames by; keyframe (T,) bool.  remarks: what a user should know, a sentence each.
     """
 
     path: Path
@@ -80,10 +83,19 @@ class VideoInfo:
     constant_rate: bool
     has_audio: bool
     sha256: str
+    pixel_aspect: Fraction = Fraction(1)
+    colour: tuple[int, int, int] = (1, 1, 1)
+    pts: np.ndarray | None = None
+    time_base: Fraction = Fraction(1, 90_000)
+    keyframe: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_shape("frame times", self.times, "T")
         check_shape("frame durations", self.durations, len(self.times))
+        for name in ("pts", "keyframe"):
+            if getattr(self, name) is not None:
+                check_shape(f"frame {name}", getattr(self, name), len(self.times))
 
     @property
     def frame_count(self) -> int:

@@ -175,10 +175,16 @@ def render_to_file(
     weight = passthrough_weight(target.status.numpy(), timeline.times)
     if audio is not None:
         audio = fit_audio(audio, timeline.duration)
-    report = DubReport(frames=target.frame_count, lip_references=references.lip.tolist(), settings={f.name: getattr(options, f.name) for f in fields(options)})
+    report = DubReport(
+        frames=target.frame_count,
+        lip_references=references.lip.tolist(),
+        settings={f.name: getattr(options, f.name) for f in fields(options)},
+    )
     metadata = provenance_metadata() if options.provenance else {}
     with ExitStack() as stack:
-        video = stack.enter_context(VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata))
+        video = stack.enter_context(
+            VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata)
+        )
         masks = stack.enter_context(MaskWriter(mask_out, info.width, info.height, timeline)) if mask_out else None
         for item in render_frames(info, source, target, references, models, options, on_progress):
             frame, mask = item.frame, np.zeros(item.frame.shape[:2], np.float32)
@@ -201,7 +207,9 @@ def crop_size(boxes: CropBoxes, source: FaceGeometry) -> int:
     return next((size for size in CROP_SIZES if size >= side), CROP_SIZES[-1])
 
 
-def _encode(frames: dict[int, np.ndarray], index: Sequence[int], source: FaceGeometry, boxes: CropBoxes, size: int, models: Models) -> EncodedReferences:
+def _encode(
+    frames: dict[int, np.ndarray], index: Sequence[int], source: FaceGeometry, boxes: CropBoxes, size: int, models: Models
+) -> EncodedReferences:
     chosen = torch.tensor(list(index))
     crops = np.stack([crop_image(frames[i], boxes.box[i], size) for i in index])  # (N, R, R, 3)
     part = frames_of(source, chosen)
@@ -210,5 +218,3 @@ def _encode(frames: dict[int, np.ndarray], index: Sequence[int], source: FaceGeo
     device, face_model_there = models.device, models.face_model.to(models.device)
     with torch.inference_mode(), torch.autocast(device.type, models.dtype, enabled=models.dtype != torch.float32):
         return models.renderer.encode_references(pixels.to(device), points.to(device), part.expression.to(device), face_model_there)
-
-
