@@ -31,14 +31,13 @@ class HubSource:
     """One commit of one model repository.
 
     repo_id: OWNER/NAME.  revision: full commit hash, 40 hex digits, so that the content can never change.
-    token: access token, None for the user's login, False for none.  cache_dir, endpoint: None for the client's own.
+    token: access token, None for the user's login, False for none.  cache_dir: None for the client's own.
     """
 
     repo_id: str
     revision: str
     token: str | bool | None = field(default=None, repr=False)
     cache_dir: Path | None = None
-    endpoint: str | None = None
 
     def __post_init__(self) -> None:
         check_repository(self.repo_id)
@@ -87,7 +86,7 @@ def fetch_file(
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    where = {"repo_id": hub.repo_id, "filename": file, "revision": hub.revision, "endpoint": hub.endpoint}
+    where = {"repo_id": hub.repo_id, "filename": file, "revision": hub.revision}
     try:
         cached = hf_hub_download(**where, cache_dir=hub.cache_dir, token=hub.token, local_files_only=True)
         return HubFile(Path(cached), downloaded=False)

@@ -13,6 +13,7 @@ from .hub import HubUnreachableError, check_repository
 from .manifest import BUNDLED_FOLDER, MANIFEST_FILE, TASK_KIND, WeightFile, read_manifest
 
 MODEL_CARD = "README.md"
+NOTICE = "NOTICE.md"  # licences of parts made by others, where there are any
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ def publish_weights(
     token: str | None = None,
     private: bool = True,
     message: str = "Publish weights",
-    endpoint: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> PublishedWeights:
     """Verify a folder of weights and upload it as one commit.
@@ -45,7 +45,6 @@ def publish_weights(
         token:       access token with write permission; None for the user's login.
         private:     visibility of a repository that is created here; an existing one keeps its own.
         message:     of the commit.
-        endpoint:    another Hub; None for the client's own.
         on_progress: files verified so far and in all, the upload counting as the last; may raise to cancel.
     Raises:
         OptionsError: the repository is not OWNER/NAME.
@@ -64,7 +63,8 @@ def publish_weights(
         verify_weights(folder / entry.file, entry)
     if on_progress:
         on_progress(steps - 1, steps)
-    published = _upload(repo_id, folder, [*(entry.file for entry in entries), MODEL_CARD, MANIFEST_FILE], token, private, message, endpoint)
+    texts = [MODEL_CARD, MANIFEST_FILE, *([NOTICE] if (folder / NOTICE).is_file() else [])]
+    published = _upload(repo_id, folder, [*(entry.file for entry in entries), *texts], token, private, message)
     if on_progress:
         on_progress(steps, steps)
     return published
@@ -92,12 +92,10 @@ def check_model_card(path: Path) -> None:
         raise WeightsError(f"{path} does not begin with a metadata block between two lines '---' that names a license; add one.")
 
 
-def _upload(
-    repo_id: str, folder: Path, files: list[str], token: str | None, private: bool, message: str, endpoint: str | None
-) -> PublishedWeights:
+def _upload(repo_id: str, folder: Path, files: list[str], token: str | None, private: bool, message: str) -> PublishedWeights:
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
-    api = HfApi(endpoint=endpoint, token=token)
+    api = HfApi(token=token)
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
         operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=folder / file) for file in files]

@@ -80,7 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._resolve()
 
     def do_GET(self) -> None:
-        self._resolve()
+        info = re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/main", urlsplit(self.path).path)
+        if info:  # older clients ask whether the repository uses Xet
+            return self._json({"id": info[1], "xetEnabled": False})
+        return self._resolve()
 
     def _resolve(self) -> None:
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._note())
@@ -171,13 +174,17 @@ def _mode(file: str) -> str:
 @pytest.fixture
 def stand_in_hub(monkeypatch):
     """A running stand-in; the client is told to go online, by plain HTTP, without a proxy."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what is kept of a file when its download breaks off
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     hub = StandInHub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    for module in (constants, file_download):  # older clients keep a second copy
+        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     yield hub
     hub.stop()
 

@@ -41,11 +41,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 def source(stand_in_hub, weights_folder, tmp_path):
     """A commit of the whole weights folder on the stand-in, with an empty cache."""
     commit = stand_in_hub.add(REPOSITORY, read_folder(weights_folder))
-    return HubSource(REPOSITORY, commit, token=False, cache_dir=tmp_path / "cache", endpoint=stand_in_hub.endpoint)
+    return HubSource(REPOSITORY, commit, token=False, cache_dir=tmp_path / "cache")
 
 
 def other_commit(source: HubSource, commit: str, repo_id: str = REPOSITORY) -> HubSource:
-    return HubSource(repo_id, commit, token=False, cache_dir=source.cache_dir, endpoint=source.endpoint)
+    return HubSource(repo_id, commit, token=False, cache_dir=source.cache_dir)
 
 
 # Bundled and folder
@@ -288,7 +288,8 @@ def test_publish_then_resolve_with_the_clients_own_settings(stand_in_hub, weight
     """In a process of its own: the client reads HF_ENDPOINT and HF_HOME when it is imported."""
     env = {**os.environ, "HF_ENDPOINT": stand_in_hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1",
            "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    child = subprocess.run([sys.executable, "-c", CHILD, str(weights_folder)], env=env, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    command = [sys.executable, "-c", CHILD, str(weights_folder)]
+    child = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert child.returncode == 0, child.stderr
     origin, path = child.stdout.split()
     assert origin == "hub"
