@@ -1,0 +1,112 @@
+"""Where each target pixel's piece of skin lies in each reference, to a fraction of a pixel, through the mesh.
+
+A drawn mesh names, for every pixel, three vertices and their weights. Any quantity given on vertices (a
+colour, a reference's image position, whether the reference saw it) can then be read at every pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.face_model import FaceModel
+from ..geometry.rasterizer import rasterize
+from .regions import drawn_triangles
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels, rows top to bottom and columns left to right, the ends not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The rectangle of (..., H, W)."""
+        return image[..., self.top : self.bottom, self.left : self.right]
+
+    def scaled(self, divisor: int) -> Window:
+        """The same rectangle on a grid that is ``divisor`` times coarser."""
+        return Window(self.top // divisor, self.bottom // divisor, self.left // divisor, self.right // divisor)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """One drawn mesh. vertex (H, W, 3) int64; weight (H, W, 3) float32, 0 where nothing; mesh and face (H, W) bool; depth (H, W).
+
+    ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt; depth is larger when nearer, -inf where nothing.
+    """
+
+    vertex: Tensor
+    weight: Tensor
+    mesh: Tensor
+    face: Tensor
+    depth: Tensor
+
+    def interpolate(self, values: Tensor, window: Window | None = None) -> Tensor:
+        """Read vertex values (V, K) at every pixel: (K, H, W), 0 where nothing is drawn."""
+        vertex, weight = self.vertex, self.weight
+        if window is not None:
+            vertex, weight = (x[window.top : window.bottom, window.left : window.right] for x in (vertex, weight))
+        height, width = vertex.shape[:2]
+        rows = F.embedding_bag(vertex.reshape(-1, 3), values, mode="sum", per_sample_weights=weight.reshape(-1, 3))
+        return rearrange(rows, "(h w) k -> k h w", h=height, w=width)
+
+
+def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surface]:
+    """Draw meshes with cavity and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
+    triangle, barycentric, depth = rasterize(points, face_model.triangles, (size, size))
+    drawn = triangle >= 0  # (B, H, W)
+    index = triangle.clamp_min(0)
+    vertex = face_model.triangles[index]  # (B, H, W, 3)
+    weight = rearrange(barycentric, "b k h w -> b h w k") * drawn[..., None]
+    face = drawn & drawn_triangles(face_model)[index]
+    return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
+
+
+def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
+    """(2, H, W) x and y of the pixel centres; the first is 0.5."""
+    y, x = torch.meshgrid(torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij")
+    return torch.stack([x, y])
+
+
+def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, window: Window | None = None) -> tuple[Tensor, Tensor]:
+    """Positions in N references of the skin that each target pixel shows.
+
+    Args:
+        surface: the drawn target.
+        points:  (N, V, 3) vertices of the references in crop pixels.
+        seen:    (N, V) in [0, 1], how well each reference saw each vertex.
+        window:  pixels wanted; None for all.
+    Returns:
+        positions (N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (N, H, W), 1 there.
+    """
+    count = len(points)
+    values = torch.cat([points[..., :2], seen[..., None]], dim=-1)  # (N, V, 3)
+    read = surface.interpolate(rearrange(values, "n v k -> v (n k)"), window)
+    read = rearrange(read, "(n k) h w -> n k h w", n=count)
+    size = surface.mesh.shape
+    own = pixel_centres(*size, device=points.device)
+    mesh = surface.mesh
+    if window is not None:
+        own, mesh = window.cut(own), window.cut(mesh)
+    positions = torch.where(mesh, read[:, :2], own)
+    return positions, torch.where(mesh, read[:, 2], torch.ones_like(read[:, 2]))
+
+
+def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0) -> Tensor:
+    """Read images (N, C, H, W) bilinearly at positions (N, 2, h, w) in pixels of an image ``1 / scale`` times as large."""
+    height, width = images.shape[-2:]
+    size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
+    grid = rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0
+    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,119 @@
+"""Lip-Attention and Face-Attention (paper 3.2, eq. 3 and 4): which reference lends its texture to which latent.
+
+The logits begin geometric (mouth shape, head pose) and a learned query-key product that starts at zero is added, so
+an untrained network already samples sensibly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SHAPE_SHARPNESS = 2000.0  # logit per squared canonical unit of mouth shape difference, before training
+POSE_SHARPNESS = 30.0  # logit per squared unit of head_pose difference, before training
+UNSEEN = 1e-3  # weight left to what no reference saw, so that something is always drawn
+POSITION_GRID = 16  # learnable positions live on this grid and are interpolated to the latent
+
+
+class ReferenceAttention(nn.Module):
+    """One of the two parallel attention layers: projections, learnable positions and the geometric start of its logits."""
+
+    def __init__(self, width: int, attention_width: int) -> None:
+        super().__init__()
+        self.to_query = nn.Conv2d(width, attention_width, 1)
+        self.to_key = nn.Conv2d(2 * width, attention_width, 1)
+        self.to_value = nn.Conv2d(width, attention_width, 1)
+        self.query_position = nn.Parameter(torch.zeros(1, width, POSITION_GRID, POSITION_GRID))
+        self.key_position = nn.Parameter(torch.zeros(1, width, POSITION_GRID, POSITION_GRID))
+        self.log_shape = nn.Parameter(torch.tensor(math.log(SHAPE_SHARPNESS)))
+        self.log_pose = nn.Parameter(torch.tensor(math.log(POSE_SHARPNESS)))
+        nn.init.zeros_(self.to_query.weight)
+        nn.init.zeros_(self.to_query.bias)
+
+    def query(self, geometry: Tensor) -> Tensor:
+        """(B, width, L, L) target geometry latents to (B, D, L, L), scaled by 1 / sqrt(D)."""
+        position = F.interpolate(self.query_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
+        query = self.to_query(geometry + position)
+        return query / math.sqrt(query.shape[1])
+
+    def key_value(self, geometry: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, width, L, L) reference latents of geometry and texture to keys and values (N, D, L, L)."""
+        position = F.interpolate(self.key_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
+        return self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)
+
+    def likeness(self, shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
+        """The geometric start of the logits of one target: (S,), (9,) against (N, S), (N, 9) to (N,), all <= 0."""
+        by_shape = (reference_shape - shape).square().sum(dim=-1)
+        by_pose = (reference_pose - pose).square().sum(dim=-1)
+        return -self.log_shape.exp() * by_shape - self.log_pose.exp() * by_pose
+
+
+def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    """Attention weights of each latent over N aligned references.
+
+    Paper: eq. 3 on keys that were warped onto the target first, so that a query meets one key a reference.
+    Args:
+        query: (D, h, w), already divided by sqrt(D).  key: (N, D, h, w).  bias: (N,), -inf for forbidden references.
+    Returns:
+        (N, h, w), sums to 1 over N.
+    """
+    return torch.softmax(einsum(query, key, "d h w, n d h w -> n h w") + bias[:, None, None], dim=0)
+
+
+def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    """The slow twin of :func:`aligned_weights`: one latent after the other."""
+    count, _, height, width = key.shape
+    weights = torch.zeros(count, height, width)
+    for y in range(height):
+        for x in range(width):
+            logits = torch.stack([(query[:, y, x] * key[n, :, y, x]).sum() + bias[n] for n in range(count)])
+            weights[:, y, x] = logits.exp() / logits.exp().sum()
+    return weights
+
+
+def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
+    """Lower the weights (N, h, w) of references that did not see a place, (N, h, w) in [0, 1], and let them sum to 1 again."""
+    kept = weights * (seen + UNSEEN)
+    return kept / kept.sum(dim=0, keepdim=True).clamp_min(1e-12)
+
+
+def blend(weights: Tensor, values: Tensor) -> Tensor:
+    """Weighted sum over references: (N, h, w) and (N, C, h, w) to (C, h, w)."""
+    return einsum(weights, values, "n h w, n c h w -> c h w")
+
+
+def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:
+    """Eq. 4: lip x M + face x (1 - M); all (C, h, w) and the mask (1, h, w) in [0, 1]."""
+    return lip * mask + face * (1.0 - mask)
+
+
+def token_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Paper eq. 3 over all tokens of all references, through the kernel torch picks: (Q, D), (K, D), (K, C) to (Q, C).
+
+    The logits are the plain products; scale beforehand.
+    """
+    return F.scaled_dot_product_attention(query[None, None], key[None, None], value[None, None], scale=1.0)[0, 0]
+
+
+def token_attention_plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The slow twin of :func:`token_attention`."""
+    return torch.softmax(query @ key.T, dim=-1) @ value
+
+
+def augmented(coordinates: Tensor, sharpness: Tensor, *, query: bool) -> Tensor:
+    """Columns whose product is -sharpness^2 |p_q - p_k|^2 up to a constant a query row: (K, 3) to (K, 4).
+
+    -t^2 |q - k|^2 = 2 t^2 q.k - t^2 |k|^2 - t^2 |q|^2; the last term is the same for every key and drops out of the softmax.
+    """
+    if query:
+        return torch.cat([2.0 * sharpness.square() * coordinates, torch.ones_like(coordinates[:, :1])], dim=-1)
+    return torch.cat([coordinates, -sharpness.square() * coordinates.square().sum(-1, keepdim=True)], dim=-1)
+
+
+def tokens(image: Tensor) -> Tensor:
+    """(C, h, w) to (h w, C)."""
+    return rearrange(image, "c h w -> (h w) c")

@@ -1,0 +1,54 @@
+"""References encoded once: a value that can be indexed and joined, so that a pipeline may keep it per source frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..checks import check_shape
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedReferences:
+    """N references, ready to be attended to. R is the crop size, L the latent size, D the attention width.
+
+    pixels (N, 3, R, R) in [0, 1].  points (N, V, 3) crop pixels.  seen (N, V) in [0, 1]: how well the frame saw each vertex.
+    shape (N, S): mouth shape.  pose (N, 9): head orientation.  pncc (N, 4, L, L): drawn coordinates and, last, the lip mask.
+    lip_key, lip_value, face_key, face_value (N, D, L, L).
+    """
+
+    pixels: Tensor
+    points: Tensor
+    seen: Tensor
+    shape: Tensor
+    pose: Tensor
+    pncc: Tensor
+    lip_key: Tensor
+    lip_value: Tensor
+    face_key: Tensor
+    face_value: Tensor
+
+    def __post_init__(self) -> None:
+        count = check_shape("reference pixels", self.pixels, "N", 3, "R", "R")["N"]
+        check_shape("reference points", self.points, count, "V", 3)
+        check_shape("reference visibility", self.seen, count, self.points.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> EncodedReferences:
+        """The chosen references, in the given order; an int gives one reference, still with its N axis."""
+        chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return EncodedReferences(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> EncodedReferences:
+        """The same references on another device."""
+        return EncodedReferences(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    @staticmethod
+    def join(parts: Sequence[EncodedReferences]) -> EncodedReferences:
+        """Concatenate along N."""
+        return EncodedReferences(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(EncodedReferences)})

@@ -1,0 +1,54 @@
+"""What a reference did not see is never taken from it: visibility of its vertices from its own depth buffer."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry.face_model import FaceModel
+
+DEPTH_TOLERANCE = 0.05  # canonical units behind the drawn surface at which a vertex counts as half hidden
+FACING_START, FACING_END = 0.02, 0.30  # cosine between normal and view: never seen below the first, fully above the second
+
+
+def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:
+    """(N, V, 3) unit normals of (N, V, 3) vertices with depth towards the viewer, y downwards; z > 0 faces the viewer."""
+    flipped = points * points.new_tensor([1.0, -1.0, 1.0])
+    a, b, c = (flipped[:, triangles[:, k]] for k in range(3))
+    normal = torch.linalg.cross(b - a, c - a)  # (N, F, 3), length twice the area
+    total = torch.zeros_like(points)
+    for k in range(3):
+        total.index_add_(1, triangles[:, k], normal)
+    return F.normalize(total, dim=-1, eps=1e-12)
+
+
+def vertex_visibility(points: Tensor, depth: Tensor, face_model: FaceModel) -> Tensor:
+    """How well each vertex was seen.
+
+    Args:
+        points: (N, V, 3) crop pixels.
+        depth:  (N, H, W) drawn depth of the same crops, -inf where nothing.
+    Returns:
+        (N, V) in [0, 1]: 0 for vertices that face away, lie behind another part of the face, or outside the crop.
+    """
+    size = depth.shape[-1]
+    facing = vertex_normals(points, face_model.triangles)[..., 2]
+    seen = ((facing - FACING_START) / (FACING_END - FACING_START)).clamp(0, 1)
+    unit = pixels_per_unit(points, face_model)  # (N,)
+    grid = rearrange(points[..., :2] * (2.0 / size) - 1.0, "n v k -> n v 1 k")
+    nearest = F.max_pool2d(depth[:, None].clamp_min(-1e4), 3, stride=1, padding=1)  # the surface around each pixel
+    farthest = -F.max_pool2d(-depth[:, None].clamp_min(-1e4), 3, stride=1, padding=1)
+    front = F.grid_sample(torch.where(farthest > -1e4, farthest, nearest), grid, mode="nearest", align_corners=False)[:, 0, :, 0]  # (N, V)
+    behind = (front - points[..., 2]) / (unit[:, None] * DEPTH_TOLERANCE)
+    seen = seen * (2.0 - behind).clamp(0, 1)
+    inside = ((points[..., :2] >= 0) & (points[..., :2] <= size)).all(dim=-1)
+    return seen * inside
+
+
+def pixels_per_unit(points: Tensor, face_model: FaceModel) -> Tensor:
+    """(N,) how many pixels a canonical unit is: spread of the drawn vertices over the spread of the mean face."""
+    mean = face_model.mean
+    spread = (mean - mean.mean(dim=0)).square().sum().sqrt()
+    return (points - points.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / spread
