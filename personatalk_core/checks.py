@@ -34,10 +34,20 @@ def check_shape(name: str, array: torch.Tensor | np.ndarray, *expected: int | st
 
 def check_finite(name: str, array: torch.Tensor | np.ndarray) -> None:
     """Refuse NaN and infinity. Raises ShapeError with the count and the first position."""
-    finite = torch.isfinite(array) if isinstance(array, torch.Tensor) else torch.from_numpy(np.isfinite(array))
+    finite = torch.isfinite(array) if isinstance(array, torch.Tensor) else torch.from_numpy(np.asarray(np.isfinite(array)))
     if not bool(finite.all()):
         bad = (~finite).nonzero()
         raise ShapeError(f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected finite numbers.")
+
+
+def check_rising(name: str, times: np.ndarray) -> None:
+    """Refuse times (T,) that are not strictly rising, with no frame at all counting as wrong too. Raises ShapeError."""
+    if len(times) == 0:
+        raise ShapeError(f"{name} is empty but expected at least one frame.")
+    falls = np.flatnonzero(~(np.diff(times) > 0))
+    if len(falls):
+        k = int(falls[0])
+        raise ShapeError(f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly rising seconds.")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

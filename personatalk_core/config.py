@@ -7,6 +7,7 @@ what a user may turn lives in :class:`DubOptions`, whose :meth:`DubOptions.verif
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from .errors import OptionsError
@@ -99,7 +100,7 @@ class FaceChoice:
             if kind == "point":
                 xy, _, frame = rest.partition("@")
                 x, y = (float(v) for v in xy.split(","))
-                if int(frame or 0) >= 0:
+                if int(frame or 0) >= 0 and isfinite(x) and isfinite(y):
                     return FaceChoice("point", point=(x, y), frame=int(frame or 0))
         except ValueError:
             pass

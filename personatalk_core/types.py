@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_finite, check_shape
+from .checks import check_finite, check_rising, check_shape
 from .errors import ShapeError
 
 OnProgress = Callable[[int, int], None]
@@ -93,6 +93,7 @@ class VideoInfo:
     def __post_init__(self) -> None:
         check_shape("frame times", self.times, "T")
         check_shape("frame durations", self.durations, len(self.times))
+        check_rising("frame times", self.times)
         for name in ("pts", "keyframe"):
             if getattr(self, name) is not None:
                 check_shape(f"frame {name}", getattr(self, name), len(self.times))
@@ -227,6 +228,13 @@ class Pncc:
     barycentric: Tensor
     depth: Tensor
 
+    def __post_init__(self) -> None:
+        axes = check_shape("pncc map", self.map, "T", 3, "H", "W")
+        frames, height, width = axes["T"], axes["H"], axes["W"]
+        check_shape("pncc triangle", self.triangle, frames, height, width)
+        check_shape("pncc barycentric", self.barycentric, frames, 3, height, width)
+        check_shape("pncc depth", self.depth, frames, height, width)
+
 
 @dataclass(frozen=True, eq=False)
 class StyleEmbedding:
@@ -290,4 +298,4 @@ class DubReport:
 
 def as_tensor(array: np.ndarray | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor of the given dtype on the CPU, copied from an array or tensor."""
-    return torch.as_tensor(np.asarray(array) if not isinstance(array, Tensor) else array).to(dtype=dtype, device="cpu").clone()
+    return torch.as_tensor(array if isinstance(array, Tensor) else np.array(array, order="C")).to(dtype=dtype, device="cpu").clone()

@@ -1,0 +1,299 @@
+"""The house's rules, read from the source by ast: who may import whom, and what nobody may do.
+
+Every rule is a function from a checkout's root to a list of sentences, one a violation. Each is tested twice: the repository
+has none, and a violation planted in a small tree is found.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = "personatalk_core"
+FOUNDATION = {"types", "config", "checks", "errors", "weights"}
+MAY_IMPORT = {
+    "errors": set(),
+    "checks": {"errors"},
+    "types": {"checks", "errors"},
+    "config": {"errors"},
+    "weights": FOUNDATION,
+    "media": FOUNDATION,
+    "geometry": FOUNDATION,
+    "tracking": FOUNDATION,
+    "speech": FOUNDATION | {"geometry"},
+    "rendering": FOUNDATION | {"geometry"},
+    "compose": FOUNDATION | {"geometry"},
+}
+TRACKING_FILES_WITH_GEOMETRY = {"crop.py"}  # the crop follows the fitted pose
+TRAINING_USERS = {"training", "cli", "commands"}  # commands holds the verbs of the command line
+MAY_READ_ENVIRONMENT = {"cli.py", "demo.py", "doctor.py"}
+HOST_MODULES = {"folder_paths", "nodes", "server", "execution", "node_helpers"}
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+VAGUE_NAMES = {"util", "utils", "helper", "helpers", "misc", "common", "stuff", "v2"}
+
+
+# Reading the source
+
+
+def source_files(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Each Python file of the folders (of the root's own level for "."), parsed."""
+    for folder in folders or (".", CORE, "nodes", "tests"):
+        found = root.glob("*.py") if folder == "." else (root / folder).rglob("*.py")
+        for path in sorted(found):
+            yield path, ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path, tree: ast.AST, root: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module as an absolute dotted name, at any depth, with its line; relative ones start at the root."""
+    package = path.relative_to(root).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:  # "from . import x" may mean the module x
+                yield ".".join([*module, alias.name]), node.lineno
+
+
+def place(path: Path, root: Path, line: int | None = None) -> str:
+    return f"{path.relative_to(root)}{f':{line}' if line else ''}"
+
+
+def part_of(name: str) -> str | None:
+    """'speech' for 'personatalk_core.speech.style', None for anything outside the core."""
+    pieces = name.split(".")
+    return pieces[1] if pieces[0] == CORE and len(pieces) > 1 else None
+
+
+def core_arrows(root: Path) -> Iterator[tuple[Path, int, str, str]]:
+    """(file, line, part of the core it belongs to, part of the core it imports)."""
+    for path, tree in source_files(root, CORE):
+        own = path.relative_to(root / CORE).with_suffix("").parts[0]
+        for name, line in imports(path, tree, root):
+            other = part_of(name)
+            if other not in (None, own):
+                yield path, line, own, other
+
+
+# The rules
+
+
+def stages_import_only_what_lies_below(root: Path) -> list[str]:
+    found = []
+    for path, line, own, other in core_arrows(root):
+        allowed = MAY_IMPORT.get(own)
+        if own == "tracking" and path.name in TRACKING_FILES_WITH_GEOMETRY:
+            allowed = FOUNDATION | {"geometry"}
+        is_module = (root / CORE / f"{other}.py").exists() or (root / CORE / other).is_dir()  # else a name of the core's __init__
+        if allowed is not None and other not in allowed and is_module:
+            found.append(f"{place(path, root, line)}: {own} imports {other}, but may import only {', '.join(sorted(allowed)) or 'nothing'}")
+    return found
+
+
+def speech_and_rendering_never_meet(root: Path) -> list[str]:
+    pairs = {("speech", "rendering"), ("rendering", "speech")}
+    return [f"{place(p, root, n)}: {own} imports {other}; they meet in types and the pipeline" for p, n, own, other in core_arrows(root)
+            if (own, other) in pairs]
+
+
+def nothing_but_the_command_line_imports_training(root: Path) -> list[str]:
+    found = [f"{place(p, root, n)}: {own} imports training" for p, n, own, other in core_arrows(root)
+             if other == "training" and own not in TRAINING_USERS]
+    for path, tree in source_files(root, ".", "nodes"):
+        found += [f"{place(path, root, line)}: imports training" for name, line in imports(path, tree, root) if part_of(name) == "training"]
+    return found
+
+
+def core_has_never_heard_of_comfyui(root: Path) -> list[str]:
+    found = []
+    for path, tree in source_files(root, CORE):
+        for name, line in imports(path, tree, root):
+            top = name.split(".")[0]
+            if top.startswith("comfy") or top in HOST_MODULES:
+                found.append(f"{place(path, root, line)}: imports {name}")
+    return found
+
+
+def core_imports_itself_relatively(root: Path) -> list[str]:
+    found = []
+    for path, tree in source_files(root, CORE):
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found += [f"{place(path, root, node.lineno)}: imports {n} by its full name; write it relatively" for n in names
+                      if n.split(".")[0] == CORE]
+    return found
+
+
+def core_reads_no_environment(root: Path) -> list[str]:
+    found = []
+    for path, tree in source_files(root, CORE):
+        if path.parent == root / CORE and path.name in MAY_READ_ENVIRONMENT:
+            continue
+        for node in ast.walk(tree):
+            attribute = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and f"{node.value.id}.{node.attr}"
+            if attribute in {"os.environ", "os.getenv", "os.putenv", "os.environb"}:
+                found.append(f"{place(path, root, node.lineno)}: {attribute}; take it as an argument")
+        found += [f"{place(path, root, line)}: imports {n}" for n, line in imports(path, tree, root) if n in {"os.environ", "os.getenv"}]
+    return found
+
+
+def nothing_unpickles_or_evaluates(root: Path) -> list[str]:
+    found = []
+    for path, tree in source_files(root):
+        for name, line in imports(path, tree, root):
+            if name.split(".")[0] in PICKLES or name in {"torch.load", "os.system", "os.popen"}:
+                found.append(f"{place(path, root, line)}: imports {name}")
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            unsafe = {"eval", "exec", "torch.load", "os.system", "os.popen", "builtins.eval", "builtins.exec"}
+            keywords = {k.arg for k in node.keywords if isinstance(k.value, ast.Constant) and k.value.value is True}
+            if call in unsafe or keywords & {"shell", "allow_pickle"}:
+                found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}")
+    return found
+
+
+def root_init_imports_nothing(root: Path) -> list[str]:
+    tree = ast.parse((root / "__init__.py").read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = {id(node) for function in functions for node in ast.walk(function)}
+    return [f"__init__.py:{node.lineno}: {ast.unparse(node)} at module level" for node in ast.walk(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in inside]
+
+
+def no_vague_file_names(root: Path) -> list[str]:
+    return [f"{place(path, root)}: name it by a term of the paper or of the field" for path, _ in source_files(root)
+            if VAGUE_NAMES & set(re.split(r"[_.]", "_".join(path.relative_to(root).parts).lower()))]
+
+
+def requirements_equal_the_project(root: Path) -> list[str]:
+    lines = (root / "requirements.txt").read_text().splitlines()
+    listed = [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    found = [f"{name} is in requirements.txt only" for name in sorted(set(listed) - set(project))]
+    found += [f"{name} is in pyproject.toml only" for name in sorted(set(project) - set(listed))]
+    names = {re.split(r"[^A-Za-z0-9_-]", name)[0].lower() for name in [*listed, *project]}
+    return found + [f"{name} comes with ComfyUI and must not be listed" for name in sorted(names & {"torch", "torchvision", "torchaudio"})]
+
+
+def public_names_have_docstrings(root: Path) -> list[str]:
+    found = []
+    for path, tree in source_files(root, CORE):
+        if tree.body and not ast.get_docstring(tree):
+            found.append(f"{place(path, root)}: the module has no docstring")
+        for node in tree.body:
+            named = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+            if named and not ast.get_docstring(node):
+                found.append(f"{place(path, root, node.lineno)}: {node.name} has no docstring")
+    return found
+
+
+PLANTED: dict = {
+    stages_import_only_what_lies_below: [
+        {"geometry/fitting.py": "from ..tracking.track import track_face", "tracking/track.py": ""},
+        {"errors.py": "from .types import Pncc", "types.py": ""},
+        {"media/audio.py": "def f():\n    from .. import pipeline", "pipeline.py": ""},
+        {"tracking/track.py": "from ..geometry import camera", "geometry/camera.py": ""},
+    ],
+    speech_and_rendering_never_meet: [
+        {"speech/style.py": "from ..rendering.encoders import E"},
+        {"rendering/decoder.py": "def f():\n    from ..speech import style"},
+    ],
+    nothing_but_the_command_line_imports_training: [
+        {"pipeline.py": "from .training.losses import lip_loss"},
+        {"../nodes/dub.py": "from ..personatalk_core.training import losses"},
+        {"evaluation/reports.py": "from .. import training"},
+    ],
+    core_has_never_heard_of_comfyui: [
+        {"pipeline.py": "import comfy.utils"},
+        {"pipeline.py": "def f():\n    from comfy_api.latest import io"},
+        {"weights/resolver.py": "import folder_paths"},
+    ],
+    core_imports_itself_relatively: [
+        {"pipeline.py": "import personatalk_core.types"},
+        {"pipeline.py": "from personatalk_core.types import Pncc"},
+    ],
+    core_reads_no_environment: [
+        {"weights/hub.py": "import os\nos.environ['HF_HOME']"},
+        {"device.py": "import os\nos.getenv('DEVICE')"},
+        {"device.py": "from os import environ"},
+        {"media/cli.py": "import os\nos.environ"},
+    ],
+    nothing_unpickles_or_evaluates: [
+        {"weights/a.py": "import pickle"},
+        {"weights/a.py": "import torch\ntorch.load('a')"},
+        {"weights/a.py": "from torch import load"},
+        {"weights/a.py": "eval('1')"},
+        {"weights/a.py": "import subprocess\nsubprocess.run('ls', shell=True)"},
+        {"weights/a.py": "import numpy as np\nnp.load('a', allow_pickle=True)"},
+        {"../tests/test_a.py": "exec('1')"},
+        {"../nodes/a.py": "import os\nos.system('ls')"},
+    ],
+    root_init_imports_nothing: [
+        {"../__init__.py": "import torch"},
+        {"../__init__.py": "try:\n    from .nodes import X\nexcept ImportError:\n    pass"},
+    ],
+    no_vague_file_names: [{"utils.py": ""}, {"media/video_helpers.py": ""}, {"common/audio.py": ""}, {"../nodes/misc.py": ""}],
+    requirements_equal_the_project: [
+        {"../requirements.txt": "numpy>=1.26  # arrays\nscipy>=1.13  # filters\n"},
+        {"../requirements.txt": ""},
+        {"../requirements.txt": "numpy>=1.26\ntorch>=2\n", "../pyproject.toml": '[project]\ndependencies = ["numpy>=1.26", "torch>=2"]\n'},
+    ],
+    public_names_have_docstrings: [
+        {"a.py": '"""M."""\ndef f():\n    pass'},
+        {"a.py": '"""M."""\nclass A:\n    pass'},
+        {"a.py": "x = 1"},
+    ],
+}
+CLEAN = {
+    "__init__.py": '"""Core."""',
+    "types.py": '"""T."""\nfrom .errors import E',
+    "errors.py": '"""E."""\nclass E(Exception):\n    """E."""',
+    "speech/style.py": '"""S."""\nimport torch\nfrom ..geometry import camera\nfrom ..types import E\nfrom .timeline import T\n',
+    "geometry/camera.py": '"""C."""\ndef _private(module):\n    module.eval()\n',
+    "tracking/crop.py": '"""C."""\nfrom ..geometry.camera import project',
+    "cli.py": '"""C."""\nimport os\nfrom .training import loop\nos.environ\n',
+    "../__init__.py": "def f():\n    from .nodes import X",
+    "../nodes/dub.py": "from ..personatalk_core.pipeline import dub\nimport comfy_api",
+    "../requirements.txt": "numpy>=1.26  # arrays\n",
+    "../pyproject.toml": '[project]\ndependencies = ["numpy>=1.26"]\n',
+}
+
+
+def plant(root: Path, files: dict[str, str]) -> Path:
+    for name, text in {**CLEAN, **files}.items():
+        path = (root / CORE / name).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("rule", PLANTED, ids=lambda rule: rule.__name__)
+def test_repository_obeys(rule):
+    found = rule(ROOT)
+    assert not found, f"{rule.__name__.replace('_', ' ')}:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(("rule", "files"), [(rule, files) for rule, cases in PLANTED.items() for files in cases])
+def test_planted_violation_is_found(rule, files, tmp_path):
+    assert rule(plant(tmp_path.resolve(), files)), f"{rule.__name__} does not notice {files}"
+
+
+@pytest.mark.parametrize("rule", PLANTED, ids=lambda rule: rule.__name__)
+def test_clean_tree_is_accepted(rule, tmp_path):
+    assert rule(plant(tmp_path.resolve(), {})) == []
