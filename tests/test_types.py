@@ -132,7 +132,7 @@ def test_reports_share_nothing():
 GRID = np.arange(6.0).reshape(2, 3)
 
 
-@pytest.mark.parametrize("array", [GRID[::-1, ::-1], GRID.T, torch.arange(6), np.float32(3.0)], ids=["backwards", "turned", "tensor", "one"])
+@pytest.mark.parametrize("array", [GRID[::-1, ::-1], GRID.T, torch.arange(6), np.float32(3.0)], ids=["backwards", "turned", "torch", "one"])
 def test_as_tensor_copies(array):
     tensor = as_tensor(array)
     assert tensor.dtype == torch.float32
