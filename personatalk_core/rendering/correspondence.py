@@ -35,6 +35,10 @@ class Window:
         """The rectangle of (..., H, W)."""
         return image[..., self.top : self.bottom, self.left : self.right]
 
+    def paste(self, image: Tensor, part: Tensor) -> None:
+        """Write the rectangle of an image the caller owns."""
+        image[..., self.top : self.bottom, self.left : self.right] = part
+
     def scaled(self, divisor: int) -> Window:
         """The same rectangle on a grid that is ``divisor`` times coarser."""
         return Window(self.top // divisor, self.bottom // divisor, self.left // divisor, self.right // divisor)

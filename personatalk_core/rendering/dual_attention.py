@@ -13,8 +13,11 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHAPE_SHARPNESS = 2000.0  # logit per squared canonical unit of mouth shape difference, before training
-POSE_SHARPNESS = 30.0  # logit per squared unit of head_pose difference, before training
+# Before training: logit per squared canonical unit of mouth shape difference, and per squared unit of head_pose difference.
+# Chosen on speakers held out of the training corpus.
+LIP_SHARPNESS = (8000.0, 30.0)
+FACE_SHARPNESS = (300.0, 100.0)
+NEGLIGIBLE = 20.0  # logits this far below the best everywhere are dropped: exp(-20) / UNSEEN is far below 1e-4
 UNSEEN = 1e-3  # weight left to what no reference saw, so that something is always drawn
 POSITION_GRID = 16  # learnable positions live on this grid and are interpolated to the latent
 
@@ -22,17 +25,19 @@ POSITION_GRID = 16  # learnable positions live on this grid and are interpolated
 class ReferenceAttention(nn.Module):
     """One of the two parallel attention layers: projections, learnable positions and the geometric start of its logits."""
 
-    def __init__(self, width: int, attention_width: int) -> None:
+    def __init__(self, width: int, attention_width: int, shape_sharpness: float, pose_sharpness: float) -> None:
         super().__init__()
         self.to_query = nn.Conv2d(width, attention_width, 1)
         self.to_key = nn.Conv2d(2 * width, attention_width, 1)
         self.to_value = nn.Conv2d(width, attention_width, 1)
         self.query_position = nn.Parameter(torch.zeros(1, width, POSITION_GRID, POSITION_GRID))
         self.key_position = nn.Parameter(torch.zeros(1, width, POSITION_GRID, POSITION_GRID))
-        self.log_shape = nn.Parameter(torch.tensor(math.log(SHAPE_SHARPNESS)))
-        self.log_pose = nn.Parameter(torch.tensor(math.log(POSE_SHARPNESS)))
-        nn.init.zeros_(self.to_query.weight)
-        nn.init.zeros_(self.to_query.bias)
+        self.log_shape = nn.Parameter(torch.tensor(math.log(shape_sharpness)))
+        self.log_pose = nn.Parameter(torch.tensor(math.log(pose_sharpness)))
+        self.to_sharpness = nn.Conv2d(width, 2, 1)
+        for layer in (self.to_query, self.to_sharpness):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def query(self, geometry: Tensor) -> Tensor:
         """(B, width, L, L) target geometry latents to (B, D, L, L), scaled by 1 / sqrt(D)."""
@@ -40,16 +45,32 @@ class ReferenceAttention(nn.Module):
         query = self.to_query(geometry + position)
         return query / math.sqrt(query.shape[1])
 
-    def key_value(self, geometry: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, width, L, L) reference latents of geometry and texture to keys and values (N, D, L, L)."""
+    def key_value(self, geometry: Tensor, texture: Tensor) -> Tensor:
+        """(N, width, L, L) reference latents of geometry and texture to keys, then values: (N, 2 D, L, L)."""
         position = F.interpolate(self.key_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
-        return self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)
+        return torch.cat([self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)], dim=1)
 
-    def likeness(self, shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
-        """The geometric start of the logits of one target: (S,), (9,) against (N, S), (N, 9) to (N,), all <= 0."""
-        by_shape = (reference_shape - shape).square().sum(dim=-1)
-        by_pose = (reference_pose - pose).square().sum(dim=-1)
-        return -self.log_shape.exp() * by_shape - self.log_pose.exp() * by_pose
+    def sharpness(self, geometry: Tensor) -> Tensor:
+        """(B, width, L, L) to (B, 2, L, L): how much a difference of mouth shape and of head pose costs at each latent, > 0."""
+        start = torch.stack([self.log_shape, self.log_pose])[None, :, None, None]
+        return (start + self.to_sharpness(geometry)).exp()
+
+
+def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
+    """Squared differences of mouth shape and head pose of one target, (S,) and (9,), to N references: (N, 2), >= 0."""
+    return torch.stack([(reference_shape - shape).square().sum(dim=-1), (reference_pose - pose).square().sum(dim=-1)], dim=1)
+
+
+def geometric_logits(sharpness: Tensor, difference: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """The geometric start of the logits: (2, h, w) and (N, 2) to (N, h, w), all <= 0, -inf for references not allowed (N,) bool."""
+    logits = -einsum(difference, sharpness, "n k, k h w -> n h w")
+    return logits if allowed is None else logits.masked_fill(~allowed[:, None, None], -torch.inf)
+
+
+def matters(logits: Tensor) -> Tensor:
+    """Which references can carry weight anywhere: (N, h, w) to (M,) int64. The others would get less than about 1e-4."""
+    gap = (logits - logits.amax(dim=0, keepdim=True)).amax(dim=(1, 2))
+    return (gap > -NEGLIGIBLE).nonzero()[:, 0]
 
 
 def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -57,11 +78,11 @@ def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
     Paper: eq. 3 on keys that were warped onto the target first, so that a query meets one key a reference.
     Args:
-        query: (D, h, w), already divided by sqrt(D).  key: (N, D, h, w).  bias: (N,), -inf for forbidden references.
+        query: (D, h, w), already divided by sqrt(D).  key: (N, D, h, w).  bias: (N, h, w), the geometric logits.
     Returns:
         (N, h, w), sums to 1 over N.
     """
-    return torch.softmax(einsum(query, key, "d h w, n d h w -> n h w") + bias[:, None, None], dim=0)
+    return torch.softmax((query * key).sum(dim=1) + bias, dim=0)
 
 
 def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -70,7 +91,7 @@ def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     weights = torch.zeros(count, height, width)
     for y in range(height):
         for x in range(width):
-            logits = torch.stack([(query[:, y, x] * key[n, :, y, x]).sum() + bias[n] for n in range(count)])
+            logits = torch.stack([(query[:, y, x] * key[n, :, y, x]).sum() + bias[n, y, x] for n in range(count)])
             weights[:, y, x] = logits.exp() / logits.exp().sum()
     return weights
 
@@ -83,7 +104,7 @@ def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
 
 def blend(weights: Tensor, values: Tensor) -> Tensor:
     """Weighted sum over references: (N, h, w) and (N, C, h, w) to (C, h, w)."""
-    return einsum(weights, values, "n h w, n c h w -> c h w")
+    return (weights[:, None] * values).sum(dim=0)
 
 
 def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class EncodedReferences:
 
     pixels (N, 3, R, R) in [0, 1].  points (N, V, 3) crop pixels.  seen (N, V) in [0, 1]: how well the frame saw each vertex.
     shape (N, S): mouth shape.  pose (N, 9): head orientation.  pncc (N, 4, L, L): drawn coordinates and, last, the lip mask.
-    lip_key, lip_value, face_key, face_value (N, D, L, L).
+    lip_key_value, face_key_value (N, 2 D, L, L): keys, then values, of the two attention layers.
     """
 
     pixels: Tensor
@@ -26,10 +26,8 @@ class EncodedReferences:
     shape: Tensor
     pose: Tensor
     pncc: Tensor
-    lip_key: Tensor
-    lip_value: Tensor
-    face_key: Tensor
-    face_value: Tensor
+    lip_key_value: Tensor
+    face_key_value: Tensor
 
     def __post_init__(self) -> None:
         count = check_shape("reference pixels", self.pixels, "N", 3, "R", "R")["N"]
@@ -41,8 +39,10 @@ class EncodedReferences:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> EncodedReferences:
         """The chosen references, in the given order; an int gives one reference, still with its N axis."""
-        chosen = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return EncodedReferences(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+        if isinstance(index, slice):
+            return EncodedReferences(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        rows = torch.as_tensor(index, dtype=torch.int64, device=self.pixels.device).reshape(-1) % len(self)
+        return EncodedReferences(**{f.name: getattr(self, f.name).index_select(0, rows) for f in fields(self)})
 
     def to(self, device: torch.device | str) -> EncodedReferences:
         """The same references on another device."""

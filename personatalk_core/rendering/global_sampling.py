@@ -11,6 +11,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from .aligned_sampling import Queries
+from .correspondence import Window
 from .dual_attention import augmented, fuse, token_attention, tokens
 from .encoded_references import EncodedReferences
 
@@ -18,62 +20,64 @@ COORDINATE_SHARPNESS = 60.0  # t: logits fall by one at a PNCC distance of 1 / t
 
 
 def sample_tokens(
-    query: Tensor, pncc: Tensor, active: Tensor, bias: Tensor, references: EncodedReferences, key: Tensor, value: Tensor,
-    allowed: Tensor, sharpness: Tensor,
+    queries: Queries, pncc: Tensor, active: Tensor, references: EncodedReferences, key_value: Tensor, offered: Tensor, sharpness: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One attention layer over the tokens of all references.
 
     Args:
-        query: (D, L, L).  pncc: (3, L, L) of the target.  active: (L, L) bool, queries wanted.  bias: (N,).
-        key, value: (N, D, L, L).  allowed: (N, L, L) bool, keys offered; at least one must be.
+        pncc:      (3, L, L) of the target.  active: (L, L) bool, queries wanted.
+        key_value: (N, 2 D, L, L).  offered: (N, L, L) bool, keys offered; at least one must be.
     Returns:
         pixels (3, R, R) and latent (D, L, L); 0 where not active.
     """
-    size, latent = references.pixels.shape[-1], query.shape[-1]
-    patches = rearrange(references.pixels, "n c (h p) (w q) -> (n h w) (c p q)", h=latent, w=latent)
-    offered = allowed.flatten()
-    keys = rearrange(key, "n d h w -> (n h w) d")[offered]
+    size, latent = references.pixels.shape[-1], queries.query.shape[-1]
+    offered, wanted = offered.flatten(), active.flatten()
+    patches = rearrange(references.pixels, "n c (h p) (w q) -> (n h w) (c p q)", h=latent, w=latent)[offered]
+    keys, values = rearrange(key_value, "n d h w -> (n h w) d")[offered].chunk(2, dim=1)
     places = rearrange(references.pncc[:, :3], "n c h w -> (n h w) c")[offered]
-    offset = bias[:, None, None].expand_as(allowed).flatten()[offered]
-    augmented_key = torch.cat([keys, augmented(places, sharpness, query=False), offset[:, None]], dim=1)
-    wanted = active.flatten()
-    own = augmented(tokens(pncc)[wanted], sharpness, query=True)
-    augmented_query = torch.cat([tokens(query)[wanted], own, torch.ones_like(own[:, :1])], dim=1)
-    values = torch.cat([rearrange(value, "n d h w -> (n h w) d")[offered], patches[offered]], dim=1)
-    out = values.new_zeros(latent * latent, values.shape[1])
-    out[wanted] = token_attention(augmented_query, augmented_key, values).to(values.dtype)
-    features, pixels = out.split([value.shape[1], patches.shape[1]], dim=1)
-    step = size // latent
-    image = rearrange(pixels, "(h w) (c p q) -> c (h p) (w q)", h=latent, c=3, p=step)
+    frame = torch.arange(len(references), device=offered.device).repeat_interleave(latent * latent)[offered]
+    difference = queries.difference[frame]  # (K, 2)
+    own = tokens(pncc)[wanted]
+    query_side = [tokens(queries.query)[wanted], augmented(own, sharpness, query=True), -tokens(queries.sharpness)[wanted]]
+    key_side = [keys, augmented(places, sharpness, query=False), difference]
+    attended = token_attention(torch.cat(query_side, dim=1), torch.cat(key_side, dim=1), torch.cat([values, patches], dim=1))
+    out = attended.new_zeros(latent * latent, attended.shape[1])
+    out[wanted] = attended
+    features, pixels = out.split([values.shape[1], patches.shape[1]], dim=1)
+    image = rearrange(pixels, "(h w) (c p q) -> c (h p) (w q)", h=latent, c=3, p=size // latent)
     return image, rearrange(features, "(h w) d -> d h w", h=latent)
 
 
 def sample_global(
-    lip_query: Tensor, face_query: Tensor, lip_bias: Tensor, face_bias: Tensor, pncc: Tensor, mask: Tensor,
-    lip: EncodedReferences, face: EncodedReferences, sharpness: Tensor,
+    lip_queries: Queries, face_queries: Queries, pncc: Tensor, mask: Tensor, lip: EncodedReferences, face: EncodedReferences,
+    sharpness: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Dual attention of one target frame over all tokens (eq. 3 and 4).
 
     Args:
-        lip_query, face_query: (D, L, L).  lip_bias (N_l,), face_bias (N_f,).  pncc: (3, L, L).  mask: (1, R, R) lip mask.
+        pncc: (3, L, L) of the target.  mask: (1, R, R) lip mask M^l.
     Returns:
-        pixels (3, R, R) and latent (D, L, L); outside the face the nearest face reference's own pixels.
+        pixels (3, R, R) and latent (D, L, L); outside the face the pixels of the face reference most alike, and 0.
     """
-    size, latent = mask.shape[-1], face_query.shape[-1]
-    inside = pncc.sum(dim=0) > 0
-    coarse = F.avg_pool2d(mask, size // latent)
-    face_drawn = face.pncc[:, :3].sum(dim=1) > 0
-    pixels, sampled = sample_tokens(face_query, pncc, inside, face_bias, face, face.face_key, face.face_value, _some(face_drawn), sharpness)
-    nearest = face.pixels[int(face_bias.argmax())]
-    pixels = torch.where(F.interpolate(inside[None, None].float(), size=(size, size))[0] > 0, pixels, nearest)
+    size, latent = mask.shape[-1], face_queries.query.shape[-1]
+    inside, coarse = pncc.sum(dim=0) > 0, F.avg_pool2d(mask, size // latent)
+    drawn = _something(face.pncc[:, :3].sum(dim=1) > 0)
+    face_pixels, sampled = sample_tokens(face_queries, pncc, inside, face, face.face_key_value, drawn, sharpness)
+    nearest = face.pixels[int(face_queries.logits(Window(0, latent, 0, latent)).mean(dim=(1, 2)).argmax())]
+    pixels = torch.where(_enlarged(inside, size), face_pixels, nearest)
     lips = inside & (coarse[0] > 0)
-    usable = _some((lip.pncc[:, 3] > 0) & torch.isfinite(lip_bias)[:, None, None])
-    bias = torch.nan_to_num(lip_bias, neginf=-1e4)
-    lip_pixels, lip_sampled = sample_tokens(lip_query, pncc, lips, bias, lip, lip.lip_key, lip.lip_value, usable, sharpness)
-    drawn = F.interpolate(lips[None, None].float(), size=(size, size))[0]
-    return fuse(lip_pixels, pixels, mask * drawn), fuse(lip_sampled, sampled, coarse * lips)
+    offered = lip.pncc[:, 3] > 0
+    if lip_queries.allowed is not None:
+        offered = offered & lip_queries.allowed[:, None, None]
+    lip_pixels, lip_sampled = sample_tokens(lip_queries, pncc, lips, lip, lip.lip_key_value, _something(offered), sharpness)
+    return fuse(lip_pixels, pixels, mask * _enlarged(lips, size)), fuse(lip_sampled, sampled, coarse * lips)
 
 
-def _some(allowed: Tensor) -> Tensor:
-    """The same mask, or everything when it would allow nothing."""
-    return allowed if bool(allowed.any()) else torch.ones_like(allowed)
+def _something(offered: Tensor) -> Tensor:
+    """The same mask, or everything when it would offer nothing."""
+    return offered if bool(offered.any()) else torch.ones_like(offered)
+
+
+def _enlarged(mask: Tensor, size: int) -> Tensor:
+    """(L, L) bool to (1, size, size) bool, each entry a square."""
+    return F.interpolate(mask[None, None].float(), size=(size, size))[0] > 0

@@ -105,7 +105,9 @@ def nearest_frames(frame: int, usable: Tensor, shot: Tensor, count: int, exclude
     distance = (usable - frame).abs()
     far = distance >= exclude_window
     if not bool(far.any()):
-        raise OptionsError(f"no usable frame is {exclude_window} or more frames away from frame {frame}; use a smaller exclude window or a longer clip.")
+        raise OptionsError(
+            f"no usable frame is {exclude_window} or more frames away from frame {frame}; use a smaller exclude window or a longer clip."
+        )
     same = far & (shot[usable] == shot[min(max(frame, 0), len(shot) - 1)])
     keep = same if bool(same.any()) else far
     candidates, distance = usable[keep], distance[keep]
@@ -124,8 +126,10 @@ def allowed_references(lip: Tensor, source_frames: Tensor, exclude_window: int) 
     return torch.where(allowed.any(dim=1, keepdim=True), allowed, farthest)
 
 
-def sample_references(frame: int, frame_count: int, options: ReferenceOptions, window: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Training references of one frame: lip (N_l,) at random from the whole clip, face (N_f,) spread over an i-centred window.
+def sample_references(
+    frame: int, frame_count: int, options: ReferenceOptions, window: int, generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Training references of one frame: lip (N_l,) at random from the whole clip, face (N_f,) from an i-centred window.
 
     Paper: 3.2. Deviation: frames nearer than ``exclude_window`` are left out, because a network that sees the frame itself
     learns to copy it.
@@ -138,7 +142,9 @@ def sample_references(frame: int, frame_count: int, options: ReferenceOptions, w
     distance = (frames - frame).abs()
     far = frames[distance >= options.exclude_window]
     if len(far) == 0:
-        raise OptionsError(f"a clip of {frame_count} frames has none {options.exclude_window} or more away from frame {frame}; use a smaller window.")
+        raise OptionsError(
+            f"a clip of {frame_count} frames has none {options.exclude_window} or more away from frame {frame}; use a smaller window."
+        )
     near = frames[(distance >= options.exclude_window) & (distance < options.exclude_window + window)]
     near = near if len(near) else far
     face = near[torch.randint(len(near), (options.face_count,), generator=generator)]

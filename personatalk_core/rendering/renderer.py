@@ -20,10 +20,10 @@ from ..config import CROP_SIZE, LATENT_STRIDE
 from ..errors import ShapeError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
-from .aligned_sampling import sample_aligned
+from .aligned_sampling import Queries, sample_aligned
 from .correspondence import Surface, draw_surface
 from .decoder import TextureDecoder
-from .dual_attention import ReferenceAttention
+from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, ReferenceAttention, unlikeness
 from .encoded_references import EncodedReferences
 from .encoders import LatentEncoder
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
@@ -41,7 +41,7 @@ class RendererConfig:
 
     variant: Variant = "aligned"
     width: int = 48
-    attention_width: int = 32
+    attention_width: int = 16
     decoder_width: int = 48
 
 
@@ -62,8 +62,8 @@ class DualAttentionRenderer(nn.Module):
         self.config = config
         self.geometry_encoder = LatentEncoder(4, config.width)
         self.texture_encoder = LatentEncoder(3, config.width)
-        self.lip_attention = ReferenceAttention(config.width, config.attention_width)
-        self.face_attention = ReferenceAttention(config.width, config.attention_width)
+        self.lip_attention = ReferenceAttention(config.width, config.attention_width, *LIP_SHARPNESS)
+        self.face_attention = ReferenceAttention(config.width, config.attention_width, *FACE_SHARPNESS)
         self.decoder = TextureDecoder(config.attention_width, config.decoder_width, LATENT_STRIDE)
         self.coordinate_sharpness = nn.Parameter(torch.tensor(COORDINATE_SHARPNESS))
 
@@ -89,12 +89,10 @@ class DualAttentionRenderer(nn.Module):
         depth = torch.stack([surface.depth for surface in surfaces])
         base = crops if size == CROP_SIZE else F.interpolate(crops, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         where, texture = self.geometry_encoder(geometry), self.texture_encoder(base)
-        lip_key, lip_value = self.lip_attention.key_value(where, texture)
-        face_key, face_value = self.face_attention.key_value(where, texture)
         return EncodedReferences(
             pixels=crops, points=points, seen=vertex_visibility(points * scale, depth, face_model),
             shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model), pncc=F.avg_pool2d(geometry, LATENT_STRIDE),
-            lip_key=lip_key, lip_value=lip_value, face_key=face_key, face_value=face_value,
+            lip_key_value=self.lip_attention.key_value(where, texture), face_key_value=self.face_attention.key_value(where, texture),
         )  # fmt: skip
 
     def render(
@@ -131,24 +129,22 @@ class DualAttentionRenderer(nn.Module):
         geometry = torch.stack([_geometry_map(surface, face_model) for surface in surfaces])  # (B, 4, R, R)
         base = geometry if size == CROP_SIZE else F.interpolate(geometry, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         encoded = self.geometry_encoder(base)
-        lip_query, face_query = self.lip_attention.query(encoded), self.face_attention.query(encoded)
+        queries = [(layer.query(encoded), layer.sharpness(encoded)) for layer in (self.lip_attention, self.face_attention)]
         shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
         sampled = []
         for b in range(count):
             own = face[face_index[b]]
-            lip_bias = self.lip_attention.likeness(shape[b], pose[b], lip.shape, lip.pose)
-            lip_bias = lip_bias.masked_fill(~lip_allowed[b], float("-inf"))
-            face_bias = self.face_attention.likeness(shape[b], pose[b], own.shape, own.pose)
+            of_lips = Queries(queries[0][0][b], queries[0][1][b], unlikeness(shape[b], pose[b], lip.shape, lip.pose), lip_allowed[b])
+            of_face = Queries(queries[1][0][b], queries[1][1][b], unlikeness(shape[b], pose[b], own.shape, own.pose))
             if self.config.variant == "global":
                 coarse = F.avg_pool2d(base[b, :3], LATENT_STRIDE)
-                sampled.append(sample_global(lip_query[b], face_query[b], lip_bias, face_bias, coarse, geometry[b, 3:], lip, own, self.coordinate_sharpness))
+                sampled.append(sample_global(of_lips, of_face, coarse, geometry[b, 3:], lip, own, self.coordinate_sharpness))
             else:
-                sampled.append(sample_aligned(
-                    self.lip_attention, self.face_attention, lip_query[b], face_query[b], lip_bias, face_bias, surfaces[b], target_points[b],
-                    geometry[b, 3:], lip, own, face_model, dense,
-                ))  # fmt: skip
+                places = target_points[b]
+                sampled.append(sample_aligned(of_lips, of_face, surfaces[b], places, geometry[b, 3:], lip, own, face_model, dense))
         pixels, latent = torch.stack([s[0] for s in sampled]), torch.stack([s[1] for s in sampled])
-        rgb = pixels + self._residual(latent, pixels, base)
+        mesh = torch.stack([surface.mesh for surface in surfaces])[:, None]
+        rgb = pixels + self._residual(latent, pixels, base) * mesh
         drawn = torch.stack([surface.face for surface in surfaces])
         return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), geometry[:, 3:], rearrange(drawn, "b h w -> b 1 h w").float())
 
@@ -196,5 +192,5 @@ def load_renderer(path: Path, device: torch.device | str = "cpu") -> DualAttenti
     try:
         renderer = DualAttentionRenderer(RendererConfig(**checkpoint.config))
     except TypeError as error:
-        raise WeightsError(f"{path} has settings this release does not know ({error}); update PersonaTalk or use the bundled weights.") from error
+        raise WeightsError(f"{path} has settings this release does not know ({error}); update PersonaTalk or its weights.") from error
     return load_into(renderer, checkpoint, str(path)).requires_grad_(False).to(device)

@@ -55,8 +55,3 @@ def head_pose(points: Tensor, face_model: FaceModel) -> Tensor:
     matrix = torch.einsum("ck,nkd->ncd", inverse, centred)  # (N, 3, 3)
     size = matrix.flatten(1).norm(dim=1).clamp_min(1e-6) / 3.0**0.5
     return rearrange(matrix, "n c d -> n (c d)") / size[:, None]
-
-
-def squared_distance(query: Tensor, key: Tensor) -> Tensor:
-    """(B, N) squared Euclidean distances of rows (B, S) and (N, S)."""
-    return (query[:, None] - key[None]).square().sum(dim=-1)
