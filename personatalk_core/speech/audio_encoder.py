@@ -1,0 +1,141 @@
+"""E_aud of the paper: 16 kHz samples to one feature vector a 25 fps frame, from a pretrained speech encoder.
+
+Two backbones share one interface: Moonshine (bundled) and HuBERT (the paper's). Frame t covers the samples
+[640 t, 640 (t + 1)); its features are read at ``taps`` places inside that span, so nothing is shifted. Knows
+nothing of faces or styles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..config import SAMPLES_PER_FRAME
+from ..errors import WeightsError
+from .hubert import HubertBackbone
+from .moonshine import MoonshineEncoder, MoonshineSizes
+
+
+@dataclass(frozen=True)
+class AudioEncoderConfig:
+    """What a checkpoint must say to be rebuilt.
+
+    kind: ``moonshine`` or ``hubert``.  width: D of the features.  taps: places a frame is read at.
+    backbone: sizes of the backbone, in its own words.
+    """
+
+    kind: str = "moonshine"
+    width: int = 128
+    taps: int = 2
+    backbone: dict = field(default_factory=lambda: asdict(MoonshineSizes()))
+
+
+class AudioEncoder(nn.Module):
+    """A pretrained backbone, a learned mixture of its layers, and the paper's linear projection to the frame rate."""
+
+    def __init__(self, config: AudioEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.kind == "moonshine":
+            self.backbone = MoonshineEncoder(MoonshineSizes(**config.backbone))
+        elif config.kind == "hubert":
+            self.backbone = HubertBackbone(config.backbone)
+        else:
+            raise WeightsError(f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights of this release.")
+        self.layer_weight = nn.Parameter(torch.zeros(self.backbone.depth))
+        self.projection = nn.Linear(config.taps * self.backbone.width, config.width)
+
+    def forward(self, samples: Tensor, origin: int, frames: int, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Features of consecutive frames (paper 3.1).
+
+        Args:
+            samples:    (B, S) at 16 kHz; context to both sides of the frames helps.
+            origin:     index of the sample where the first frame begins, >= 0.
+            frames:     T, how many frames.
+            statistics: of the whole clip, from :func:`clip_statistics`; None takes them from ``samples``.
+        Returns:
+            (B, T, D).
+        """
+        layers = self.backbone(samples, statistics)
+        share = self.layer_weight.softmax(0)
+        mixed = sum(w * F.layer_norm(x, x.shape[-1:]) for w, x in zip(share, layers, strict=True))  # (B, T', D')
+        return self.projection(self._at_frames(mixed, origin, frames))
+
+    def _at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
+        """Interpolate (B, T', D') at each frame's taps, side by side: (B, T, taps * D')."""
+        taps = self.config.taps
+        step = SAMPLES_PER_FRAME / taps
+        place = origin + step * (torch.arange(frames * taps, device=features.device, dtype=torch.float64) + 0.5)
+        place = ((place - self.backbone.centre) / self.backbone.hop).clamp(0, features.shape[1] - 1)
+        left = place.floor().long().clamp(max=max(features.shape[1] - 2, 0))
+        right = (left + 1).clamp(max=features.shape[1] - 1)
+        part = rearrange((place - left).to(features.dtype), "p -> p 1")
+        sampled = features[:, left] * (1 - part) + features[:, right] * part
+        return rearrange(sampled, "b (t k) d -> b t (k d)", k=taps)
+
+
+def clip_statistics(encoder: AudioEncoder, samples: Tensor, block: int = 16_000) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance of the backbone's group normalisation over the parts of a clip where something is heard.
+
+    Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how speech is heard.
+
+    Args:
+        samples: (S,) at 16 kHz, any length.
+    Returns:
+        mean (1,), variance (1,); None when the backbone takes its own.
+    """
+    if not encoder.backbone.takes_statistics:
+        return None
+    power, mean, square = [], [], []
+    for piece in samples.split(block):
+        if len(piece) < block:
+            piece = F.pad(piece, (0, block - len(piece))) if not power else samples[-block:]
+        hidden = encoder.backbone.first_layer(piece[None])
+        power.append(piece.square().mean())
+        mean.append(hidden.mean())
+        square.append(hidden.square().mean())
+    power, mean, square = torch.stack(power), torch.stack(mean), torch.stack(square)
+    heard = power >= 0.05 * power.quantile(0.9)
+    centre = mean[heard].mean()
+    return centre[None], (square[heard].mean() - centre.square()).clamp(min=0)[None]
+
+
+def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | None = 42) -> AudioEncoder:
+    """An encoder initialised from Moonshine-tiny's encoder weights, with the names ``transformers`` uses.
+
+    Raises:
+        WeightsError: the file is missing or does not hold such weights.
+    """
+    sizes = MoonshineSizes(layers=layers, reach=reach)
+    encoder = AudioEncoder(AudioEncoderConfig("moonshine", width, backbone=asdict(sizes)))
+    try:
+        tensors = load_file(str(path))
+        own = encoder.backbone.state_dict()
+        encoder.backbone.load_state_dict({name: tensors[name].float() for name in own})
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors file with transformers' names."
+        ) from error
+    return encoder
+
+
+def from_hubert(source: Path | str, width: int = 128, *, offline: bool = False, revision: str | None = None) -> AudioEncoder:
+    """An encoder initialised from HuBERT (the paper's choice), such as ``facebook/hubert-base-ls960``.
+
+    Args:
+        source: a local folder in the layout of ``transformers``, or a repository on the Hub.
+    Raises:
+        DependencyError: ``transformers`` is not installed.
+        WeightsError: the weights cannot be found or read.
+    """
+    backbone = HubertBackbone.from_pretrained(source, offline=offline, revision=revision)
+    encoder = AudioEncoder(AudioEncoderConfig("hubert", width, backbone=backbone.config))
+    encoder.backbone.load_state_dict(backbone.state_dict())
+    return encoder

@@ -1,0 +1,161 @@
+"""Windows of clips, augmented and batched, for the speech stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import SAMPLES_PER_FRAME
+from .speech_augmentation import augment_sound
+from .speech_clips import SpeechClip
+
+CONTEXT = 12_000  # samples of sound to either side of a window
+EDGE_FRAMES = 3  # around an inserted silence nothing is asked of the mouth
+SILENCE_FLOOR = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechBatch:
+    """samples (B, S); origin: sample where frame 0 begins; expression (B, T, E_low); valid (B, T) float; silent (B, T) float:
+    frames of inserted silence; style_expression (B, T', E_low) and style_weight (B, T'): how the speaker speaks;
+    template (B, A): identity; weight (B,): importance; quiet mouths count as much as lively ones."""
+
+    samples: Tensor
+    origin: int
+    expression: Tensor
+    valid: Tensor
+    silent: Tensor
+    style_expression: Tensor
+    style_weight: Tensor
+    identity: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device | str) -> "SpeechBatch":
+        """The same batch on another device."""
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return SpeechBatch(**moved)
+
+
+class WindowSampler:
+    """Draws augmented windows; the same seed and step give the same batch, so training can resume anywhere.
+
+    Args:
+        clips:        at least one.
+        frames:       T of a window.
+        style_frames: T' given to the style encoder, at most.
+        augment:      False gives the plain windows.
+    """
+
+    def __init__(self, clips: list[SpeechClip], frames: int = 100, style_frames: int = 200, seed: int = 0, augment: bool = True) -> None:
+        self.clips, self.frames, self.style_frames, self.seed, self.augment = clips, frames, style_frames, seed, augment
+        self.by_speaker: dict[str, list[int]] = {}
+        for index, clip in enumerate(clips):
+            self.by_speaker.setdefault(clip.speaker, []).append(index)
+        length = {s: sum(clips[i].frame_count for i in ids) for s, ids in self.by_speaker.items()}
+        share = np.array([length[c.speaker] ** 0.5 * c.frame_count / length[c.speaker] for c in clips])
+        self.share = share / share.sum()
+        spread = np.array([float(c.expression[c.valid].var(0).sum()) for c in clips])
+        self.weight = np.clip(np.median(spread) / spread, 0.4, 2.5) ** 0.5
+        self.rest = [rest_expression(c) for c in clips]
+
+    def batch(self, size: int, step: int) -> SpeechBatch:
+        """The batch of a step."""
+        rng = np.random.default_rng((self.seed, step))
+        items = [self._item(int(i), rng) for i in rng.choice(len(self.clips), size, p=self.share)]
+        stacked = {k: torch.stack([item[k] for item in items]) for k in items[0]}
+        return SpeechBatch(origin=CONTEXT, **stacked)
+
+    def _item(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        clip = self.clips[index]
+        speed = rng.uniform(0.88, 1.14) if self.augment and rng.random() < 0.7 else 1.0
+        room = clip.frame_count - self.frames * speed
+        first = rng.uniform(min(0.0, room), max(0.0, room))
+        place = first + speed * (np.arange(self.frames) + 0.5) - 0.5  # clip frame shown by each window frame
+        expression, valid = _at(clip.expression, clip.valid, place)
+        samples = self._sound(clip, first, speed)
+        silent = torch.zeros(self.frames)
+        style, style_weight = self._style(index, rng)
+        if self.augment:
+            gain = float(np.exp(rng.normal(0, 0.12)))
+            shift = torch.from_numpy(rng.normal(0, 0.15, clip.expression.shape[1]).astype(np.float32))
+            centre = clip.expression[clip.valid].mean(0)
+            rest = self.rest[index]
+            expression, style, rest = (centre + shift + gain * (x - centre) for x in (expression, style, rest))
+            samples = augment_sound(samples, rng, self.clips[int(rng.integers(len(self.clips)))].samples)
+            if rng.random() < 0.25:
+                expression, valid, silent = _insert_silence(samples, expression, valid, rest, rng)
+        return {
+            "samples": torch.from_numpy(samples),
+            "expression": expression,
+            "valid": valid.float(),
+            "silent": silent,
+            "style_expression": style,
+            "style_weight": style_weight,
+            "identity": clip.identity,
+            "weight": torch.tensor(self.weight[index], dtype=torch.float32),
+        }
+
+    def _sound(self, clip: SpeechClip, first: float, speed: float) -> np.ndarray:
+        """The window's samples with context, played at ``speed``; silence where the clip has none."""
+        count = self.frames * SAMPLES_PER_FRAME + 2 * CONTEXT
+        place = (first - clip.lag) * SAMPLES_PER_FRAME + speed * (np.arange(count) - CONTEXT)
+        return np.interp(place, np.arange(len(clip.samples)), clip.samples, left=0.0, right=0.0).astype(np.float32)
+
+    def _style(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Frames that show how this person speaks: another clip of theirs, or a random stretch of this one."""
+        others = [i for i in self.by_speaker[self.clips[index].speaker] if i != index]
+        clip = self.clips[others[int(rng.integers(len(others)))] if others and rng.random() < 0.5 else index]
+        frames = clip.expression[clip.valid]
+        length = min(len(frames), self.style_frames, max(25, int(len(frames) * rng.uniform(0.4, 1.0))))
+        begin = int(rng.integers(len(frames) - length + 1))
+        expression = torch.zeros(self.style_frames, frames.shape[1])
+        expression[:length] = frames[begin : begin + length]
+        weight = torch.zeros(self.style_frames)
+        weight[:length] = 1.0
+        return expression, weight
+
+
+def rest_expression(clip: SpeechClip) -> Tensor:
+    """(E_low,) how this person's mouth rests: the mean of the calmest and most closed tenth of the frames.
+
+    Closed is judged by the first lower component, which opens the jaw, whichever its sign: the mouth spends its rest
+    at the end of the range where it is least open, which is where the distribution is denser.
+    """
+    frames = clip.expression[clip.valid]
+    jaw = frames[:, 0]
+    low, middle, high = (float(jaw.quantile(q)) for q in (0.05, 0.5, 0.95))
+    closed = jaw <= jaw.quantile(0.1) if middle - low < high - middle else jaw >= jaw.quantile(0.9)
+    return frames[closed].mean(0)
+
+
+def _at(expression: Tensor, valid: Tensor, place: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Expression (T, E) and validity (T,) at fractional clip frames; outside the clip nothing is valid."""
+    inside = (place >= -0.5) & (place <= len(expression) - 0.5)
+    place = np.clip(place, 0, len(expression) - 1)
+    left = torch.from_numpy(np.minimum(place.astype(int), len(expression) - 2))
+    part = torch.from_numpy((place - left.numpy()).astype(np.float32))[:, None]
+    value = expression[left] * (1 - part) + expression[left + 1] * part
+    return value, valid[left] & valid[left + 1] & torch.from_numpy(inside)
+
+
+def _insert_silence(
+    samples: np.ndarray, expression: Tensor, valid: Tensor, rest: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Silence 0.4 to 1.6 s of the window, in place in ``samples``; the mouth is asked to rest there."""
+    frames = len(expression)
+    length = int(rng.integers(10, 41))
+    begin = int(rng.integers(-length // 2, frames - length // 2))
+    end = begin + length
+    low, high = CONTEXT + begin * SAMPLES_PER_FRAME, CONTEXT + end * SAMPLES_PER_FRAME
+    low, high = max(low, 0), min(high, len(samples))
+    loudness = float(np.abs(samples).max())
+    samples[low:high] *= 0.0
+    samples[low:high] += rng.standard_normal(high - low).astype(np.float32) * loudness * SILENCE_FLOOR * 10 ** rng.uniform(0, 1.5)
+    index = torch.arange(frames)
+    silent = (index >= begin + EDGE_FRAMES) & (index < end - EDGE_FRAMES)
+    near = (index >= begin - EDGE_FRAMES) & (index < end + EDGE_FRAMES)
+    expression = torch.where(silent[:, None], rest, expression)
+    return expression, (valid & ~near) | silent, silent.float()
