@@ -1,0 +1,81 @@
+"""Geometry files: every field of a FaceGeometry, and of the source it is rendered through, in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import FaceModelMismatchError, ShapeError, WeightsError
+from ..types import FaceGeometry
+from ..weights.checkpoint import load_checkpoint, save_checkpoint
+from .face_model import FaceModel
+
+KIND = "geometry"
+TENSORS = {
+    "identity": torch.float32, "expression": torch.float32, "rotation": torch.float32, "translation": torch.float32, "scale": torch.float32,
+    "status": torch.uint8, "shot": torch.int64, "source_frame": torch.int64, "times": torch.float64, "durations": torch.float64,
+}  # fmt: skip
+SOURCE = "reference."  # prefix of the source clip's own geometry
+
+
+def save_geometry(path: Path, geometry: FaceGeometry) -> str:
+    """Write a geometry, and its ``reference`` where it has one; whole or not at all. Returns the sha256."""
+    tensors, config = _pack(geometry)
+    if geometry.reference is not None:
+        own, config[SOURCE] = _pack(geometry.reference)
+        tensors |= {SOURCE + name: value for name, value in own.items()}
+    return save_checkpoint(Path(path), tensors, kind=KIND, config=config)
+
+
+def load_geometry(path: Path, face_model: FaceModel | None = None) -> FaceGeometry:
+    """Read a geometry file.
+
+    Args:
+        path:       written by :func:`save_geometry`.
+        face_model: the one in use; None skips the comparison.
+    Raises:
+        WeightsError: missing, damaged, not geometry, or fields that do not fit together.
+        FaceModelMismatchError: made with another face model.
+    """
+    checkpoint = load_checkpoint(Path(path), kind=KIND)
+    config = dict(checkpoint.config)
+    source = config.pop(SOURCE, None)
+    geometry = _unpack(path, {n: t for n, t in checkpoint.tensors.items() if not n.startswith(SOURCE)}, config)
+    if source is not None:
+        own = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
+        geometry = replace(geometry, reference=_unpack(path, own, source))
+    if face_model is not None and geometry.face_model != face_model.sha256:
+        raise FaceModelMismatchError(
+            f"{path} was made with face model {geometry.face_model[:12]} but {face_model.sha256[:12]} is loaded; "
+            "estimate the geometry again with this face model or load the one it was made with."
+        )
+    return geometry
+
+
+def _pack(geometry: FaceGeometry) -> tuple[dict[str, Tensor], dict]:
+    tensors = {name: getattr(geometry, name).to(dtype) for name, dtype in TENSORS.items()}
+    config = {
+        "frame_size": list(geometry.frame_size),
+        "face_model": geometry.face_model,
+        "source": geometry.source,
+        "audio": list(geometry.audio),
+    }
+    return tensors, config
+
+
+def _unpack(path: Path, tensors: dict[str, Tensor], config: dict) -> FaceGeometry:
+    missing = sorted(set(TENSORS) - set(tensors)) + sorted({"frame_size", "face_model", "source", "audio"} - set(config))
+    if missing:
+        raise WeightsError(f"{path} lacks {', '.join(missing)}; make the geometry again with this release.")
+    try:
+        height, width = (int(v) for v in config["frame_size"])
+        audio, digest = (str(v) for v in config["audio"])
+        values = {name: tensors[name].to(dtype) for name, dtype in TENSORS.items()}
+        return FaceGeometry(
+            **values, frame_size=(height, width), face_model=str(config["face_model"]), source=str(config["source"]), audio=(audio, digest)
+        )
+    except (ShapeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} holds geometry whose fields do not fit together ({error}); make it again.") from error
