@@ -1,4 +1,4 @@
-"""A video with the fitted mesh drawn over the face, to look at what the geometry says."""
+"""A video with the fitted mesh, or its coordinate map, drawn over the face, to look at what the geometry says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 
+from .errors import OptionsError
 from .geometry.face_model import FaceModel, Region
+from .geometry.pncc import draw_pncc
 from .geometry.vertices import posed_vertices
 from .media.video_reader import VideoReader
 from .media.video_writer import VideoWriter
@@ -17,6 +20,7 @@ from .video_rendering import frames_of
 
 COLOURS = {int(Region.FACE): (90, 220, 255), int(Region.EYE): (120, 255, 120), int(Region.MOUTH_CAVITY): (255, 110, 110)}
 _SUBPIXEL = 4  # cv2's fixed-point bits
+DRAWINGS = ("mesh", "pncc")
 
 
 def draw_mesh(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) -> np.ndarray:
@@ -36,16 +40,36 @@ def draw_mesh(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) ->
     return picture
 
 
+def draw_coordinates(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) -> np.ndarray:
+    """Lay the face's coordinate map (paper 3.1, PNCC) over a copy of a frame; arguments as of :func:`draw_mesh`."""
+    pncc = draw_pncc(points[None], face_model, frame.shape[:2])
+    colours = rearrange(pncc.map[0], "c h w -> h w c").mul(255).byte().numpy()
+    return np.where((pncc.triangle[0] >= 0).numpy()[..., None], colours, frame)
+
+
 def write_preview(
-    info: VideoInfo, geometry: FaceGeometry, face_model: FaceModel, out: Path, *, on_progress: OnProgress | None = None
+    info: VideoInfo,
+    geometry: FaceGeometry,
+    face_model: FaceModel,
+    out: Path,
+    *,
+    drawing: str = "mesh",
+    on_progress: OnProgress | None = None,
 ) -> None:
-    """Write the video with its mesh; frames without a usable face stay as they are and name their status."""
+    """Write the video with a ``mesh`` or ``pncc`` drawing; frames without a usable face stay as they are and name their status.
+
+    Raises:
+        OptionsError: another drawing.
+    """
+    if drawing not in DRAWINGS:
+        raise OptionsError(f"drawing is '{drawing}' but expected one of {', '.join(DRAWINGS)}.")
+    draw = draw_mesh if drawing == "mesh" else draw_coordinates
     timeline = Timeline(geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy())
     with VideoWriter(out, info.width, info.height, timeline) as writer:
         for index, frame in enumerate(VideoReader(info).frames(geometry.source_frame.tolist())):
             status = FrameStatus(int(geometry.status[index]))
             if status == FrameStatus.OK:
-                frame = draw_mesh(frame, posed_vertices(frames_of(geometry, [index]), face_model)[0], face_model)
+                frame = draw(frame, posed_vertices(frames_of(geometry, [index]), face_model)[0], face_model)
             else:
                 frame = cv2.putText(
                     frame.copy(), status.name.lower(), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 60, 60), 2, cv2.LINE_AA

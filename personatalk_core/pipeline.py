@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+import torch
+
 from .config import DubOptions, FaceChoice
 from .errors import FaceModelMismatchError, MediaError
+from .evaluation.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
 from .media.audio import read_audio, speech_samples
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
 from .models import Models
 from .progress import Stages
-from .rendering.references import select_references
+from .rendering.references import ReferenceOptions, select_references
 from .speech.lip_sync import generate_geometry
 from .speech.style import extract_style
+from .tracking.crop import crop_boxes, crop_image
+from .tracking.landmarks import FaceLandmarker
 from .tracking.track import track_face
 from .types import AudioClip, DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo
-from .video_rendering import render_to_file
+from .video_rendering import RenderedFrame, render_to_file
 from .weights.checkpoint import sha256_of
 
 
@@ -61,23 +68,27 @@ def dub(
 
 def track_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceTrack:
     """Follow one face through a video (paper 4.1: MediaPipe landmarks)."""
-    frames = VideoReader(info).frames()
-    return track_face(
-        frames,
-        times=info.times,
-        frame_size=(info.height, info.width),
-        source=info.sha256,
-        choice=FaceChoice.parse(options.face),
-        landmarker=models.landmarker,
-        on_progress=stages.stage("tracking"),
-    )
+    with FaceLandmarker(models.landmarker) as landmarker:
+        return track_face(
+            VideoReader(info).frames(),
+            times=info.times,
+            frame_size=(info.height, info.width),
+            choice=FaceChoice.parse(options.face),
+            source=info.sha256,
+            on_progress=stages.stage("tracking"),
+            landmarker=landmarker,
+        )
 
 
 def geometry_of_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceGeometry:
     """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation)."""
-    track = track_video(info, models, options, stages)
+    return geometry_of_track(info, track_video(info, models, options, stages), models, stages)
+
+
+def geometry_of_track(info: VideoInfo, track: FaceTrack, models: Models, stages: Stages) -> FaceGeometry:
+    """Fit the face model to a track of ``info``'s video (paper 3.1, eq. 1 and 2)."""
     geometry = estimate_geometry(track, models.face_model, on_progress=stages.stage("geometry"))
-    return replace(geometry, durations=geometry.times.new_tensor(info.durations))
+    return replace(geometry, times=torch.from_numpy(info.times).double(), durations=torch.from_numpy(info.durations).double())
 
 
 def style_of(geometries: Sequence[FaceGeometry], name: str, models: Models, thumbnail: bytes = b"") -> StyleEmbedding:
@@ -149,14 +160,7 @@ def render(
             f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from."
         )
     if references is None:
-        references = select_references(
-            source,
-            models.face_model,
-            target.source_frame,
-            lip_count=options.lip_references,
-            face_count=options.face_references,
-            exclude_window=options.exclude_window,
-        )
+        references = _references(source, target, models, options)
     return render_to_file(
         info,
         source,
@@ -169,6 +173,61 @@ def render(
         mask_out=mask_out,
         on_progress=stages.stage("rendering"),
     )
+
+
+def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, stages: Stages | None = None) -> DubReport:
+    """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the renderer's self-test.
+
+    Returns:
+        A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`, averaged over frames
+        (``detail_lips``: median), measured on the crops the renderer works on, before pasting.
+    """
+    stages = stages or Stages()
+    check_target(out, options)
+    info = probe(video)
+    geometry = geometry_of_video(info, models, options, stages)
+    rows: list[dict[str, float]] = []
+
+    def measure(item: RenderedFrame) -> None:
+        size = item.crop.shape[-1]
+        truth = torch.from_numpy(crop_image(item.frame, item.box, size)).permute(2, 0, 1).float() / 255  # (3, R, R)
+        rows.append(reconstruction_report(item.crop[None], truth[None], item.source_points[None], models.face_model))
+
+    references = _references(geometry, geometry, models, options)
+    sound = read_audio(video) if info.has_audio else None
+    report = render_to_file(
+        info,
+        geometry,
+        geometry,
+        references,
+        sound,
+        out,
+        models,
+        options,
+        whole_face=True,
+        observe=measure,
+        on_progress=stages.stage("rendering"),
+    )
+    for name in rows[0] if rows else ():
+        values = np.array([row[name] for row in rows])
+        report.metrics[name] = float(np.nanmedian(values) if name.startswith("detail") else np.nanmean(values))
+    report.metrics["frames"] = float(len(rows))
+    return report
+
+
+def thumbnail_of(info: VideoInfo, geometry: FaceGeometry, models: Models, size: int = 128) -> bytes:
+    """The face of the first usable frame as JPEG bytes, for style cards; empty when no frame is usable."""
+    usable = geometry.usable.nonzero()[:, 0].tolist()
+    if not usable:
+        return b""
+    frame = next(iter(VideoReader(info).frames(usable[:1])))
+    picture = crop_image(frame, crop_boxes(geometry, models.face_model).box[usable[0]], size)
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def _references(source: FaceGeometry, target: FaceGeometry, models: Models, options: DubOptions) -> ReferenceSelection:
+    choice = ReferenceOptions(options.lip_references, options.face_references, options.exclude_window)
+    return select_references(source, models.face_model, target.source_frame, choice)
 
 
 def check_target(out: Path, options: DubOptions) -> None:

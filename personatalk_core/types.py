@@ -15,7 +15,7 @@ Camera: scaled orthographic. With R = exp(rotation) and c = scale:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
@@ -41,6 +41,11 @@ class FrameStatus(IntEnum):
     COVERED = 3
     CUT = 4
     TINY = 5
+
+
+def status_names(status: Iterable[int]) -> list[str]:
+    """Lower-case names of a row of FrameStatus values, as reports show them."""
+    return [FrameStatus(int(value)).name.lower() for value in status]
 
 
 @dataclass(frozen=True, eq=False)

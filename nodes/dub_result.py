@@ -1,0 +1,32 @@
+"""What a finished dub says: the report as text, and what the page needs for its players and viewers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .media_sockets import temporary, view_of
+
+if TYPE_CHECKING:
+    from ..personatalk_core.progress import Stages
+    from ..personatalk_core.types import DubReport
+
+
+def report_text(report: DubReport, stages: Stages) -> str:
+    """The report as JSON, with the seconds each stage took."""
+    return json.dumps(dataclasses.asdict(report) | {"seconds": {name: round(value, 3) for name, value in stages.seconds.items()}}, indent=1)
+
+
+def dub_ui(before: Path, after: Path) -> dict:
+    """Both videos for the before/after player."""
+    return {"personatalk_dub": [{"before": view_of(before), "after": view_of(after)}]}
+
+
+def geometry_ui(geometry, face_model, drawn: Path) -> dict:
+    """The preview video, and the moving mesh as a compact file for the 3D viewer."""
+    from ..personatalk_core.geometry_viewer import write_viewer_file
+
+    path = write_viewer_file(temporary(".ptmesh"), geometry, face_model)
+    return {"personatalk_geometry": [{"video": view_of(drawn), "mesh": view_of(path)}]}

@@ -1,0 +1,101 @@
+"""Dub Video: all stages in one node."""
+
+from __future__ import annotations
+
+from comfy_api.latest import InputImpl, io
+
+from .choices import (
+    DEFAULTS,
+    check_face,
+    face_input,
+    face_references_input,
+    length_input,
+    lip_references_input,
+    lossless_input,
+    provenance_input,
+    style_strength_input,
+)
+from .sockets import CATEGORY, Models, Style
+
+STAGES = ("tracking", "geometry", "speech to geometry", "rendering")
+
+
+class DubVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaTalkDubVideo",
+            display_name="Dub Video (PersonaTalk)",
+            category=CATEGORY,
+            description=(
+                "Makes the person in the video speak new words, with their own face and way of speaking. Everything but the mouth region"
+                " stays."
+            ),
+            search_aliases=["lip sync", "lipsync", "dubbing", "talking head", "wav2lip", "latentsync", "musetalk"],
+            inputs=[
+                Models.Input("models", tooltip="From Load Models."),
+                io.Video.Input(
+                    "video",
+                    tooltip="A video of a talking person who agreed to this. Size, frame rate and duration of the frames stay as they are.",
+                ),
+                io.Audio.Input("audio", tooltip="The new speech, in any language. Music and noise move the mouth too: use a clean voice."),
+                Style.Input("style", optional=True, tooltip="How to speak. Not connected: the way the person speaks in the video."),
+                length_input(),
+                style_strength_input(),
+                face_input(),
+                lip_references_input(),
+                face_references_input(),
+                lossless_input(),
+                provenance_input(),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The dubbed video with the new sound: to Save Video."),
+                io.Video.Output(
+                    display_name="mask",
+                    tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
+                ),
+                io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, face: str | None = None) -> bool | str:
+        return check_face(face)
+
+    @classmethod
+    def execute(
+        cls,
+        models,
+        video,
+        audio,
+        length: str,
+        style_strength: float,
+        style=None,
+        face: str = DEFAULTS.face,
+        lip_references: int = DEFAULTS.lip_references,
+        face_references: int = DEFAULTS.face_references,
+        lossless: bool = DEFAULTS.lossless,
+        provenance: bool = DEFAULTS.provenance,
+    ) -> io.NodeOutput:
+        from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.pipeline import dub
+        from .dub_result import dub_ui, report_text
+        from .media_sockets import audio_path, temporary, video_path
+        from .progress_bar import NodeStages
+
+        options = DubOptions(
+            length=length,
+            style_strength=style_strength,
+            face=face,
+            lip_references=lip_references,
+            face_references=face_references,
+            lossless=lossless,
+            provenance=provenance,
+        ).verify()
+        source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
+        stages = NodeStages(cls.hidden.unique_id, *STAGES)
+        report = dub(source, audio_path(audio), out, models.ready("speech", "renderer"), options, style=style, mask_out=mask, stages=stages)
+        videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
+        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out))

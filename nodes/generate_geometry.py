@@ -1,0 +1,48 @@
+"""Generate Lip-Synced Geometry."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .choices import length_input, style_strength_input
+from .sockets import CATEGORY, Geometry, Models, Style
+
+
+class GenerateGeometry(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaTalkGenerateGeometry",
+            display_name="Generate Lip-Synced Geometry (PersonaTalk)",
+            category=CATEGORY,
+            description=(
+                "Makes the face of the video speak the words of the sound, in its own or another person's style. Head and upper face stay."
+            ),
+            search_aliases=["audio to face", "speech to geometry", "lip sync"],
+            inputs=[
+                Models.Input("models", tooltip="From Load Models."),
+                Geometry.Input("geometry", tooltip="The video's own geometry, from Estimate Geometry."),
+                io.Audio.Input("audio", tooltip="The new speech. Music and noise move the mouth too: use a clean voice."),
+                Style.Input("style", optional=True, tooltip="How to speak. Not connected: the way the person speaks in the video."),
+                style_strength_input(),
+                length_input(),
+            ],
+            outputs=[
+                Geometry.Output(
+                    display_name="geometry",
+                    tooltip="The speaking geometry: to Edit Geometry, Select References, Render Faces, Preview Geometry.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, models, geometry, audio, style_strength: float, length: str, style=None) -> io.NodeOutput:
+        from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.pipeline import animate
+        from .media_sockets import audio_path
+        from .progress_bar import NodeStages
+
+        options = DubOptions(style_strength=style_strength, length=length).verify()
+        stages = NodeStages(cls.hidden.unique_id, "speech to geometry")
+        return io.NodeOutput(animate(geometry, audio_path(audio), models.ready("speech"), options, style=style, stages=stages))

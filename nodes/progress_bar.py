@@ -1,0 +1,44 @@
+"""The core's progress on ComfyUI's bar. Every step also asks whether the user cancelled."""
+
+from __future__ import annotations
+
+import time
+
+import comfy.model_management
+import comfy.utils
+
+from ..personatalk_core.progress import Stages
+
+SHARES = {"tracking": 30, "geometry": 25, "speech to geometry": 5, "rendering": 40}  # of a dub's time
+UNITS = 1000  # of the bar
+PREVIEW_SECONDS = 0.5  # between two pictures on the node
+PREVIEW_SIZE = 384  # pixels of their longer side
+
+
+class NodeStages(Stages):
+    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time."""
+
+    def __init__(self, node_id: str | None, *plan: str) -> None:
+        super().__init__()
+        self._plan = plan
+        self._total = sum(SHARES.get(name, 10) for name in plan) or 1
+        self._bar = comfy.utils.ProgressBar(UNITS, node_id=node_id)
+        self._value, self._shown = 0, 0.0
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def show(self, name: str, done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        before = self._plan[: self._plan.index(name)] if name in self._plan else self._plan
+        share = SHARES.get(name, 10) * min(1.0, done / max(1, total))
+        value = int(UNITS * (sum(SHARES.get(n, 10) for n in before) + share) / self._total)
+        self._value = max(self._value, min(value, UNITS))
+        self._bar.update_absolute(self._value, UNITS)
+
+    def picture(self, frame) -> None:
+        """Show a frame (H, W, 3) uint8 on the node, not more often than twice a second."""
+        if time.monotonic() - self._shown < PREVIEW_SECONDS:
+            return
+        from PIL import Image
+
+        self._shown = time.monotonic()
+        self._bar.update_absolute(self._value, UNITS, ("JPEG", Image.fromarray(frame), PREVIEW_SIZE))

@@ -1,0 +1,86 @@
+"""Render Faces."""
+
+from __future__ import annotations
+
+from comfy_api.latest import InputImpl, io
+
+from .choices import DEFAULTS, face_references_input, lip_references_input, lossless_input, provenance_input
+from .sockets import CATEGORY, Geometry, Models, References
+
+
+class RenderFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaTalkRenderFaces",
+            display_name="Render Faces (PersonaTalk)",
+            category=CATEGORY,
+            description="Renders the speaking face with the video's own pixels and pastes it back, frame by frame from file to file.",
+            search_aliases=["paste back", "face rendering", "neural rendering"],
+            inputs=[
+                Models.Input("models", tooltip="From Load Models."),
+                io.Video.Input("video", tooltip="The video the geometry was estimated from; another one is refused."),
+                Geometry.Input("geometry", tooltip="From Generate Lip-Synced Geometry or Edit Geometry."),
+                References.Input(
+                    "references",
+                    optional=True,
+                    tooltip="From Select References. Not connected: chosen automatically with the two numbers below.",
+                ),
+                io.Audio.Input(
+                    "audio", optional=True, tooltip="Sound of the result. Not connected: the speech that the geometry was made from."
+                ),
+                lip_references_input(),
+                face_references_input(),
+                lossless_input(),
+                provenance_input(),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The dubbed video: to Save Video."),
+                io.Video.Output(
+                    display_name="mask",
+                    tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
+                ),
+                io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        models,
+        video,
+        geometry,
+        references=None,
+        audio=None,
+        lip_references: int = DEFAULTS.lip_references,
+        face_references: int = DEFAULTS.face_references,
+        lossless: bool = DEFAULTS.lossless,
+        provenance: bool = DEFAULTS.provenance,
+    ) -> io.NodeOutput:
+        from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.media.video_reader import probe
+        from ..personatalk_core.pipeline import render
+        from .dub_result import dub_ui, report_text
+        from .media_sockets import audio_path, temporary, video_path
+        from .progress_bar import NodeStages
+
+        options = DubOptions(
+            lip_references=lip_references, face_references=face_references, lossless=lossless, provenance=provenance
+        ).verify()
+        source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
+        stages = NodeStages(cls.hidden.unique_id, "rendering")
+        report = render(
+            probe(source),
+            geometry,
+            out,
+            models.ready("renderer"),
+            options,
+            audio=audio_path(audio) if audio is not None else None,
+            mask_out=mask,
+            references=references,
+            stages=stages,
+        )
+        videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
+        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out))

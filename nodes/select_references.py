@@ -1,0 +1,81 @@
+"""Select References."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .choices import face_references_input, lip_references_input
+from .sockets import CATEGORY, Geometry, Models, References
+
+FRAMES_HELP = "Frame numbers from 0, such as 12, 40-55."
+
+
+class SelectReferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaTalkSelectReferences",
+            display_name="Select References (PersonaTalk)",
+            category=CATEGORY,
+            description="Chooses the frames whose pixels the new mouth and skin are made of, and shows them from closed to wide open.",
+            search_aliases=["reference frames", "teeth", "lip references"],
+            inputs=[
+                Models.Input("models", tooltip="From Load Models."),
+                io.Video.Input("video", tooltip="The video the geometry was estimated from."),
+                Geometry.Input("geometry", tooltip="The lip-synced geometry that is going to be rendered."),
+                lip_references_input(),
+                face_references_input(),
+                io.Int.Input(
+                    "exclude_window",
+                    default=0,
+                    min=0,
+                    max=250,
+                    step=1,
+                    advanced=True,
+                    tooltip=(
+                        "Frames around each output frame that may not lend it pixels. 0 for dubbing; above 0 to test how well the face is"
+                        " rebuilt from elsewhere."
+                    ),
+                ),
+                io.String.Input(
+                    "exclude", default="", tooltip=f"Frames never used, for instance blurred ones or a hand over the mouth. {FRAMES_HELP}"
+                ),
+                io.String.Input(
+                    "pin", default="", tooltip=f"Frames always used for the mouth, for instance one with clear teeth. {FRAMES_HELP}"
+                ),
+            ],
+            outputs=[
+                References.Output(display_name="references", tooltip="To Render Faces."),
+                io.Image.Output(display_name="lip_frames", tooltip="The mouth's reference frames, from closed to wide open."),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, exclude: str | None = None, pin: str | None = None) -> bool | str:
+        from ..personatalk_core.errors import OptionsError
+        from ..personatalk_core.rendering.frame_list import parse_frames
+
+        try:
+            for text in (exclude, pin):
+                parse_frames(text or "")
+        except OptionsError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls, models, video, geometry, lip_references: int, face_references: int, exclude: str, pin: str, exclude_window: int = 0
+    ) -> io.NodeOutput:
+        from ..personatalk_core.media.video_reader import probe
+        from ..personatalk_core.reference_preview import reference_crops
+        from ..personatalk_core.rendering.frame_list import parse_frames
+        from ..personatalk_core.rendering.references import ReferenceOptions, select_references
+        from .media_sockets import video_path
+        from .picture_strip import as_image, strip_ui
+
+        options = ReferenceOptions(lip_references, face_references, exclude_window, parse_frames(exclude), parse_frames(pin)).verify()
+        source, face_model = geometry.reference or geometry, models.models.face_model
+        chosen = select_references(source, face_model, geometry.source_frame, options)
+        crops = reference_crops(probe(video_path(video)), source, chosen.lip, face_model)
+        return io.NodeOutput(chosen, as_image(crops), ui=strip_ui(crops, chosen.lip.tolist(), options))

@@ -1,0 +1,53 @@
+"""Track Face."""
+
+from __future__ import annotations
+
+import json
+
+from comfy_api.latest import io
+
+from .choices import check_face, face_input
+from .sockets import CATEGORY, Models, Track, TrackedVideo
+
+
+class TrackFace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaTalkTrackFace",
+            display_name="Track Face (PersonaTalk)",
+            category=CATEGORY,
+            description="Follows one face through the video. Frames where it cannot be used are marked and later pass through untouched.",
+            search_aliases=["face landmarks", "mediapipe", "face detection"],
+            inputs=[
+                Models.Input("models", tooltip="From Load Models."),
+                io.Video.Input("video", tooltip="A video of a talking person. It is streamed, never held in memory whole."),
+                face_input(),
+            ],
+            outputs=[
+                Track.Output(display_name="track", tooltip="To Estimate Geometry."),
+                io.String.Output(
+                    display_name="report", tooltip="What was found in each frame (ok, no_face, side, covered, cut, tiny), as JSON."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, face: str | None = None) -> bool | str:
+        return check_face(face)
+
+    @classmethod
+    def execute(cls, models, video, face: str) -> io.NodeOutput:
+        from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.media.video_reader import probe
+        from ..personatalk_core.pipeline import track_video
+        from ..personatalk_core.types import status_names
+        from .media_sockets import video_path
+        from .progress_bar import NodeStages
+
+        info = probe(video_path(video))
+        track = track_video(info, models.models, DubOptions(face=face).verify(), NodeStages(cls.hidden.unique_id, "tracking"))
+        names = status_names(track.status)
+        report = {"frames": len(names), "usable": names.count("ok"), "status": names}
+        return io.NodeOutput(TrackedVideo(info, track), json.dumps(report))
