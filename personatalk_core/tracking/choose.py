@@ -10,7 +10,6 @@ from .candidate import Candidate
 
 SPEAKING = 0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
 MIN_READINGS = 3  # a candidate seen in fewer frames counts only where nobody else is
-LINK_DISTANCE = 1.0  # shape and look distance below which faces of two shots are one person
 
 
 def speaking_score(person: Candidate) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .candidate import Candidate, aligned_patch
+from .candidate import Candidate
 from .landmarks import FaceLandmarker, FaceReading
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
 from .shots import CutDetector
@@ -15,16 +15,19 @@ SEARCH_LEVELS = 2  # tile sizes of such a look
 KEEP_LOOKING = 50  # frames a lost face is sought where it was last seen
 LOCAL_SEARCH = 3  # frames between these
 DETECTIONS_A_FRAME = 4  # share of a deep search: its number of tiles over this is the frames between two of them
+MAX_FOLLOWED = 6  # people at a time, the largest first
 CROWD = 0.9  # crops closer than this times their mean side are read for several faces
 
 
 class FaceFollower:
     """Feed frames in order with :meth:`step`; then read :attr:`candidates` and :attr:`shots`.
 
-    Memory grows by the landmarks of the faces seen, never by pixels.
+    Memory grows by the landmarks of the faces seen, never by pixels. ``all_sizes``: also look for faces much smaller
+    than the largest, for a choice that may mean one of them.
     """
 
-    def __init__(self, landmarker: FaceLandmarker) -> None:
+    def __init__(self, landmarker: FaceLandmarker, *, all_sizes: bool = False) -> None:
+        self._all_sizes = all_sizes
         self._landmarker = landmarker
         self._cuts = CutDetector()
         self._active: list[Candidate] = []
@@ -42,7 +45,7 @@ class FaceFollower:
             self._next_deep_search = number
         self.shots.append(shot)
 
-        self._assign(number, frame, self._read_followed(number, frame))
+        self._assign(number, self._read_followed(number, frame))
         self._look_for_more(number, frame)
         self._active = [c for c in self._active if number - c.frames[-1] <= KEEP_LOOKING]
 
@@ -60,23 +63,22 @@ class FaceFollower:
             readings += self._landmarker.read(frame, box, several=crowded)
         return _distinct_readings(readings)
 
-    def _assign(self, number: int, frame: np.ndarray, readings: list[FaceReading]) -> None:
+    def _assign(self, number: int, readings: list[FaceReading]) -> None:
         """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
-        patches = [aligned_patch(frame, reading) for reading in readings]
         waiting = [c for c in self.candidates if c.shot == self.shots[-1] and c.frames[-1] < number]
         taken: set[int] = set()
         if readings and waiting:
-            cost = np.array([[c.mismatch(number, r, p) for c in waiting] for r, p in zip(readings, patches, strict=True)])
+            cost = np.array([[c.mismatch(number, r) for c in waiting] for r in readings])
             for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
-                if cost[row, column] <= 1:
-                    waiting[column].add(number, readings[row], patches[row])
+                if np.isfinite(cost[row, column]):
+                    waiting[column].add(number, readings[row])
                     taken.add(row)
                     if waiting[column] not in self._active:
                         self._active.append(waiting[column])
         for row, reading in enumerate(readings):
             if row not in taken:
                 person = Candidate(self.shots[-1])
-                person.add(number, reading, patches[row])
+                person.add(number, reading)
                 self.candidates.append(person)
                 self._active.append(person)
 
@@ -84,17 +86,19 @@ class FaceFollower:
         lost = [c for c in self._active if c.frames[-1] < number]
         found = np.zeros((0, 4))
         if len(lost) == len(self._active) and number >= self._next_deep_search:  # nobody in sight
-            found = search_frame(self._landmarker, frame)
+            found = search_frame(self._landmarker, frame, all_sizes=self._all_sizes)
             self._next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
         elif number % LOOK_AROUND == 0:
-            found = search_frame(self._landmarker, frame, SEARCH_LEVELS)
+            found = search_frame(self._landmarker, frame, levels=SEARCH_LEVELS, all_sizes=self._all_sizes)
         if number % LOCAL_SEARCH == 0:
             found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in lost)]))
         seen = [c for c in self._active if c.frames[-1] == number]
         fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
+        room = max(0, MAX_FOLLOWED - len(seen))
+        fresh = sorted(fresh, key=lambda box: -box[2])[:room]
         readings = [r for x, y, side, _ in fresh for r in self._landmarker.read(frame, (x, y, side * READ_MARGIN))]
         readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, c) for c in seen)]
-        self._assign(number, frame, readings)
+        self._assign(number, readings)
 
     def _search_near(self, number: int, frame: np.ndarray, person: Candidate) -> np.ndarray:
         """Boxes (N, 4) found in a square three times the face around where a lost face should be."""

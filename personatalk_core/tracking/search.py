@@ -8,7 +8,7 @@ import numpy as np
 from .landmarks import FaceLandmarker
 
 TILE_PIXELS = 256  # a tile is shrunk to this before the detector shrinks it to its own 128
-SMALLEST_TILE = 320  # source pixels: a face of 40 px is an eighth of it, which the detector was measured to find
+SMALLEST_TILES = (160, 320)  # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a tile
 TILE_STEP = 0.6  # of a tile; neighbours overlap by more than the largest face that the next coarser level misses
 READ_MARGIN = 1.7  # side of the square to read landmarks from, over the detector's box
 SAME_FACE = 0.5  # boxes whose centres are closer than this times the larger side are one face
@@ -17,9 +17,10 @@ SAME_FACE = 0.5  # boxes whose centres are closer than this times the larger sid
 def tile_levels(frame_size: tuple[int, int]) -> list[float]:
     """Sides of the tiles in source pixels, coarse to fine; the first holds the whole frame."""
     side = float(max(frame_size))
+    smallest = float(np.clip(side / 12, *SMALLEST_TILES))
     levels = [side]
-    while levels[-1] > SMALLEST_TILE:
-        levels.append(max(levels[-1] / 2, SMALLEST_TILE))
+    while levels[-1] > smallest:
+        levels.append(max(levels[-1] / 2, smallest))
     return levels
 
 
@@ -61,14 +62,20 @@ def distinct(boxes: np.ndarray) -> np.ndarray:
     return np.array(kept).reshape(-1, 4)
 
 
-def search_frame(landmarker: FaceLandmarker, frame: np.ndarray, levels: int | None = None) -> np.ndarray:
-    """Detect faces of every size in a frame.
+def search_frame(landmarker: FaceLandmarker, frame: np.ndarray, *, levels: int | None = None, all_sizes: bool = True) -> np.ndarray:
+    """Detect faces in a frame, large ones first.
 
     Args:
-        frame:  (H, W, 3) uint8 RGB.
-        levels: how many tile sizes to try, coarse to fine; None for all.
+        frame:     (H, W, 3) uint8 RGB.
+        levels:    how many tile sizes to try, coarse to fine; None for all.
+        all_sizes: go on to the end; False stops one tile size after the first that shows a face.
     Returns:
         (N, 4) float64: centre x, centre y, side in image pixels, score; one row a face, surest first.
     """
-    sides = tile_levels(frame.shape[:2])[:levels]
-    return distinct(np.concatenate([search_level(landmarker, frame, side) for side in sides]))
+    found = np.zeros((0, 4))
+    for side in tile_levels(frame.shape[:2])[:levels]:
+        stop = len(found) > 0 and not all_sizes
+        found = np.concatenate([found, search_level(landmarker, frame, side)])
+        if stop:
+            break
+    return distinct(found)

@@ -10,6 +10,8 @@ import numpy as np
 THUMBNAIL = (48, 27)  # width, height
 MIN_CHANGE = 12.0  # mean absolute change of 8-bit values below which no cut is called
 MAX_LIKENESS = 0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
+CHANGED_SHARE = 0.4  # of the picture must change: something large that moves before the camera changes less
+CHANGED = 15.0  # 8-bit values, in any channel
 TIMES_USUAL = 3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
 MEMORY = 12  # frames
 
@@ -28,9 +30,15 @@ class CutDetector:
         last, self._last = self._last, thumbnail
         if last is None:
             return False
-        change = float(np.abs(thumbnail - last).mean())
+        difference = np.abs(thumbnail - last)
+        change = float(difference.mean())
         usual = float(np.median(self._changes)) if self._changes else 0.0
-        cut = change > MIN_CHANGE and change > TIMES_USUAL * usual and likeness(thumbnail, last) < MAX_LIKENESS
+        cut = (
+            change > MIN_CHANGE
+            and change > TIMES_USUAL * usual
+            and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
+            and likeness(thumbnail, last) < MAX_LIKENESS
+        )
         if cut:
             self._changes.clear()
         else:

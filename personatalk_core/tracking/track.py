@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ..types import FaceTrack, FrameStatus, OnProgress
 from .candidate import Candidate
 from .choose import choose_person
 from .follow import FaceFollower
-from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, FaceLandmarker
+from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
 from .persons import same_person
 from .status import frame_status
 
@@ -26,7 +27,7 @@ def track_face(
     *,
     source: str = "",
     on_progress: OnProgress | None = None,
-    landmarker: FaceLandmarker | None = None,
+    landmarker: FaceLandmarker | Path | None = None,
 ) -> FaceTrack:
     """Follow one face through a video.
 
@@ -39,7 +40,7 @@ def track_face(
         choice:      which face; None for ``auto``.
         source:      sha256 of the video, kept in the track.
         on_progress: called after each frame with (done, T).
-        landmarker:  one to use again; None makes one.
+        landmarker:  one to use again, or the path of its model file; None for the bundled one.
     Returns:
         FaceTrack of T frames. Landmarks of COVERED frames are interpolated between the frames around them;
         CUT marks shots that show only other people.
@@ -49,8 +50,9 @@ def track_face(
         DependencyError, WeightsError: see FaceLandmarker.
     """
     times = np.asarray(times, np.float64)
-    own = FaceLandmarker() if landmarker is None else None
-    follower = FaceFollower(landmarker or own)
+    own = None if isinstance(landmarker, FaceLandmarker) else FaceLandmarker(landmarker or TASK_FILE)
+    choice = choice or FaceChoice("auto")
+    follower = FaceFollower(own or landmarker, all_sizes=choice.kind in ("index", "point"))
     try:
         for number, frame in enumerate(frames):
             check_shape(f"frame {number}", frame, *frame_size, 3)
@@ -69,7 +71,7 @@ def track_face(
             f"no face was found in any of the {len(times)} frames; use a video in which a face is seen from the front, "
             f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
         )
-    person = choose_person(follower.candidates, choice or FaceChoice("auto"))
+    person = choose_person(follower.candidates, choice)
     parts = same_person(person, follower.candidates)
     track = _assemble(parts, follower, times, frame_size, source)
     _refuse_tiny(track, parts)

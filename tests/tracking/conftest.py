@@ -1,7 +1,8 @@
-"""A landmarker shared by all tracking tests, the sample's frames, and small scenes put together from them."""
+"""A landmarker shared by all tracking tests, the samples' frames, and small scenes put together from them."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ def landmarker():
 
 @pytest.fixture(scope="session")
 def woman() -> np.ndarray:
-    """(30, 350, 350, 3) uint8: the sample's face, about 150 px wide."""
+    """(30, 350, 350, 3) uint8: the first sample's face, about 170 px high."""
     from personatalk_core.demo import sample_frames
 
     return sample_frames("woman")[:30]
@@ -24,10 +25,26 @@ def woman() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def man() -> np.ndarray:
-    """(30, H, W, 3) uint8: another person."""
+    """(15, 350, 350, 3) uint8: the other sample's face, about 180 px high."""
     from personatalk_core.demo import sample_frames
 
-    return sample_frames("man")[:30]
+    return sample_frames("man")[30:]
+
+
+@pytest.fixture
+def paste():
+    """paste(canvas, picture, left, top, size): lay a picture, scaled to size x size, on a copy of the canvas; what sticks out is cut."""
+
+    def lay(canvas: np.ndarray, picture: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
+        canvas = canvas.copy()
+        scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+        y0, x0 = max(top, 0), max(left, 0)
+        y1, x1 = min(top + size, canvas.shape[0]), min(left + size, canvas.shape[1])
+        if y1 > y0 and x1 > x0:
+            canvas[y0:y1, x0:x1] = scaled[y0 - top : y1 - top, x0 - left : x1 - left]
+        return canvas
+
+    return lay
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""What a face looks like, as colours at its landmarks: who it is, and whether something lies before its mouth.
+
+Colours at landmarks stay with the skin however the head moves, so two frames, or two shots, compare point by point.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SKIN_COUNT = 468  # the landmarks on the skin and lips; the ten of the irises move with the gaze
+INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)  # teeth or lips, as one speaks
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58,
+             132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
+SAMPLE_SIZE = 64  # pixels of the crop that colours are taken from: details finer than that are not compared
+POSE_STEP = 12.0  # degrees: a look is remembered for each such step of yaw and pitch
+LEARNING_RATE = 0.05  # how fast a remembered look follows the face
+DOUBTFUL = 0.5  # a change of the lower face beyond which it is learned only slowly, for it may be a hand or a microphone
+DOUBTFUL_RATE = 0.005
+EXPOSURE = 25.0  # largest change of brightness of the whole face that is taken for the camera's or the light's
+LEAST_CONTRAST = 20.0  # 8-bit values: a face flatter than this is compared as if it were not
+
+_STEADY = np.setdiff1d(np.arange(SKIN_COUNT), INNER_LIPS)
+_INSIDE = np.setdiff1d(_STEADY, FACE_OVAL)
+
+
+def landmark_colours(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colours at landmarks. crop (S, S, 3) uint8, points (478, 2) in crop pixels -> (468, 3) float32, 0 to 255."""
+    small = cv2.blur(cv2.resize(crop, (SAMPLE_SIZE, SAMPLE_SIZE), interpolation=cv2.INTER_AREA), (3, 3))
+    at = np.clip((points[:SKIN_COUNT] * (SAMPLE_SIZE / len(crop))).astype(int), 0, SAMPLE_SIZE - 1)
+    return small[at[:, 1], at[:, 0]].astype(np.float32)
+
+
+def look_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """How differently two faces are coloured: 0 alike; below 0.3 mostly one person, two people mostly 0.5 and more.
+
+    One minus the correlation of the colours, each channel's mean removed, plus a little for the change of the mean.
+    """
+    a, b = a[_STEADY], b[_STEADY]
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    a, b = a - mean_a, b - mean_b
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    shape = 1.0 - (float((a * b).sum()) / norm if norm > 1e-6 else 0.0)
+    return shape + float(np.abs(mean_a - mean_b).mean()) / 128.0
+
+
+def lower_face(landmarks: np.ndarray) -> np.ndarray:
+    """Which landmarks lie below the nose, the face's edge and the mouth's inside left out. landmarks (478, 3) -> indices."""
+    eyes, chin = landmarks[[33, 263]].mean(0), landmarks[152]
+    axis = chin - eyes
+    height = (landmarks[_INSIDE] - eyes) @ axis / (axis @ axis)
+    return _INSIDE[height > 0.5]
+
+
+def lower_change(before: np.ndarray, now: np.ndarray, lower: np.ndarray) -> float:
+    """Mean change of the lower face's colours over their contrast, once the whole face's change of brightness is removed."""
+    upper = np.setdiff1d(_INSIDE, lower)
+    shift = np.clip(np.median(now[upper] - before[upper], axis=0), -EXPOSURE, EXPOSURE)
+    contrast = max(LEAST_CONTRAST, 2.0 * float(before[lower].std(0).mean()))
+    return float(np.minimum(np.abs(now - before - shift)[lower].mean(1), 60.0).mean()) / contrast
+
+
+class RememberedLook:
+    """The colours of one person's face so far, one set for each step of the head's turn."""
+
+    def __init__(self) -> None:
+        self._looks: dict[tuple[int, int], np.ndarray] = {}
+
+    def _nearest(self, pose: tuple[float, float]) -> tuple[int, int]:
+        """The step whose look serves for a turn; pose is yaw and pitch in degrees."""
+        step = (round(pose[0] / POSE_STEP), round(pose[1] / POSE_STEP))
+        return min(self._looks, key=lambda other: (other[0] - step[0]) ** 2 + (other[1] - step[1]) ** 2)
+
+    def add(self, colours: np.ndarray, landmarks: np.ndarray, pose: tuple[float, float]) -> float:
+        """Take in a frame; returns how much its lower face differs from what was remembered: 0 not at all."""
+        step = (round(pose[0] / POSE_STEP), round(pose[1] / POSE_STEP))
+        if not self._looks:
+            self._looks[step] = colours
+            return 0.0
+        before = self._looks[self._nearest(pose)]
+        change = lower_change(before, colours, lower_face(landmarks))
+        rate = LEARNING_RATE if change < DOUBTFUL else DOUBTFUL_RATE
+        if step in self._looks or change < DOUBTFUL:
+            known = self._looks.get(step, colours)
+            self._looks[step] = (1 - rate) * known + rate * colours
+        return change
+
+    def distance(self, colours: np.ndarray, pose: tuple[float, float]) -> float:
+        """How unlike this person a reading is (see look_distance)."""
+        return look_distance(self._looks[self._nearest(pose)], colours)
+
+    def distance_to(self, other: "RememberedLook") -> float:
+        """How unlike two people are: the smallest distance of looks at most one step apart, else of the most frontal ones."""
+        near = [
+            look_distance(a, b)
+            for p, a in self._looks.items()
+            for q, b in other._looks.items()
+            if abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 1
+        ]
+        if near:
+            return min(near)
+        return look_distance(self._looks[self._nearest((0, 0))], other._looks[other._nearest((0, 0))])
