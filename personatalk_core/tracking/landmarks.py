@@ -74,15 +74,20 @@ class FaceReading:
         return 2.0 * float(np.linalg.norm(self.landmarks[left] - self.landmarks[right]))
 
 
+def _import_mediapipe():
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    return mediapipe, BaseOptions, vision
+
+
 def _mediapipe():
     try:
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions, vision
+        return _import_mediapipe()
     except ImportError as error:
         raise DependencyError("mediapipe is not installed, and tracking a face needs it; run: pip install mediapipe.") from error
     except OSError as error:
         raise _missing_library(error) from error
-    return mediapipe, BaseOptions, vision
 
 
 def _missing_library(error: OSError) -> DependencyError:

@@ -1,0 +1,42 @@
+"""Chatter goes, everything else stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from personatalk_core.tracking.native_log import without_native_chatter
+
+CHATTER = (
+    b"W0000 00:00:1795363659.542332   11604 inference_runner_litert.cc:1418] Input tensor memory is not aligned\n"
+    b"INFO: [environment.cc:36] Creating LiteRT environment with options\n"
+    b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+    b"WARNING: Logging before InitGoogle() is written to STDERR\n"
+)
+
+
+def test_only_chatter_is_dropped(capfd):
+    with without_native_chatter():
+        os.write(2, CHATTER)
+        print("something of our own", file=sys.stderr)
+        os.write(2, b"another library's line\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "something of our own\nanother library's line\nafter\n"
+
+
+def test_an_exception_passes_and_the_descriptor_is_restored(capfd):
+    try:
+        with without_native_chatter():
+            os.write(2, b"kept\n")
+            raise KeyError("x")
+    except KeyError:
+        pass
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "kept\nafter\n"
+
+
+def test_it_works_without_a_standard_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with without_native_chatter():
+        done = True
+    assert done
