@@ -6,7 +6,7 @@ need and forgets the rest; lip references are read and encoded once, before the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from .compose.masks import lower_face_mask, passthrough_weight
-from .compose.paste_back import paste_back
+from .compose.paste_back import as_mask_frame, paste_back
 from .config import DubOptions
 from .geometry.vertices import posed_vertices
 from .media.audio import fit_audio
 from .media.provenance import provenance_metadata
 from .media.video_reader import VideoReader
-from .media.video_writer import MaskWriter, VideoWriter
+from .media.video_writer import VideoWriter
 from .models import Models
 from .rendering.encoded_references import EncodedReferences
 from .rendering.references import allowed_references
@@ -168,9 +168,18 @@ def render_to_file(
     options: DubOptions,
     *,
     mask_out: Path | None = None,
+    whole_face: bool = False,
+    observe: Callable[[RenderedFrame], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> DubReport:
-    """Render, paste back and write a video; the file appears when it is complete. Returns the report."""
+    """Render, paste back and write a video; the file appears when it is complete.
+
+    Args:
+        whole_face: paste the whole drawn face instead of the lower face only.
+        observe:    called with every rendered frame before it is pasted, for measurements.
+    Returns:
+        What happened to each frame.
+    """
     timeline = Timeline(target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy())
     weight = passthrough_weight(target.status.numpy(), timeline.times)
     if audio is not None:
@@ -185,15 +194,23 @@ def render_to_file(
         video = stack.enter_context(
             VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata)
         )
-        masks = stack.enter_context(MaskWriter(mask_out, info.width, info.height, timeline)) if mask_out else None
+        masks = (
+            stack.enter_context(VideoWriter(mask_out, info.width, info.height, timeline, lossless=options.lossless)) if mask_out else None
+        )
         for item in render_frames(info, source, target, references, models, options, on_progress):
             frame, mask = item.frame, np.zeros(item.frame.shape[:2], np.float32)
             if item.crop is not None:
-                soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
+                if observe:
+                    observe(item)
+                soft = (
+                    item.face
+                    if whole_face
+                    else lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
+                )
                 frame, mask = paste_back(item.frame, item.crop, soft, item.box, weight=float(weight[item.index]))
             video.write(frame)
             if masks:
-                masks.write(mask)
+                masks.write(as_mask_frame(mask))
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
     report.status = names
     report.dubbed = names.count("ok")

@@ -47,12 +47,23 @@ def load_geometry(path: Path, face_model: FaceModel | None = None) -> FaceGeomet
     if source is not None:
         own = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
         geometry = replace(geometry, reference=_unpack(path, own, source))
-    if face_model is not None and geometry.face_model != face_model.sha256:
+    if face_model is not None:
+        require_face_model(geometry.face_model, face_model, f"{path}")
+    return geometry
+
+
+def require_face_model(made_with: str, face_model: FaceModel, what: str) -> None:
+    """Raise FaceModelMismatchError unless ``made_with`` is the sha256 of the face model in use."""
+    if made_with != face_model.sha256:
         raise FaceModelMismatchError(
-            f"{path} was made with face model {geometry.face_model[:12]} but {face_model.sha256[:12]} is loaded; "
+            f"{what} was made with face model {made_with[:12] or 'unknown'} but {face_model.sha256[:12] or 'unknown'} is loaded; "
             "estimate the geometry again with this face model or load the one it was made with."
         )
-    return geometry
+
+
+def move(geometry: FaceGeometry, device: torch.device | str) -> FaceGeometry:
+    """The same geometry with its tensors on a device."""
+    return replace(geometry, **{name: getattr(geometry, name).to(device) for name in TENSORS})
 
 
 def _pack(geometry: FaceGeometry) -> tuple[dict[str, Tensor], dict]:

@@ -1,0 +1,104 @@
+"""Which pixels a dub may change: a soft mask over the lower face, and its strength over time.
+
+Paper: 3.2 pastes the rendered face back; the paper does not say how. Here only the lower face, where the words are, is
+pasted: the union of where it is and where it will be, faded out towards the upper face and outside the chin.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import einsum
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from ..checks import check_shape
+from ..geometry.face_model import FaceModel, Region
+from ..geometry.rasterizer import rasterize
+from ..types import FrameStatus
+
+SKIRT_SHARE = 0.5  # of the jaw's weight that the skirt between jaw and the mesh's border has
+FEATHER = 0.012  # of the crop's side: standard deviation of the blur that rounds off the mesh's corners
+BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
+FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
+
+
+def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: FaceModel, size: int) -> Tensor:
+    """The soft mask of the pixels that may change.
+
+    Args:
+        source_points: (V, 3) vertices of the source frame in crop pixels.
+        target_points: (V, 3) vertices of the rendered frame in crop pixels.
+        face_model:    lower_weight (V,), triangles, region.
+        size:          pixels of the crop's side.
+    Returns:
+        (size, size) float32 in [0, 1]: 1 on the lower face of either geometry, falling to exactly 0 on the upper face, at
+        the outermost ring of the skirt and at the border of the crop.
+    """
+    check_shape("source points", source_points, face_model.vertex_count, 3)
+    check_shape("target points", target_points, face_model.vertex_count, 3)
+    weight = vertex_weight(face_model)
+    points = torch.stack([source_points, target_points]).float().cpu()
+    triangle, barycentric, _ = rasterize(points, face_model.triangles, (size, size))
+    corners = weight[face_model.triangles[triangle.clamp_min(0)]]  # (2, size, size, 3)
+    drawn = einsum(barycentric, corners, "t k h w, t h w k -> t h w") * (triangle >= 0)
+    union = drawn.amax(0).clamp(0, 1).numpy()
+    soft = gaussian_filter(union, FEATHER * size, mode="nearest", truncate=3.0) * border_ramp(size)
+    return torch.from_numpy(_smoothstep(soft).astype(np.float32))
+
+
+def vertex_weight(face_model: FaceModel) -> Tensor:
+    """(V,) how far each vertex belongs to what may change: the lower face and its cavity whole, less of the skirt, and
+    nothing of the mesh's outer border."""
+    weight = face_model.lower_weight.float().clone()
+    skirt = face_model.triangles[face_model.region == int(Region.SKIRT)].unique()
+    others = face_model.triangles[face_model.region != int(Region.SKIRT)].unique()
+    weight[skirt[~torch.isin(skirt, others)]] *= SKIRT_SHARE
+    weight[border_vertices(face_model.triangles)] = 0.0
+    return weight
+
+
+def border_vertices(triangles: Tensor) -> Tensor:
+    """Ids of the vertices on an edge that only one triangle has. triangles (F, 3) -> (K,) int64."""
+    edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).sort(1).values
+    edge, count = edges.unique(dim=0, return_counts=True)
+    return edge[count == 1].unique()
+
+
+def border_ramp(size: int) -> np.ndarray:
+    """(size, size) float32: 1 inside, falling to 0 at the border, so that no mask is cut by the crop's own edge."""
+    place = np.arange(size) + 0.5
+    ramp = (np.minimum(place, size - place) / (BORDER * size) - 0.5).clip(0, 1)
+    return np.minimum(ramp[:, None], ramp[None]).astype(np.float32)
+
+
+def passthrough_weight(status: np.ndarray, times: np.ndarray, shot: np.ndarray | None = None) -> np.ndarray:
+    """How much of the dub each frame shows, so that it does not pop in and out around frames that pass through.
+
+    Args:
+        status: (T,) FrameStatus.
+        times:  (T,) seconds.
+        shot:   (T,) shot numbers; a hard cut hides the change, so that nothing is faded across it. None is one shot.
+    Returns:
+        (T,) float32 in [0, 1]: 0 where the status is not OK, rising to 1 within FADE_SECONDS of such a frame.
+    """
+    count = check_shape("status", status, "T")["T"]
+    check_shape("times", times, count)
+    shot = np.zeros(count, np.int64) if shot is None else np.asarray(shot)
+    check_shape("shot", shot, count)
+    times, unusable = np.asarray(times, np.float64), np.asarray(status) != int(FrameStatus.OK)
+    away = np.full(count, np.inf)
+    for number in np.unique(shot):
+        here = np.flatnonzero(shot == number)
+        bad = np.sort(times[here[unusable[here]]])
+        if len(bad):
+            place = np.searchsorted(bad, times[here])
+            before = times[here] - bad[(place - 1).clip(0)]
+            after = bad[place.clip(0, len(bad) - 1)] - times[here]
+            away[here] = np.minimum(np.abs(before), np.abs(after))
+    weight = _smoothstep((away / FADE_SECONDS).clip(0, 1))
+    return np.where(unusable, 0.0, weight).astype(np.float32)
+
+
+def _smoothstep(value: np.ndarray) -> np.ndarray:
+    return value * value * (3 - 2 * value)

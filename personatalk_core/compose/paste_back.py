@@ -1,0 +1,137 @@
+"""A rendered crop back into its frame: same place, same light, same grain, and not one pixel more than the mask."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from einops import rearrange
+from torch import Tensor
+
+from ..checks import check_shape
+from ..errors import ShapeError
+
+SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
+UNLIKE = 0.12  # of full scale: where frame and rendering differ by more, they do not show the same thing
+MAX_OFFSET = 0.15  # of full scale: light is never changed by more
+
+
+def paste_back(
+    frame: np.ndarray, crop: Tensor, mask: Tensor | np.ndarray, box: Tensor | np.ndarray, *, weight: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay a rendered crop over its frame.
+
+    Args:
+        frame:  (H, W, 3) uint8, not changed.
+        crop:   (3, R, R) float in [0, 1], rendered.
+        mask:   (R, R) float in [0, 1], where it may show.
+        box:    (3,) centre x, centre y, side of the crop in image pixels; crop position (u, v) is image position
+            (centre - side / 2) + (u, v) * side / R.
+        weight: 0 shows the frame, 1 the crop; between, both.
+    Returns:
+        The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the mask on the frame
+        (H, W) float32, ``weight`` included.
+    Raises:
+        ShapeError: a shape or dtype differs, or the box is not finite with a positive side.
+    """
+    check_shape("frame", frame, "H", "W", 3)
+    size = check_shape("crop", crop, 3, "R", "R")["R"]
+    check_shape("mask", mask, size, size)
+    if frame.dtype != np.uint8:
+        raise ShapeError(f"frame has dtype {frame.dtype} but expected uint8.")
+    shown = np.zeros(frame.shape[:2], np.float32)
+    result = frame.copy()
+    soft = np.asarray(mask, np.float32) * np.float32(weight)
+    area = covered(box, frame.shape[:2])
+    if area is None or not soft.any():
+        return result, shown
+    rows, columns = area
+    rendered = rearrange(crop.detach().float().cpu(), "c h w -> h w c").contiguous().numpy()
+    picture = place_on_frame(rendered, box, rows, columns)  # (h, w, 3)
+    own = place_on_frame(soft, box, rows, columns).clip(0, 1)  # (h, w)
+    before = frame[rows, columns].astype(np.float32) / 255
+    if weight > 0:
+        picture = picture + seam_offset(before, picture, own / weight, _side(box))
+    mixed = before + own[..., None] * (picture - before)
+    pasted = (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    result[rows, columns] = np.where(own[..., None] > 0, pasted, frame[rows, columns])
+    shown[rows, columns] = own
+    return result, shown
+
+
+def covered(box: Tensor | np.ndarray, frame_size: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Rows and columns of the frame pixels whose centres lie in the box; None if there are none."""
+    x, y, side = (float(v) for v in box)
+    if not (np.isfinite([x, y, side]).all() and side > 0):
+        raise ShapeError(f"crop box is ({x}, {y}, {side}) but expected a finite centre and a positive side.")
+    low = [max(0, int(np.ceil(centre - side / 2 - 0.5))) for centre in (y, x)]
+    high = [min(limit, int(np.floor(centre + side / 2 - 0.5)) + 1) for centre, limit in zip((y, x), frame_size, strict=True)]
+    if low[0] >= high[0] or low[1] >= high[1]:
+        return None
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def place_on_frame(picture: np.ndarray, box: Tensor | np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    """Sample a crop at frame pixels: the inverse of cutting it out.
+
+    Args:
+        picture: (R, R) or (R, R, C) float32.
+        box:     as in :func:`paste_back`.
+        rows, columns: of the frame.
+    Returns:
+        (h, w) or (h, w, C) float32. Enlarging interpolates, cubic for pictures and linear for masks; shrinking averages.
+    """
+    x, y, side = (float(v) for v in box)
+    step = picture.shape[0] / side  # crop pixels a frame pixel
+    if step > 1:
+        spread = 0.5 * np.sqrt(step * step - 1)
+        picture = cv2.GaussianBlur(picture, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
+    # index in the crop of the frame pixel with index i: ((i + 0.5) - corner) * step - 0.5
+    start = [(at + 0.5 - (centre - side / 2)) * step - 0.5 for at, centre in ((columns.start, x), (rows.start, y))]
+    transform = np.array([[step, 0, start[0]], [0, step, start[1]]], np.float64)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    way = (cv2.INTER_CUBIC if picture.ndim == 3 and step < 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, transform, size, flags=way, borderMode=cv2.BORDER_REPLICATE)
+
+
+def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side: float) -> np.ndarray:
+    """What to add to the rendering so that its light agrees with the frame's along the seam.
+
+    The difference is measured where the mask is neither 0 nor 1, except where both plainly show different things (a chin
+    that moved), and carried inwards by weighing near places more: large and soft, never detail.
+
+    Args:
+        before:  (h, w, 3) float32 frame in [0, 1].
+        picture: (h, w, 3) float32 rendering.
+        mask:    (h, w) float32 in [0, 1].
+        side:    of the crop in frame pixels.
+    Returns:
+        (h, w, 3) float32 within +-MAX_OFFSET; 0 where there is no seam to measure.
+    """
+    difference = before - picture
+    unlike = np.square(cv2.GaussianBlur(difference, (0, 0), max(1.0, 0.01 * side))).max(2) / UNLIKE**2
+    trust = (4 * mask * (1 - mask) * np.exp(-unlike)).astype(np.float32)  # (h, w)
+    offset, known = np.zeros_like(difference), np.zeros_like(trust)
+    for reach in (SEAM_REACH / 2, SEAM_REACH * 2, SEAM_REACH * 8):  # near seams first; farther ones fill the rest
+        spread = max(1.0, reach * side)
+        near = _wide_blur(trust, spread)
+        mean = _wide_blur(difference * trust[..., None], spread) / np.maximum(near, 1e-8)[..., None]
+        share = (1 - known) * (near / (near + 0.02))
+        offset += share[..., None] * mean
+        known += share
+    return offset.clip(-MAX_OFFSET, MAX_OFFSET)
+
+
+def _wide_blur(picture: np.ndarray, spread: float) -> np.ndarray:
+    """Gaussian blur; a wide one on a smaller copy, whose result is as smooth."""
+    shrink = max(1, int(spread / 4))
+    if shrink == 1:
+        return cv2.GaussianBlur(picture, (0, 0), spread, borderType=cv2.BORDER_CONSTANT)
+    height, width = picture.shape[:2]
+    small = cv2.resize(picture, (-(-width // shrink), -(-height // shrink)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), spread / shrink, borderType=cv2.BORDER_CONSTANT)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _side(box: Tensor | np.ndarray) -> float:
+    return float(box[2])
