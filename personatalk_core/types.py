@@ -76,7 +76,8 @@ class VideoInfo:
     frames a second.  constant_rate: all durations are equal.  sha256: of the file.
     pixel_aspect: width over height of one pixel.  colour: ITU-T H.273 code points (primaries, transfer, matrix)
     that a file made from these frames should state.  pts (T,) int64 and time_base: time stamps inside the file,
-    None where it has none to find frames by; keyframe (T,) bool.  remarks: what a user should know, a sentence each.
+    None where it has none to find frames by; keyframe (T,) bool.  clean_aperture: left, top, right, bottom of what is
+    shown of the stored picture, None for all.  remarks: what a user should know, a sentence each.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class VideoInfo:
     pts: np.ndarray | None = None
     time_base: Fraction = Fraction(1, 90_000)
     keyframe: np.ndarray | None = None
+    clean_aperture: tuple[int, int, int, int] | None = None
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -1,0 +1,88 @@
+"""Between the codec's luma and chroma and the RGB of the core, by the colour tags of the file.
+
+Values stay display-referred: transfer curves are never applied, so high dynamic range keeps its tone as coded values
+and the output repeats the source's tags. Code points are those of ITU-T H.273.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from ..types import VideoInfo
+
+UNSPECIFIED = 2
+BT709 = (1, 1, 1)  # primaries, transfer, matrix
+HD_HEIGHT = 720  # untagged video from this size on is taken for BT.709, below for BT.601, as players do
+LIMITED, FULL = 1, 2
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+# exact rounding, and chroma interpolated to every pixel rather than repeated: without these swscale loses 11 dB at edges
+_FLAGS = int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000  # ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP
+_SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # H.273 matrix -> swscale's name for it
+
+
+def matrix_of(frame: av.VideoFrame) -> int:
+    """The H.273 matrix of a decoded frame; a guess by size where the file says nothing."""
+    matrix = int(frame.colorspace)
+    if matrix in _SWSCALE_MATRIX:
+        return matrix
+    return 1 if min(frame.width, frame.height) >= HD_HEIGHT else 6
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame of any pixel format as (H, W, 3) uint8 RGB, not yet turned; alpha is dropped."""
+    if frame.format.is_rgb:
+        return frame.to_ndarray(format="rgb24")
+    value_range = int(frame.color_range)
+    if value_range not in (LIMITED, FULL):
+        value_range = FULL if frame.format.name.startswith(("yuvj", "gray")) else LIMITED
+    matrix = _SWSCALE_MATRIX[matrix_of(frame)]
+    rgb = frame.reformat(format="rgb24", src_colorspace=matrix, src_color_range=value_range, dst_color_range=FULL, interpolation=_FLAGS)
+    return rgb.to_ndarray()
+
+
+def from_rgb(picture: np.ndarray, pixel_format: str, colour: tuple[int, int, int]) -> av.VideoFrame:
+    """(H, W, 3) uint8 RGB as a limited-range frame of a YUV pixel format, or as it is for an RGB one; tags set."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    if pixel_format == "rgb24":
+        return frame
+    return frame.reformat(
+        format=pixel_format, src_color_range=FULL, dst_colorspace=_SWSCALE_MATRIX[colour[2]], dst_color_range=LIMITED, interpolation=_FLAGS
+    )
+
+
+def tags_for_output(primaries: int, transfer: int, matrix: int) -> tuple[int, int, int]:
+    """What the output states: the source's own tags where it is wide-gamut or HDR, BT.709 otherwise."""
+    if transfer in HDR_TRANSFERS or matrix in (9, 10):
+        return (9 if primaries == UNSPECIFIED else primaries, transfer if transfer != UNSPECIFIED else 14, 9)
+    return BT709
+
+
+def tag(context: av.VideoCodecContext, colour: tuple[int, int, int], *, rgb: bool) -> None:
+    """Write colour tags into an encoder's header."""
+    context.color_primaries, context.color_trc = colour[:2]
+    context.colorspace = 0 if rgb else colour[2]
+    context.color_range = FULL if rgb else LIMITED
+
+
+def remarks_on(frame: av.VideoFrame, transfer: int) -> tuple[str, ...]:
+    """Sentences about what cannot be kept whole."""
+    remarks = []
+    if transfer in HDR_TRANSFERS:
+        remarks.append(f"The video is {HDR_TRANSFERS[transfer]} high dynamic range; its tone is kept, at 8 bits a channel.")
+    elif max(c.bits for c in frame.format.components) > 8:
+        remarks.append("The video has more than 8 bits a channel; the output has 8.")
+    if frame.format.has_palette or any(c.is_alpha for c in frame.format.components):
+        remarks.append("The video has transparency; the output has none.")
+    if frame.interlaced_frame:
+        remarks.append("The video is interlaced; its fields are kept woven together.")
+    return tuple(remarks)
+
+
+def same_size(picture: np.ndarray, info: VideoInfo) -> np.ndarray:
+    """A frame at the video's own size: streams may change theirs half-way. (H, W, 3) uint8."""
+    if picture.shape[:2] == (info.height, info.width):
+        return picture
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(width=info.width, height=info.height, interpolation=int(Interpolation.BICUBIC)).to_ndarray()

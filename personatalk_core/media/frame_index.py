@@ -1,0 +1,111 @@
+"""Where each frame of a video file lies in time, from its packets, without decoding them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from ..errors import MediaError
+from .frame_rate import FALLBACK_RATE, durations_of, exact_rate, rate_times
+
+NO_SEEKING = ("avi", "gif", "h264", "hevc", "m4v", "image2", "webp_pipe")  # packets there do not say when they are shown
+INVISIBLE_VP8 = 0x10  # show_frame bit of a VP8 frame header: alternate references are packets without a picture
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIndex:
+    """times, durations (T,) seconds from the first frame; rate None where it varies; pts, keyframe as VideoInfo; start:
+    seconds of the first frame on the container's clock.  promised: frames that the header states, 0 unknown."""
+
+    times: np.ndarray
+    durations: np.ndarray
+    rate: Fraction | None
+    pts: np.ndarray | None
+    keyframe: np.ndarray | None
+    time_base: Fraction
+    start: float
+    promised: int = 0
+
+
+def open_media(path: Path) -> av.container.InputContainer:
+    """Open a media file. Raises MediaError: missing, a folder, empty, or nothing that FFmpeg can read."""
+    path = Path(path)
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; pass the path of a video or sound file.")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; pass the path of a video or sound file.")
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
+        return av.open(str(path), metadata_errors="ignore")
+    except PermissionError as error:
+        raise MediaError(f"{path} cannot be opened ({error.strerror}); check the permissions of the file.") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown format.") from error
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The stream to dub: the first that is moving pictures rather than a cover image. Raises MediaError: there is none."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")
+    return streams[0]
+
+
+def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    """A stream's packets until the end, or until the file breaks off: a truncated file ends where it ends."""
+    demuxer = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxer)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        if packet.size:
+            yield packet
+
+
+def index_frames(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> FrameIndex:
+    """Read every packet's time.
+
+    Raises:
+        MediaError: not a single frame.
+    """
+    rows, count, hidden = [], 0, 0
+    vp8 = stream.codec_context.name == "vp8"
+    time_base = Fraction(stream.time_base)
+    for packet in packets_of(container, stream):
+        if packet.is_discard or (vp8 and not bytes(packet)[0] & INVISIBLE_VP8):
+            hidden += 1
+            continue
+        count += 1
+        if packet.pts is not None:
+            rows.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+    if count == 0:
+        raise MediaError(f"{path} has a video stream without a single frame; export the video again.")
+    hints = (stream.guessed_rate, stream.average_rate)
+    promised = max(0, stream.frames - hidden)
+    pts, shown, keyframe = (np.array(column) for column in zip(*sorted(rows), strict=True)) if rows else (np.zeros(0, np.int64),) * 3
+    if len(pts) != count or (np.diff(pts) <= 0).any():  # no usable time stamps: the order of the file, the rate that it states
+        rate = next((Fraction(r) for r in hints if r), FALLBACK_RATE)
+        start = float((stream.start_time or 0) * time_base)
+        return FrameIndex(rate_times(rate, count), np.full(count, float(1 / rate)), rate, None, None, time_base, start, promised)
+    tick = float(time_base)
+    times = (pts - pts[0]) * tick
+    rate = exact_rate(times, tick, hints)
+    if rate is not None:
+        times, durations = rate_times(rate, count), np.full(count, float(1 / rate))
+    else:
+        typical = float(np.median(np.diff(times))) if count > 1 else float(1 / FALLBACK_RATE)
+        durations = durations_of(times, float(shown[-1]) * tick or typical)
+    if container.format.name in NO_SEEKING:
+        return FrameIndex(times, durations, rate, None, None, time_base, float(pts[0]) * tick, promised)
+    return FrameIndex(times, durations, rate, pts.astype(np.int64), keyframe.astype(bool), time_base, float(pts[0]) * tick, promised)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")

@@ -1,0 +1,145 @@
+"""Video files in: what they hold, and their frames in any order, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from ..errors import MediaError
+from ..types import VideoInfo
+from ..weights.checkpoint import sha256_of
+from .colour import remarks_on, same_size, tags_for_output, to_rgb
+from .frame_decoder import FrameDecoder
+from .frame_index import FrameIndex, index_frames, open_media, packets_of, video_stream
+from .mp4_boxes import clean_aperture
+from .orientation import Orientation
+from .provenance import read_marks
+
+MAX_PIXELS = 8192 * 8192  # a frame beyond it is refused rather than decoded
+
+
+def probe(path: Path) -> VideoInfo:
+    """What a video holds: exact frame times from its packets, and its displayed size from its first frame.
+
+    Args:
+        path: any file that FFmpeg reads.
+    Returns:
+        VideoInfo with pts and keyframes, so that a reader made from it needs no second look.
+    Raises:
+        MediaError: missing, unreadable, without a video stream, without a frame, or too large.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise MediaError(f"{path} is {width} x {height} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = av.stream.Discard.all
+        index = index_frames(container, stream, path)
+        has_audio = bool(container.streams.audio)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+    first = _first_frame(path)
+    orientation = orientation_of(first)
+    aperture = clean_aperture(path)
+    shown = orientation.apply(cut_to(to_rgb(first), aperture))
+    tags = int(first.color_primaries), int(first.color_trc), int(first.colorspace)
+    average = index.rate or Fraction(len(index.times) / float(index.times[-1] + index.durations[-1])).limit_denominator(100_000)
+    return VideoInfo(
+        path=path,
+        width=shown.shape[1],
+        height=shown.shape[0],
+        times=index.times,
+        durations=index.durations,
+        rate=average,
+        constant_rate=index.rate is not None,
+        has_audio=has_audio,
+        sha256=sha256_of(path),
+        pixel_aspect=(1 / aspect if orientation.swap else aspect) if aspect > 0 else Fraction(1),
+        colour=tags_for_output(*tags),
+        pts=index.pts,
+        time_base=index.time_base,
+        keyframe=index.keyframe,
+        clean_aperture=aperture,
+        remarks=_remarks(path, first, index),
+    )
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """How this frame is turned before it is shown."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return Orientation.of_matrix(bytes(matrix)) if matrix is not None else Orientation()
+
+
+class VideoReader:
+    """The displayed frames of one video. Each call of :meth:`frames` opens the file for itself; ``damaged`` fills while reading."""
+
+    def __init__(self, source: VideoInfo | Path) -> None:
+        self.info = source if isinstance(source, VideoInfo) else probe(source)
+        self.damaged: set[int] = set()
+
+    def frames(self, indices: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        """Decode frames in the order asked for.
+
+        Args:
+            indices: frame numbers, in any order and repeated at will; None is all, from first to last. Rising runs
+                stream; falling runs decode each group of pictures a few times; both in bounded memory.
+        Yields:
+            (H, W, 3) uint8 RGB, rotation applied, one for each index; a frame that cannot be decoded repeats the one
+            before it and is listed in ``damaged``.
+        Raises:
+            MediaError: an index outside the video, the file has gone, or nothing in it decodes.
+        """
+        last, picture = -1, None
+        with FrameDecoder(self.info) as decoder:
+            for number in range(self.info.frame_count) if indices is None else indices:
+                number = int(number)
+                if not 0 <= number < self.info.frame_count:
+                    raise MediaError(f"frame {number} was asked for but {self.info.path} has frames 0 to {self.info.frame_count - 1}.")
+                if number != last or picture is None:
+                    frame = decoder.get(number)
+                    picture, last = self._shown(frame), number
+                    self.damaged |= decoder.damaged
+                    yield picture
+                else:
+                    yield picture.copy()
+
+    def _shown(self, frame: av.VideoFrame) -> np.ndarray:
+        picture = cut_to(to_rgb(frame), self.info.clean_aperture)
+        return same_size(orientation_of(frame).apply(picture), self.info)
+
+
+def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> np.ndarray:
+    """The clean aperture of a stored picture; the same array where there is none or the decoder has cut it already."""
+    if aperture is None or picture.shape[1] < aperture[2] or picture.shape[0] < aperture[3]:
+        return picture
+    left, top, right, bottom = aperture
+    return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
+def _first_frame(path: Path) -> av.VideoFrame:
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        for packet in packets_of(container, stream):
+            try:
+                for frame in packet.decode():
+                    return frame
+            except av.error.FFmpegError:
+                continue
+        with suppress(av.error.FFmpegError):
+            for frame in stream.decode(None):
+                return frame
+    raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")
+
+
+def _remarks(path: Path, first: av.VideoFrame, index: FrameIndex) -> tuple[str, ...]:
+    remarks = list(remarks_on(first, int(first.color_trc)))
+    if index.promised > len(index.times):
+        remarks.append(f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are in the file.")
+    return (*remarks, *read_marks(path).remarks())
