@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = describe(arguments.host or host_folder())
     if arguments.golden:
-        GOLDEN.write_text(json.dumps(result["nodes"], indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        GOLDEN.write_text(json.dumps(result["nodes"], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(result))
 
 

@@ -1,0 +1,70 @@
+"""What the pack promises to its host: the golden /object_info, light import, a tooltip everywhere, a page and words for every node."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = json.loads(Path(__file__).with_name("object_info.json").read_text(encoding="utf-8"))
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+MAX_IMPORT_SECONDS = 0.3
+
+
+def inputs_of(info):
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+def test_object_info_is_the_golden_one(described):
+    assert described["nodes"] == GOLDEN, "if the change is meant, run: python tests/nodes/describe_pack.py --golden"
+
+
+def test_import_is_light(described):
+    assert described["heavy"] == []
+    assert described["import_seconds"] < MAX_IMPORT_SECONDS
+
+
+@pytest.mark.parametrize("node", GOLDEN)
+def test_names(node):
+    info = GOLDEN[node]
+    assert node.startswith("PersonaTalk") and node == info["name"]
+    assert info["category"] == "PersonaTalk" and info["display_name"].endswith("(PersonaTalk)")
+    assert len(info["description"]) > 20
+
+
+@pytest.mark.parametrize("node", GOLDEN)
+def test_every_input_and_output_says_its_consequence(node):
+    info = GOLDEN[node]
+    assert [name for name, (_, options) in inputs_of(info).items() if len(options.get("tooltip", "")) < 12] == []
+    assert None not in info["output_tooltips"]
+
+
+@pytest.mark.parametrize("node", GOLDEN)
+def test_every_number_has_its_range(node):
+    for name, (kind, options) in inputs_of(GOLDEN[node]).items():
+        if kind in ("INT", "FLOAT"):
+            assert options["min"] <= options["default"] <= options["max"] and options["step"] > 0, name
+
+
+@pytest.mark.parametrize("node", GOLDEN)
+def test_help_page(node):
+    page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    info = GOLDEN[node]
+    missing = [name for name in [*inputs_of(info), *info["output_name"]] if f"`{name}`" not in page]
+    assert missing == []
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("node", GOLDEN)
+def test_words(node, language):
+    words = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))[node]
+    info = GOLDEN[node]
+    assert words["display_name"] and words["description"]
+    assert [name for name in inputs_of(info) if not words["inputs"].get(name, {}).get("tooltip")] == []
+    assert set(words["inputs"]) <= set(inputs_of(info)), "words for an input that does not exist"
+    assert len(words.get("outputs", {})) == len(info["output"])
+
+
+def test_the_gate_sees_a_widget_without_a_tooltip():
+    broken = {"input": {"required": {"x": ["FLOAT", {"default": 1.0}]}}}
+    assert [name for name, (_, options) in inputs_of(broken).items() if len(options.get("tooltip", "")) < 12] == ["x"]
