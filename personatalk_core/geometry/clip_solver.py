@@ -1,0 +1,183 @@
+"""Minimise the fitting terms over a whole window of frames by reweighted Gauss-Newton steps.
+
+A sum of norms is a weighted sum of squares whose weights are 1 / norm (iteratively reweighted least squares). All terms
+link only frames t, t + 1 and t + 2, so each step is one banded system, solved exactly in time linear in the frames:
+six steps do what thousands of gradient steps would, and windows agree where they overlap because each is at its minimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from einops import einsum, rearrange
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from .camera import rotation_matrix
+from .face_model import FaceModel
+from .fitting_terms import FittingWeights, total_loss
+from .initialisation import Coefficients, reconstruct
+
+POSE = 6  # rotation 3, translation 2, log scale 1
+STEPS = 6
+FLOORS = {"point": 2e-3, "pose": 2e-3, "expression": 0.05}  # norms below these count as squares: no step divides by zero
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTarget:
+    """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial coefficients;
+    unit: pixels that count as one, for the whole clip."""
+
+    landmarks: Tensor
+    vertex: Tensor
+    weight: Tensor
+    seen: Tensor
+    start: Coefficients
+    unit: float
+
+
+def pose_vector(coefficients: Coefficients, unit: float) -> Tensor:
+    """(T, 6) rotation in radians, translation / unit, log(scale / unit)."""
+    scale = (coefficients.scale / unit).log()[:, None]
+    return torch.cat([coefficients.rotation, coefficients.translation / unit, scale], 1)
+
+
+def from_pose_vector(pose: Tensor, expression: Tensor, identity: Tensor, unit: float) -> Coefficients:
+    """The inverse of :func:`pose_vector`."""
+    return Coefficients(identity, expression, pose[:, :3], pose[:, 3:5] * unit, pose[:, 5].exp() * unit)
+
+
+def clip_loss(coefficients: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights) -> Tensor:
+    """The value being minimised, for a report or a test."""
+    points = reconstruct(coefficients, face_model, target.vertex)[..., :2] / target.unit
+    start = target.start
+    return total_loss(points, target.landmarks / target.unit, target.seen, target.weight, pose_vector(coefficients, target.unit),
+                      pose_vector(start, target.unit), coefficients.expression, start.expression, coefficients.identity, start.identity,
+                      face_model.lower_count, weights)  # fmt: skip
+
+
+def solve_clip(target: ClipTarget, face_model: FaceModel, weights: FittingWeights, steps: int = STEPS) -> Coefficients:
+    """Optimise pose and expression of a window; the identity stays the clip's.
+
+    Returns:
+        Coefficients with the lowest loss seen; never above the start's.
+    """
+    now = best = target.start
+    lowest = clip_loss(best, target, face_model, weights)
+    for _ in range(steps):
+        now = _step(now, target, face_model, weights)
+        loss = clip_loss(now, target, face_model, weights)
+        if loss < lowest:
+            lowest, best = loss, now
+    return best
+
+
+def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights) -> Coefficients:
+    frames, width = len(now.expression), POSE + face_model.expression_count
+    points, jacobian = _points_and_jacobian(now, target, face_model)  # (T, K, 2), (T, 2K, P)
+    aim = target.landmarks / target.unit
+    seen = target.seen.to(points.dtype)
+    pose, pose_start = pose_vector(now, target.unit), pose_vector(target.start, target.unit)
+    blocks = np.zeros((3, frames, width, width))  # [d, t] couples frames t and t + d
+    right = np.zeros((frames, width))
+
+    def least_squares(residual: Tensor, weight: Tensor, spread: int) -> None:
+        """Add the landmark (spread 0) or velocity (spread 1) term: residual (T - spread, K, 2), weight (T - spread, K)."""
+        factor = weight / residual.norm(dim=-1).clamp_min(FLOORS["point"])
+        factor = rearrange(torch.stack([factor, factor], -1), "t k c -> t (k c) 1")
+        flat = rearrange(residual, "t k c -> t (k c)")
+        if spread == 0:
+            scaled = jacobian * factor
+            blocks[0] += (scaled.mT @ jacobian).numpy()
+            right[:] -= einsum(scaled, flat, "t n p, t n -> t p").numpy()
+            return
+        early, late = jacobian[:-1], jacobian[1:]
+        scaled_early, scaled_late = early * factor, late * factor
+        blocks[0, :-1] += (scaled_early.mT @ early).numpy()
+        blocks[0, 1:] += (scaled_late.mT @ late).numpy()
+        blocks[1, :-1] -= (scaled_early.mT @ late).numpy()
+        right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p").numpy()
+        right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p").numpy()
+
+    def diagonal(values: Tensor, columns: slice, floor: float, weight: float, stencil: tuple[int, ...]) -> None:
+        """Add weight * sum of ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
+        reach = len(stencil)
+        if frames < reach or weight == 0:
+            return
+        count = frames - reach + 1
+        residual = sum(s * values[k : k + count] for k, s in enumerate(stencil))
+        factor = (weight / residual.norm(dim=-1).clamp_min(floor)).numpy()
+        for i, a in enumerate(stencil):
+            right[i : i + count, columns] -= a * factor[:, None] * residual.numpy()
+            for j in range(i, reach):
+                np.einsum("tpp->tp", blocks[j - i, i : i + count])[:, columns] += a * stencil[j] * factor[:, None]
+
+    expression, start = now.expression.double(), target.start.expression.double()
+    least_squares(points - aim, weights.landmark * target.weight * seen[:, None], 0)
+    if frames > 1 and weights.tempo:
+        velocity = points.diff(dim=0) - aim.diff(dim=0)
+        least_squares(velocity, weights.tempo * target.weight * (seen[1:] * seen[:-1])[:, None], 1)
+    of_pose, of_expression = slice(0, POSE), slice(POSE, width)
+    diagonal(pose.double(), of_pose, FLOORS["pose"], weights.tempo * weights.laplacian_pose, (1, -2, 1))
+    lower, upper = slice(POSE, POSE + face_model.lower_count), slice(POSE + face_model.lower_count, width)
+    diagonal(expression[:, : face_model.lower_count], lower, FLOORS["expression"], weights.tempo * weights.laplacian_lower, (1, -2, 1))
+    diagonal(expression[:, face_model.lower_count :], upper, FLOORS["expression"], weights.tempo * weights.laplacian_upper, (1, -2, 1))
+    keep = max(weights.regularisation, 1e-6)  # without L_reg the system would be singular where no landmark is
+    diagonal((pose - pose_start).double(), of_pose, FLOORS["pose"], keep, (1,))
+    diagonal(expression - start, of_expression, FLOORS["expression"], keep, (1,))
+    change = torch.from_numpy(_solve_blocks(blocks, right)).to(now.expression.dtype)
+    return from_pose_vector(pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit)
+
+
+def _points_and_jacobian(now: Coefficients, target: ClipTarget, face_model: FaceModel) -> tuple[Tensor, Tensor]:
+    """Projected key points in units (T, K, 2), and their derivative by pose and expression (T, 2K, 6 + E); float64."""
+    vertex, unit = target.vertex, target.unit
+    basis = face_model.expression_basis[:, vertex].double()
+    shape = face_model.mean[vertex].double() + einsum(now.identity.double(), face_model.identity_basis[:, vertex].double(), "a, a k c -> k c")
+    shape = shape + einsum(now.expression.double(), basis, "t e, e k c -> t k c")
+    omega = now.rotation.double()
+    rotation, scale = rotation_matrix(omega), now.scale.double() / unit
+    flip = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    camera = rotation[:, :2] * (scale[:, None] * flip)[..., None]  # (T, 2, 3)
+    turned = einsum(camera, shape, "t i j, t k j -> t k i")
+    points = turned + now.translation.double()[:, None] / unit
+    # d(R X)/d omega = -R [X]x J_r(omega): rows of camera crossed with X, times the right Jacobian
+    spin = torch.linalg.cross(shape[:, :, None], camera[:, None], dim=-1) @ _right_jacobian(omega)[:, None]  # (T, K, 2, 3)
+    frames, count = points.shape[:2]
+    shift = torch.eye(2, dtype=torch.float64).expand(frames, count, 2, 2)
+    by_expression = einsum(camera, basis, "t i j, e k j -> t k i e")
+    return points, rearrange(torch.cat([spin, shift, turned[..., None], by_expression], -1), "t k i p -> t (k i) p")
+
+
+def _right_jacobian(omega: Tensor) -> Tensor:
+    """(T, 3, 3) with exp(omega + d) = exp(omega) exp(J_r d) to first order."""
+    squared = omega.square().sum(-1)
+    small = squared < 1e-8
+    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    first = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / angle.square())
+    second = torch.where(small, 1 / 6 - squared / 120, (angle - angle.sin()) / angle**3)
+    x, y, z = omega.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = rearrange(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1), "t (i j) -> t i j", i=3)
+    return torch.eye(3, dtype=omega.dtype) - first[:, None, None] * cross + second[:, None, None] * (cross @ cross)
+
+
+def _solve_blocks(blocks: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve the symmetric block-pentadiagonal system; blocks (3, T, P, P), right (T, P)."""
+    frames, width = right.shape
+    bands = np.zeros((min(2, frames) * width + (frames > 2), frames * width))  # bands[i - j, j] = A[i, j], i >= j
+    row, column = np.indices((width, width))
+    for step in range(min(3, frames)):
+        distance = step * width + column - row  # between (t, row) and (t + step, column)
+        use = (distance >= 0) & (distance < len(bands))  # two frames apart only equal components meet
+        for t in range(frames - step):
+            bands[distance[use], t * width + row[use]] = blocks[step, t][row[use], column[use]]
+    return solveh_banded(bands, right.reshape(-1), lower=True, overwrite_ab=True, check_finite=False).reshape(frames, width)
+
+
+def shifted(coefficients: Coefficients, index: Tensor | slice) -> Coefficients:
+    """Some frames of coefficients."""
+    names = ("expression", "rotation", "translation", "scale")
+    return replace(coefficients, **{name: getattr(coefficients, name)[index] for name in names})

@@ -1,0 +1,145 @@
+"""Hybrid geometry estimation (paper 3.1): coefficients of a whole clip, initialised from landmarks, optimised together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FaceError, ShapeError
+from ..types import FaceGeometry, FaceTrack, FrameStatus, OnProgress, as_tensor
+from .clip_solver import ClipTarget, pose_vector, shifted, solve_clip
+from .face_model import FaceModel
+from .fitting_terms import FittingWeights
+from .initialisation import Coefficients, coordinate_weight, initial_coefficients
+
+WINDOW = 250  # frames solved together
+OVERLAP = 40  # frames two windows share, cross-faded
+KEY_VERTICES = 200
+UNSEEN = (FrameStatus.NO_FACE, FrameStatus.COVERED)
+
+
+def estimate_geometry(
+    track: FaceTrack,
+    face_model: FaceModel,
+    *,
+    weights: FittingWeights = FittingWeights(),
+    landmarks: Tensor | None = None,
+    start: Coefficients | None = None,
+    on_progress: OnProgress | None = None,
+) -> FaceGeometry:
+    """Estimate alpha, beta_t and p_t of a tracked face.
+
+    Paper: 3.1, equations 1 and 2. Deviation: the shape is one vector for the clip from the start, so the first part of
+    eq. 2 is zero. Shots are solved apart: nothing is smoothed across a cut.
+    Args:
+        track:     frames without a face, or with a covered one, are bridged by interpolation and weigh nothing.
+        weights:   of the terms; zeros switch terms off.
+        landmarks: (K,) MediaPipe ids to fit to, for tests that hold some out; None for all.
+        start:     coefficients of the track's T frames from another source (a network); None: from the landmarks.
+    Returns:
+        FaceGeometry with the status of the track.
+    Raises:
+        FaceError: no frame has a face.
+        ShapeError: ``start`` has another frame count.
+    """
+    unseen = torch.tensor([int(s) for s in UNSEEN])
+    seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & (as_tensor(track.landmarks).abs().sum((1, 2)) > 0)
+    if not bool(seen.any()):
+        raise FaceError(f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face.")
+    shot = as_tensor(track.shot, torch.int64)
+    usable = usable_landmarks(face_model, landmarks)
+    points = as_tensor(track.landmarks)[:, face_model.landmark_id]  # (T, K, 3)
+    if start is None:
+        found = initial_coefficients(points[seen], face_model, usable)
+        start = bridge(found, seen, shot)
+    elif len(start.expression) != track.frame_count:
+        raise ShapeError(f"start has {len(start.expression)} frames but the track has {track.frame_count}.")
+    key = key_landmarks(face_model, usable)
+    vertex = face_model.landmark_vertex[key]
+    weight = coordinate_weight(face_model, vertex)[:, 0]
+    unit = float(start.scale[seen].median())
+    target = ClipTarget(points[:, key, :2], vertex, weight, seen, start, unit)
+    solved = solve_windows(target, face_model, weights, shot, on_progress)
+    times = as_tensor(track.times)
+    steps = times.diff()
+    last = steps.median()[None] if len(steps) else torch.full((1,), 0.04)
+    return FaceGeometry(
+        identity=solved.identity, expression=solved.expression, rotation=solved.rotation, translation=solved.translation, scale=solved.scale,
+        status=as_tensor(track.status, torch.uint8), shot=shot, source_frame=torch.arange(track.frame_count), times=times,
+        durations=torch.cat([steps, last]), frame_size=tuple(track.frame_size), face_model=face_model.sha256, source=track.source,
+    )  # fmt: skip
+
+
+def usable_landmarks(face_model: FaceModel, landmarks: Tensor | None) -> Tensor:
+    """Positions in the face model's landmark list of the MediaPipe ids that may be used."""
+    if landmarks is None:
+        return torch.arange(len(face_model.landmark_id))
+    return torch.isin(face_model.landmark_id, landmarks).nonzero()[:, 0]
+
+
+def key_landmarks(face_model: FaceModel, usable: Tensor, count: int = KEY_VERTICES) -> Tensor:
+    """The key points of eq. 1: the lips, then vertices spread evenly over the face (farthest first)."""
+    vertex = face_model.landmark_vertex[usable]
+    position = face_model.mean[vertex]
+    lip = torch.isin(vertex, torch.cat([face_model.inner_lips, face_model.outer_lips]))
+    chosen = lip.nonzero()[:, 0].tolist() or [0]
+    distance = torch.cdist(position, position[chosen]).amin(1)
+    while len(chosen) < min(count, len(usable)):
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (position - position[chosen[-1]]).norm(dim=1))
+    return usable[torch.tensor(sorted(chosen))]
+
+
+def bridge(found: Coefficients, seen: Tensor, shot: Tensor) -> Coefficients:
+    """Coefficients of every frame from those of the seen ones: linear between neighbours within a shot, held at its ends."""
+    known = seen.nonzero()[:, 0]
+    index = np.arange(len(seen))
+    columns = {}
+    for name in ("expression", "rotation", "translation", "scale"):
+        values = getattr(found, name).double().numpy().reshape(len(known), -1)
+        filled = np.empty((len(seen), values.shape[1]))
+        for number in torch.unique(shot):
+            inside = (shot == number).numpy()
+            own = inside[known.numpy()]
+            at, what = (known.numpy()[own], values[own]) if own.any() else (known.numpy(), values)
+            filled[inside] = np.stack([np.interp(index[inside], at, column) for column in what.T], 1)
+        columns[name] = torch.from_numpy(filled).float().reshape(len(seen), *getattr(found, name).shape[1:])
+    return replace(found, **columns)
+
+
+def windows(frames: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[tuple[int, int]]:
+    """(start, end) of windows that cover the frames, each sharing ``overlap`` frames with the next."""
+    if frames <= window:
+        return [(0, frames)]
+    step = window - overlap
+    count = -(-(frames - overlap) // step)
+    return [(k * step, min(frames, k * step + window)) for k in range(count)]
+
+
+def solve_windows(target: ClipTarget, face_model: FaceModel, weights: FittingWeights, shot: Tensor, on_progress: OnProgress | None = None) -> Coefficients:
+    """Solve each shot in overlapping windows and cross-fade where they overlap."""
+    total, done = len(target.seen), 0
+    expression, pose = torch.zeros_like(target.start.expression), torch.zeros(total, 6)
+    first = torch.cat([torch.tensor([True]), shot.diff() != 0]).nonzero()[:, 0].tolist()
+    for begin, end in zip(first, [*first[1:], total], strict=True):
+        spans = windows(end - begin)
+        for number, (a, b) in enumerate(spans):
+            index = torch.arange(begin + a, begin + b)
+            part = replace(target, landmarks=target.landmarks[index], seen=target.seen[index], start=shifted(target.start, index))
+            solved = solve_clip(part, face_model, weights)
+            fade = torch.ones(b - a)
+            if number:
+                shared = spans[number - 1][1] - a
+                fade[:shared] = (torch.arange(shared) + 1) / (shared + 1)
+            if number + 1 < len(spans):
+                shared = b - spans[number + 1][0]
+                fade[-shared:] = torch.minimum(fade[-shared:], 1 - (torch.arange(shared) + 1) / (shared + 1))
+            expression[index] += solved.expression * fade[:, None]
+            pose[index] += pose_vector(solved, target.unit) * fade[:, None]
+            if on_progress is not None:
+                done = min(total, begin + b)
+                on_progress(done, total)
+    return Coefficients(target.start.identity, expression, pose[:, :3], pose[:, 3:5] * target.unit, pose[:, 5].exp() * target.unit)
