@@ -169,13 +169,14 @@ def format_benchmark(result: dict) -> str:
     if result["relative"]:
         fps = result["relative"]
         lines.append(
-            f"Wav2Lip's size (random weights, 96x96): {fps['wav2lip_sized_fps']:.1f} frames/s; the renderer is {fps['ratio']:.2f} times as fast"
+            f"Wav2Lip's size (random weights, 96x96): {fps['wav2lip_sized_fps']:.1f} frames/s; "
+            f"the renderer is {fps['ratio']:.2f} times as fast"
         )
     if result["gflop"]:
         work = result["gflop"]
         lines.append(
-            f"work:       {work['render_frame']:.2f} GFLOP to render a frame at 256x256, {work['encode_reference']:.2f} to encode a reference; "
-            f"Wav2Lip's size {work['wav2lip_sized']:.2f} at 96x96"
+            f"work:       {work['render_frame']:.2f} GFLOP to render a frame at 256x256, {work['encode_reference']:.2f} to encode "
+            f"a reference; Wav2Lip's size {work['wav2lip_sized']:.2f} at 96x96"
         )
     lines.append(f"peak RSS:   {result['peak_rss_mib']:.0f} MiB")
     return "\n".join(lines + [f"remark:     {text}" for text in result["remarks"]])
