@@ -27,6 +27,7 @@ class LoadStyle(io.ComfyNode):
                     ),
                 ),
             ],
+            has_intermediate_output=True,
             outputs=[Style.Output(display_name="style", tooltip="To Generate Lip-Synced Geometry, Dub Video or Mix Styles.")],
         )
 
@@ -39,8 +40,10 @@ class LoadStyle(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         from ..personatalk_core.errors import WeightsError
         from ..personatalk_core.speech.style_file import load_style
+        from .style_card import style_ui
 
         path = style_path(file)
         if path is None:
             raise WeightsError(f"The style file '{file}' is not in models/personatalk/styles; copy it there or choose another.")
-        return io.NodeOutput(load_style(path))
+        style = load_style(path)
+        return io.NodeOutput(style, ui=style_ui([style]))

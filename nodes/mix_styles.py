@@ -39,12 +39,15 @@ class MixStyles(io.ComfyNode):
             description="Makes a speaking style between two to four others.",
             search_aliases=["blend styles", "interpolate styles"],
             inputs=inputs,
+            has_intermediate_output=True,
             outputs=[Style.Output(display_name="style", tooltip="The mixed style.")],
         )
 
     @classmethod
     def execute(cls, name: str, **slots) -> io.NodeOutput:
         from ..personatalk_core.speech.style import mix_styles
+        from .style_card import style_ui
 
         given = [slot for slot in SLOTS if slots.get(f"style_{slot}") is not None]
-        return io.NodeOutput(mix_styles([slots[f"style_{s}"] for s in given], [slots[f"weight_{s}"] for s in given], name))
+        styles = [slots[f"style_{s}"] for s in given]
+        return io.NodeOutput(mix_styles(styles, [slots[f"weight_{s}"] for s in given], name), ui=style_ui(styles))

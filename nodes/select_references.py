@@ -25,18 +25,6 @@ class SelectReferences(io.ComfyNode):
                 Geometry.Input("geometry", tooltip="The lip-synced geometry that is going to be rendered."),
                 lip_references_input(),
                 face_references_input(),
-                io.Int.Input(
-                    "exclude_window",
-                    default=0,
-                    min=0,
-                    max=250,
-                    step=1,
-                    advanced=True,
-                    tooltip=(
-                        "Frames around each output frame that may not lend it pixels. 0 for dubbing; above 0 to test how well the face is"
-                        " rebuilt from elsewhere."
-                    ),
-                ),
                 io.String.Input(
                     "exclude", default="", tooltip=f"Frames never used, for instance blurred ones or a hand over the mouth. {FRAMES_HELP}"
                 ),
@@ -64,9 +52,7 @@ class SelectReferences(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(
-        cls, models, video, geometry, lip_references: int, face_references: int, exclude: str, pin: str, exclude_window: int = 0
-    ) -> io.NodeOutput:
+    def execute(cls, models, video, geometry, lip_references: int, face_references: int, exclude: str, pin: str) -> io.NodeOutput:
         from ..personatalk_core.media.video_reader import probe
         from ..personatalk_core.reference_preview import reference_crops
         from ..personatalk_core.rendering.frame_list import parse_frames
@@ -74,7 +60,7 @@ class SelectReferences(io.ComfyNode):
         from .media_sockets import video_path
         from .picture_strip import as_image, strip_ui
 
-        options = ReferenceOptions(lip_references, face_references, exclude_window, parse_frames(exclude), parse_frames(pin)).verify()
+        options = ReferenceOptions(lip_references, face_references, exclude=parse_frames(exclude), pin=parse_frames(pin)).verify()
         source, face_model = geometry.reference or geometry, models.models.face_model
         chosen = select_references(source, face_model, geometry.source_frame, options)
         crops = reference_crops(probe(video_path(video)), source, chosen.lip, face_model)

@@ -171,6 +171,7 @@ def render(
         models,
         options,
         mask_out=mask_out,
+        on_frame=stages.picture,
         on_progress=stages.stage("rendering"),
     )
 

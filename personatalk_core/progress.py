@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
+import numpy as np
+
 from .types import OnProgress
 
 
@@ -29,6 +31,9 @@ class Stages:
 
     def show(self, name: str, done: int, total: int) -> None:
         """Called after each unit of work. May raise to cancel."""
+
+    def picture(self, frame: np.ndarray) -> None:
+        """Called with each finished frame (H, W, 3) uint8, to show how it comes along; it must not be kept or changed."""
 
 
 class StageBars(Stages):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .compose.masks import lower_face_mask, passthrough_weight
-from .compose.paste_back import as_mask_frame, paste_back
+from .compose.paste_back import paste_back
 from .config import DubOptions
 from .geometry.vertices import posed_vertices
 from .media.audio import fit_audio
@@ -170,6 +170,7 @@ def render_to_file(
     mask_out: Path | None = None,
     whole_face: bool = False,
     observe: Callable[[RenderedFrame], None] | None = None,
+    on_frame: Callable[[np.ndarray], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> DubReport:
     """Render, paste back and write a video; the file appears when it is complete.
@@ -177,6 +178,7 @@ def render_to_file(
     Args:
         whole_face: paste the whole drawn face instead of the lower face only.
         observe:    called with every rendered frame before it is pasted, for measurements.
+        on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change it.
     Returns:
         What happened to each frame.
     """
@@ -209,13 +211,21 @@ def render_to_file(
                 )
                 frame, mask = paste_back(item.frame, item.crop, soft, item.box, weight=float(weight[item.index]))
             video.write(frame)
+            if on_frame:
+                on_frame(frame)
             if masks:
-                masks.write(as_mask_frame(mask))
+                masks.write(grey_frame(mask))
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
     report.status = names
     report.dubbed = names.count("ok")
     report.passed_through = {name: names.count(name) for name in sorted(set(names) - {"ok"})}
     return report
+
+
+def grey_frame(mask: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1] to a grey (H, W, 3) uint8 frame; any weight above 0 shows as at least 1."""
+    grey = np.where(mask > 0, np.maximum(np.round(mask * 255), 1), 0).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def crop_size(boxes: CropBoxes, source: FaceGeometry) -> int:

@@ -1,6 +1,7 @@
 """What is refused before a run starts, and that a check never switches off the host's own."""
 
 import json
+from pathlib import Path
 
 
 def test_bad_face_and_frames_are_refused_in_a_sentence(in_host):
@@ -9,7 +10,8 @@ import json
 dub, references, save = nodes["PersonaTalkDubVideo"], nodes["PersonaTalkSelectReferences"], nodes["PersonaTalkSaveStyle"]
 print(json.dumps([
     dub.validate_inputs(face="leftmost"), dub.validate_inputs(face="index:2"), dub.validate_inputs(face=None),
-    references.validate_inputs(exclude="3-1", pin=""), references.validate_inputs(exclude="3, 7-9", pin="x"), references.validate_inputs(exclude=None, pin=None),
+    references.validate_inputs(exclude="3-1", pin=""), references.validate_inputs(exclude="3, 7-9", pin="x"),
+    references.validate_inputs(exclude=None, pin=None),
     save.validate_inputs(file_name="../evil"), save.validate_inputs(file_name="a/b"), save.validate_inputs(file_name="Anna 2.v1"),
 ]))
 """)
@@ -22,9 +24,10 @@ def test_checks_name_no_input_with_a_range(in_host):
     """Naming an input in validate_inputs switches off the host's check of its range or options."""
     named = in_host("""
 import inspect, json
-print(json.dumps({key: list(inspect.signature(node.validate_inputs).parameters) for key, node in nodes.items() if "validate_inputs" in vars(node)}))
+checked = {key: node.validate_inputs for key, node in nodes.items() if "validate_inputs" in vars(node)}
+print(json.dumps({key: list(inspect.signature(check).parameters) for key, check in checked.items()}))
 """)
-    info = json.loads((__import__("pathlib").Path(__file__).with_name("object_info.json")).read_text(encoding="utf-8"))
+    info = json.loads(Path(__file__).with_name("object_info.json").read_text(encoding="utf-8"))
     for node, names in named.items():
         inputs = {**info[node]["input"]["required"], **info[node]["input"].get("optional", {})}
         assert {inputs[name][0] for name in names} == {"STRING"}, node

@@ -19,7 +19,10 @@ PERSON, SPEAKER, SPEECH = "talking_person.mp4", "other_speaker.mp4", "new_speech
 CORE_NODES = {  # the host's own nodes that the workflows use: inputs, widget values that follow them, outputs
     "LoadVideo": ([("file", "COMBO")], [("VIDEO", "VIDEO")]),
     "LoadAudio": ([("audio", "COMBO")], [("AUDIO", "AUDIO")]),
-    "SaveVideo": ([("video", "VIDEO"), ("filename_prefix", "STRING"), ("format", "COMBO"), ("format.codec", "COMBO")], [("video", "VIDEO")]),
+    "SaveVideo": (
+        [("video", "VIDEO"), ("filename_prefix", "STRING"), ("format", "COMBO"), ("format.codec", "COMBO")],
+        [("video", "VIDEO")],
+    ),
     "PreviewAny": ([("source", "*")], [("STRING", "STRING")]),
     "PreviewImage": ([("images", "IMAGE")], []),
 }
@@ -47,12 +50,14 @@ def person(column: int = 0) -> dict[str, Node]:
 def geometry_of(name: str, video: str, column: int) -> dict[str, Node]:
     return {
         f"{name} track": Node("PersonaTalkTrackFace", column, wires={"models": ("models", "models"), "video": (video, "VIDEO")}),
-        f"{name} geometry": Node("PersonaTalkEstimateGeometry", column, wires={"models": ("models", "models"), "track": (f"{name} track", "track")}),
+        f"{name} geometry": Node(
+            "PersonaTalkEstimateGeometry", column, wires={"models": ("models", "models"), "track": (f"{name} track", "track")}
+        ),
     }
 
 
 def style_of(name: str, geometry: str, column: int) -> dict[str, Node]:
-    wires = {"models": ("models", "models"), "geometry": (geometry, "geometry")}
+    wires = {"models": ("models", "models"), "geometry": (geometry, "geometry"), "video": (name, "VIDEO")}
     return {f"{name} style": Node("PersonaTalkExtractStyle", column, {"name": name}, wires)}
 
 
@@ -72,7 +77,12 @@ def rendered(name: str, column: int, references: str = "", prefix: str = "") -> 
 
 
 def saved(source: str, prefix: str, column: int) -> Node:
-    return Node("SaveVideo", column, {"filename_prefix": f"personatalk/{prefix}", "format": "auto", "format.codec": "auto"}, {"video": (source, "video")})
+    return Node(
+        "SaveVideo",
+        column,
+        {"filename_prefix": f"personatalk/{prefix}", "format": "auto", "format.codec": "auto"},
+        {"video": (source, "video")},
+    )
 
 
 def dub_video() -> dict[str, Node]:
@@ -181,7 +191,10 @@ def draw(name: str, nodes: dict[str, Node]) -> dict:
                 outgoing.setdefault((link[1], link[2]), []).append(link[0])
         into = {link[4]: link[0] for link in links if link[3] == numbers[key]}
         widgets = [(n, k, d) for n, k, d in inputs if k in WIDGETS]
-        size = [320, 60 + 26 * (len(inputs) + len(outputs)) + (220 if node.type in ("LoadVideo", "SaveVideo", "PersonaTalkDubVideo") else 0)]
+        size = [
+            320,
+            60 + 26 * (len(inputs) + len(outputs)) + (220 if node.type in ("LoadVideo", "SaveVideo", "PersonaTalkDubVideo") else 0),
+        ]
         drawn.append(
             {
                 "id": numbers[key],
@@ -195,7 +208,9 @@ def draw(name: str, nodes: dict[str, Node]) -> dict:
                     {"name": n, "type": k, "link": into.get(slot)} | ({"widget": {"name": n}} if k in WIDGETS else {})
                     for slot, (n, k, _) in enumerate(inputs)
                 ],
-                "outputs": [{"name": n, "type": k, "links": outgoing.setdefault((numbers[key], slot), [])} for slot, (n, k) in enumerate(outputs)],
+                "outputs": [
+                    {"name": n, "type": k, "links": outgoing.setdefault((numbers[key], slot), [])} for slot, (n, k) in enumerate(outputs)
+                ],
                 "properties": {"Node name for S&R": node.type} | ({"cnr_id": "personatalk"} if node.type.startswith("PersonaTalk") else {}),
                 "widgets_values": [node.values.get(n, d) for n, _, d in widgets],
             }
