@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "tracking": FOUNDATION,
     "speech": FOUNDATION | {"geometry"},
     "rendering": FOUNDATION | {"geometry"},
-    "compose": FOUNDATION | {"geometry", "tracking"},
+    "compose": FOUNDATION | {"geometry"},
 }
 TRACKING_FILES_WITH_GEOMETRY = {"crop.py"}  # the crop follows the fitted pose
 TRAINING_USERS = {"training", "cli", "commands"}  # commands holds the verbs of the command line
