@@ -2,17 +2,15 @@
 
 A sum of norms is a weighted sum of squares whose weights are 1 / norm (iteratively reweighted least squares). All terms
 link only frames t, t + 1 and t + 2, so each step is one banded system, solved exactly in time linear in the frames:
-six steps do what thousands of gradient steps would, and windows agree where they overlap because each is at its minimum.
+five steps do what thousands of gradient steps would, and windows agree where they overlap because each is at its minimum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from einops import einsum, rearrange
-from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from .camera import rotation_matrix
@@ -21,7 +19,7 @@ from .fitting_terms import FittingWeights, total_loss
 from .initialisation import Coefficients, reconstruct
 
 POSE = 6  # rotation 3, translation 2, log scale 1
-STEPS = 6
+STEPS = 5
 FLOORS = {"point": 2e-3, "pose": 2e-3, "expression": 0.05}  # norms below these count as squares: no step divides by zero
 
 
@@ -80,8 +78,8 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
     aim = target.landmarks / target.unit
     seen = target.seen.to(points.dtype)
     pose, pose_start = pose_vector(now, target.unit), pose_vector(target.start, target.unit)
-    blocks = np.zeros((3, frames, width, width))  # [d, t] couples frames t and t + d
-    right = np.zeros((frames, width))
+    blocks = points.new_zeros((3, frames, width, width))  # [d, t] couples frames t and t + d
+    right = points.new_zeros((frames, width))
 
     def least_squares(residual: Tensor, weight: Tensor, spread: int) -> None:
         """Add the landmark (spread 0) or velocity (spread 1) term: residual (T - spread, K, 2), weight (T - spread, K)."""
@@ -90,16 +88,16 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
         flat = rearrange(residual, "t k c -> t (k c)")
         if spread == 0:
             scaled = jacobian * factor
-            blocks[0] += (scaled.mT @ jacobian).numpy()
-            right[:] -= einsum(scaled, flat, "t n p, t n -> t p").numpy()
+            blocks[0] += scaled.mT @ jacobian
+            right.sub_(einsum(scaled, flat, "t n p, t n -> t p"))
             return
         early, late = jacobian[:-1], jacobian[1:]
         scaled_early, scaled_late = early * factor, late * factor
-        blocks[0, :-1] += (scaled_early.mT @ early).numpy()
-        blocks[0, 1:] += (scaled_late.mT @ late).numpy()
-        blocks[1, :-1] -= (scaled_early.mT @ late).numpy()
-        right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p").numpy()
-        right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p").numpy()
+        blocks[0, :-1] += scaled_early.mT @ early
+        blocks[0, 1:] += scaled_late.mT @ late
+        blocks[1, :-1] -= scaled_early.mT @ late
+        right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p")
+        right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p")
 
     def diagonal(values: Tensor, columns: slice, floor: float, weight: float, stencil: tuple[int, ...]) -> None:
         """Add weight * sum of ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
@@ -108,11 +106,11 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
             return
         count = frames - reach + 1
         residual = sum(s * values[k : k + count] for k, s in enumerate(stencil))
-        factor = (weight / residual.norm(dim=-1).clamp_min(floor)).numpy()
+        factor = (weight / residual.norm(dim=-1).clamp_min(floor))[:, None]
         for i, a in enumerate(stencil):
-            right[i : i + count, columns] -= a * factor[:, None] * residual.numpy()
+            right[i : i + count, columns] -= a * factor * residual
             for j in range(i, reach):
-                np.einsum("tpp->tp", blocks[j - i, i : i + count])[:, columns] += a * stencil[j] * factor[:, None]
+                blocks[j - i, i : i + count].diagonal(dim1=1, dim2=2)[:, columns] += a * stencil[j] * factor
 
     expression, start = now.expression.double(), target.start.expression.double()
     least_squares(points - aim, weights.landmark * target.weight * seen[:, None], 0)
@@ -127,7 +125,7 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
     keep = max(weights.regularisation, 1e-6)  # without L_reg the system would be singular where no landmark is
     diagonal((pose - pose_start).double(), of_pose, FLOORS["pose"], keep, (1,))
     diagonal(expression - start, of_expression, FLOORS["expression"], keep, (1,))
-    change = torch.from_numpy(_solve_blocks(blocks, right)).to(now.expression.dtype)
+    change = _solve_blocks(blocks, right).to(now.expression.dtype)
     return from_pose_vector(pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit)
 
 
@@ -164,17 +162,41 @@ def _right_jacobian(omega: Tensor) -> Tensor:
     return torch.eye(3, dtype=omega.dtype) - first[:, None, None] * cross + second[:, None, None] * (cross @ cross)
 
 
-def _solve_blocks(blocks: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve the symmetric block-pentadiagonal system; blocks (3, T, P, P), right (T, P)."""
+def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
+    """Solve the symmetric system that links frames up to two apart, by block Cholesky over pairs of frames.
+
+    Args:
+        blocks: (3, T, P, P): blocks[d, t] is the coupling of frame t (rows) with frame t + d (columns); positive definite.
+        right:  (T, P).
+    Returns:
+        (T, P).
+    """
     frames, width = right.shape
-    bands = np.zeros((min(2, frames) * width + (frames > 2), frames * width))  # bands[i - j, j] = A[i, j], i >= j
-    row, column = np.indices((width, width))
-    for step in range(min(3, frames)):
-        distance = step * width + column - row  # between (t, row) and (t + step, column)
-        use = (distance >= 0) & (distance < len(bands))  # two frames apart only equal components meet
-        for t in range(frames - step):
-            bands[distance[use], t * width + row[use]] = blocks[step, t][row[use], column[use]]
-    return solveh_banded(bands, right.reshape(-1), lower=True, overwrite_ab=True, check_finite=False).reshape(frames, width)
+    pairs = -(-frames // 2)
+    padded = blocks.new_zeros((3, 2 * pairs, width, width))
+    padded[:, :frames] = blocks
+    if frames % 2:
+        padded[0, -1] = torch.eye(width, dtype=blocks.dtype, device=blocks.device)  # a frame that nothing touches
+    even, odd = padded[:, 0::2], padded[:, 1::2]  # (3, pairs, P, P)
+    diagonal = torch.cat([torch.cat([even[0], even[1]], 2), torch.cat([even[1].mT, odd[0]], 2)], 1)  # (pairs, 2P, 2P)
+    following = torch.cat([torch.cat([even[2], torch.zeros_like(even[2])], 2), torch.cat([odd[1], odd[2]], 2)], 1)
+    target = torch.cat([right, right.new_zeros((2 * pairs - frames, width))]).reshape(pairs, 2 * width, 1)
+    factors, reduced, halfway = [], [], []
+    pivot, value = diagonal[0], target[0]
+    for k in range(pairs):
+        lower = torch.linalg.cholesky(pivot)
+        both = torch.linalg.solve_triangular(lower, torch.cat([following[k], value], 1), upper=False)
+        link, settled = both[:, :-1], both[:, -1:]
+        factors.append(lower)
+        reduced.append(link)
+        halfway.append(settled)
+        if k + 1 < pairs:
+            pivot, value = diagonal[k + 1] - link.T @ link, target[k + 1] - link.T @ settled
+    solution = [torch.zeros_like(target[0])] * pairs
+    for k in reversed(range(pairs)):
+        known = halfway[k] - reduced[k] @ solution[k + 1] if k + 1 < pairs else halfway[k]
+        solution[k] = torch.linalg.solve_triangular(factors[k].T, known, upper=True)
+    return torch.stack(solution).reshape(2 * pairs, width)[:frames]
 
 
 def shifted(coefficients: Coefficients, index: Tensor | slice) -> Coefficients:

@@ -25,8 +25,8 @@ class FittingWeights:
 
     landmark: float = 1.0
     tempo: float = 1.0
-    laplacian_pose: float = 250.0
-    laplacian_lower: float = 0.7
+    laplacian_pose: float = 120.0
+    laplacian_lower: float = 0.6
     laplacian_upper: float = 5.0
     regularisation: float = 0.1
 
