@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class HubertBackbone(nn.Module):
         backbone = cls(settings)
         backbone.model.load_state_dict(model.state_dict())
         return backbone
+
+    def attending_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that fine-tuning changes: all but those of the convolutions."""
+        yield from self.model.feature_projection.parameters()
+        yield from self.model.encoder.parameters()
 
     def forward(self, samples: Tensor, statistics: None = None) -> list[Tensor]:
         """(B, S) samples to the hidden states (B, T, D) of every layer."""

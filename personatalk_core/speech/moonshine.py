@@ -8,6 +8,7 @@ The first two make the output independent of how a long recording is cut. Knows 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,11 @@ class MoonshineEncoder(nn.Module):
     def reach(self) -> int | None:
         """Samples to either side of a feature's centre that can change it, the group statistics aside; None: all."""
         return None if self.sizes.reach is None else self.sizes.layers * self.sizes.reach * self.hop + self.field // 2 + 1
+
+    def attending_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that fine-tuning changes: those of the transformer layers."""
+        yield from self.layers.parameters()
+        yield from self.layer_norm.parameters()
 
     def first_layer(self, samples: Tensor) -> Tensor:
         """(B, S) samples to (B, D, T') just before the group normalisation, whose statistics are taken here."""

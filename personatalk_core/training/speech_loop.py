@@ -27,8 +27,9 @@ class SpeechTraining:
     """Knobs of the loop.
 
     steps, batch, frames (of a window); encoder_rate and rate: peak learning rates of the backbone and of the rest;
-    frozen_steps: steps before the backbone learns; decay: weight decay; average: of the moving average of weights
-    that is kept; check_every: steps between validations; patience: validations without gain before stopping.
+    frozen_steps: steps before the backbone learns; its convolutions never do, as is usual for HuBERT; decay: weight
+    decay; average: share of the moving average of weights that a step keeps; check_every: steps between validations;
+    patience: validations without gain before stopping; half: bfloat16 inside the audio encoder, float32 elsewhere.
     """
 
     steps: int = 1500
@@ -42,6 +43,7 @@ class SpeechTraining:
     check_every: int = 100
     patience: int = 8
     seed: int = 0
+    half: bool = True
     loss: SpeechLossWeights = SpeechLossWeights()
 
 
@@ -64,10 +66,13 @@ class SpeechTrainer:
         self.training_clips = training
         self.sampler = WindowSampler(training, options.frames, seed=options.seed)
         self.losses = SpeechLosses(face_model, options.loss)
-        backbone = list(networks.audio_encoder.backbone.parameters())
-        known = {id(p) for p in backbone}
+        pretrained = list(networks.audio_encoder.backbone.parameters())
+        self.fine_tuned = list(networks.audio_encoder.backbone.attending_parameters())
+        known = {id(p) for p in pretrained}
+        for parameter in pretrained:
+            parameter.requires_grad_(False)
         rest = [p for p in self.model.parameters() if id(p) not in known]
-        groups = [{"params": rest, "top": options.rate}, {"params": backbone, "top": options.encoder_rate}]
+        groups = [{"params": rest, "top": options.rate}, {"params": self.fine_tuned, "top": options.encoder_rate}]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=options.decay)
         self.step, self.best, self.bad = 0, -1.0, 0
         self.history: list[dict[str, float]] = []
@@ -111,10 +116,11 @@ class SpeechTrainer:
         """All terms of a batch; every other clip also speaks in its neighbour's style for the style term."""
         encoder: AudioEncoder = self.model["audio_encoder"]
         network: LipSyncNetwork = self.model["lip_sync"]
-        frozen = self.step < self.options.frozen_steps
-        for parameter in encoder.backbone.parameters():
-            parameter.requires_grad_(not frozen)
-        audio = encoder(batch.samples, batch.origin, batch.expression.shape[1])
+        for parameter in self.fine_tuned:
+            parameter.requires_grad_(self.step >= self.options.frozen_steps)
+        with torch.autocast(batch.samples.device.type, torch.bfloat16, enabled=self.options.half):
+            audio = encoder(batch.samples, batch.origin, batch.expression.shape[1])
+        audio = audio.float()
         style = network.style(network.offsets(batch.style_expression), batch.style_weight)
         template = torch.stack([template_offsets(i, self.face_model) for i in batch.identity])
         predicted = network(audio, style, template)
@@ -165,7 +171,8 @@ class SpeechTrainer:
         state = torch.load(path, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        if "optimiser" in state:
+            self.optimiser.load_state_dict(state["optimiser"])
         self.best_state = state["best_state"]
         self.step, self.best, self.bad, self.history = state["step"], state["best"], state["bad"], state["history"]
 

@@ -1,0 +1,113 @@
+"""Train the speech stage from a folder of videos: ``personatalk train speech --data DIR --out DIR``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..errors import OptionsError
+from ..geometry.face_model import FaceModel, load_face_model
+from ..speech.audio_encoder import AudioEncoder, AudioEncoderConfig, from_hubert, from_moonshine
+from ..speech.lip_sync import network_for
+from ..speech.networks import BUNDLED_AUDIO_ENCODER, SpeechNetworks, load_speech_networks, save_speech_networks
+from ..speech.timeline import at_model_rate
+from ..types import OnProgress
+from ..weights.checkpoint import write_atomically
+from .preparation import PreparedClip, prepare_folder
+from .speech_clips import SpeechClip, hold_out_speakers
+from .speech_lag import estimate_lags
+from .speech_loop import SpeechTrainer, SpeechTraining
+from .speech_losses import MouthMeasure
+
+MIN_CLIP_FRAMES = 40
+HELD_OUT_SHARE = 0.2
+
+
+def train_speech(
+    data: Path,
+    out: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    options: SpeechTraining | None = None,
+    encoder: Path | str | None = None,
+    face_model: FaceModel | None = None,
+) -> Path:
+    """Prepare, train, choose and save; a killed run goes on where it was when called again with the same folders.
+
+    Paper: 3.1 (losses and schedule are not in the paper).
+    Args:
+        data:    folder of videos of talking people; see ``preparation`` for how speakers are named.
+        out:     folder for the cache, the state, ``history.json``, ``curves.png`` and the two weight files.
+        on_progress: first videos prepared, then steps done.
+        seed:    of everything random; the same seed, data and machine give the same weights.
+        steps:   overrides the recipe's.
+        options: the recipe; None is the one of the bundled weights.
+        encoder: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or Hub repository; None starts from the
+            bundled encoder, which is already fine-tuned.
+    Returns:
+        ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
+    Raises:
+        OptionsError: no usable video with speech.
+        WeightsError: the encoder cannot be loaded.
+    """
+    out = Path(out)
+    options = replace(options or SpeechTraining(), seed=seed)
+    options = replace(options, steps=steps) if steps else options
+    face_model = face_model or load_face_model()
+    prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
+    audio_encoder = start_encoder(encoder)
+    clips = speech_clips(prepared, face_model, audio_encoder)
+    if not clips:
+        raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film somebody talking.")
+    training, validation = hold_out_speakers(clips, HELD_OUT_SHARE, seed)
+    _write_plan(out, training, validation, left_out)
+    torch.manual_seed(seed)
+    networks = SpeechNetworks(audio_encoder, network_for(face_model, width=audio_encoder.config.width))
+    trainer = SpeechTrainer(networks, face_model, training, validation, options, out)
+    best = trainer.run(on_progress)
+    from .speech_curves import draw_curves
+
+    draw_curves(trainer.history, out / "curves.png")
+    save_speech_networks(best.audio_encoder, best.lip_sync, out / "lip_sync.safetensors", out / "audio_encoder.safetensors")
+    return out / "lip_sync.safetensors"
+
+
+def start_encoder(source: Path | str | None) -> AudioEncoder:
+    """The pretrained encoder to fine-tune. See :func:`train_speech`."""
+    if source is None:
+        bundled = load_speech_networks(audio_encoder=BUNDLED_AUDIO_ENCODER).audio_encoder
+        fresh = AudioEncoder(AudioEncoderConfig(**vars(bundled.config)))
+        fresh.backbone.load_state_dict(bundled.backbone.state_dict())
+        return fresh
+    return from_moonshine(Path(source)) if str(source).endswith(".safetensors") else from_hubert(source)
+
+
+def speech_clips(prepared: list[PreparedClip], face_model: FaceModel, encoder: AudioEncoder) -> list[SpeechClip]:
+    """The clips with speech, at 25 fps; lags that nobody stated are estimated from the clips themselves."""
+    clips, unknown = [], []
+    for item in prepared:
+        expression, usable = at_model_rate(item.geometry)
+        if item.samples is None or int(usable.sum()) < MIN_CLIP_FRAMES:
+            continue
+        lower, identity = expression[:, : face_model.lower_count], item.geometry.identity
+        clips.append(SpeechClip(item.name, item.speaker, item.samples, lower, usable, identity, item.lag or 0.0))
+        unknown.append(item.lag is None)
+    if any(unknown):
+        estimated = estimate_lags(clips, encoder.eval(), MouthMeasure(face_model))
+        clips = [new if lost else old for old, new, lost in zip(clips, estimated, unknown, strict=True)]
+    return clips
+
+
+def _write_plan(out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]) -> None:
+    """What is trained on, what is held out, what was left out and why, and each clip's lag."""
+    plan = {
+        "training": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 2)} for c in training},
+        "validation": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 2)} for c in validation},
+        "left_out": left_out,
+    }
+    write_atomically(out / "clips.json", json.dumps(plan, indent=1, sort_keys=True).encode())

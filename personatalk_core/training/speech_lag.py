@@ -1,0 +1,87 @@
+"""How far sound and picture of a clip are apart, found without any trained mouth: the clips teach each other.
+
+A ridge regression from the pretrained encoder's features to mouth opening is fitted on the other speakers' clips;
+the shift at which its prediction correlates best with what was seen is the clip's lag. Twice, because the second fit
+profits from the first correction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..config import SAMPLES_PER_FRAME
+from ..speech.audio_encoder import AudioEncoder
+from .speech_clips import SpeechClip
+from .speech_losses import MouthMeasure
+
+MAX_LAG = 8  # frames
+RIDGE = 2e4
+CONTEXT_FRAMES = 3
+PIECE_FRAMES = 500
+MIN_CLIPS = 3
+
+
+@torch.inference_mode()
+def estimate_lags(clips: list[SpeechClip], encoder: AudioEncoder, measure: MouthMeasure) -> list[SpeechClip]:
+    """The clips with their lag filled in; unchanged where there are too few clips to teach each other."""
+    if len(clips) < MIN_CLIPS:
+        return clips
+    features = [clip_features(clip, encoder) for clip in clips]
+    opening = [measure(clip.expression[None], clip.identity[None])[0][0].numpy() for clip in clips]
+    lags = np.zeros(len(clips))
+    for _ in range(2):
+        lags = np.array([_best_lag(i, clips, features, opening, lags) for i in range(len(clips))])
+    return [replace(clip, lag=float(lag)) for clip, lag in zip(clips, lags, strict=True)]
+
+
+def clip_features(clip: SpeechClip, encoder: AudioEncoder) -> np.ndarray:
+    """(T, K) features of the middle layer of the encoder's backbone at the clip's frames, with context, before any lag."""
+    parts = []
+    margin = SAMPLES_PER_FRAME * 50
+    samples = F.pad(torch.from_numpy(clip.samples), (margin, margin + clip.frame_count * SAMPLES_PER_FRAME))
+    for first in range(0, clip.frame_count, PIECE_FRAMES):
+        count = min(PIECE_FRAMES, clip.frame_count - first)
+        begin = first * SAMPLES_PER_FRAME
+        layers = encoder.backbone(samples[None, begin : begin + count * SAMPLES_PER_FRAME + 2 * margin])
+        parts.append(encoder._at_frames(layers[(len(layers) + 1) // 2], margin, count)[0])
+    x = F.pad(torch.cat(parts), (0, 0, CONTEXT_FRAMES, CONTEXT_FRAMES))
+    width = 2 * CONTEXT_FRAMES + 1
+    return x.unfold(0, width, 1).reshape(clip.frame_count, -1).numpy()
+
+
+def _best_lag(index: int, clips: list[SpeechClip], features: list[np.ndarray], opening: list[np.ndarray], lags: np.ndarray) -> float:
+    others = [i for i in range(len(clips)) if clips[i].speaker != clips[index].speaker] or [i for i in range(len(clips)) if i != index]
+    x, y = [], []
+    for i in others:
+        frames = np.arange(len(opening[i]))
+        heard = frames - int(round(lags[i]))
+        use = clips[i].valid.numpy() & (heard >= 0) & (heard < len(frames))
+        x.append(features[i][heard[use]])
+        y.append((opening[i][use] - opening[i][use].mean()) / (opening[i][use].std() + 1e-6))
+    x, y = np.concatenate(x), np.concatenate(y)
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    x = (x - mean) / scale
+    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+    predicted = ((features[index] - mean) / scale) @ weights
+    return shift_between(predicted, opening[index], clips[index].valid.numpy())
+
+
+def shift_between(predicted: np.ndarray, seen: np.ndarray, valid: np.ndarray) -> float:
+    """Frames, with a fraction, by which ``seen`` comes later than ``predicted``, where their correlation peaks."""
+    scores = []
+    frames = np.arange(len(seen))
+    for lag in range(-MAX_LAG, MAX_LAG + 1):
+        heard = frames - lag
+        use = valid & (heard >= 0) & (heard < len(frames))
+        a, b = predicted[heard[use]], seen[use]
+        scores.append(float(np.corrcoef(a, b)[0, 1]) if use.sum() > 10 and a.std() > 1e-9 and b.std() > 1e-9 else -1.0)
+    best = int(np.argmax(scores))
+    if 0 < best < len(scores) - 1:
+        left, top, right = scores[best - 1 : best + 2]
+        bend = left - 2 * top + right
+        return best - MAX_LAG + (0.5 * (left - right) / bend if bend < 0 else 0.0)
+    return float(best - MAX_LAG)
