@@ -53,8 +53,10 @@ def vertex_weight(face_model: FaceModel) -> Tensor:
     weight = face_model.lower_weight.float().clone()
     skirt = face_model.triangles[face_model.region == int(Region.SKIRT)].unique()
     others = face_model.triangles[face_model.region != int(Region.SKIRT)].unique()
-    weight[skirt[~torch.isin(skirt, others)]] *= SKIRT_SHARE
-    weight[border_vertices(face_model.triangles)] = 0.0
+    outside = skirt[~torch.isin(skirt, others)]
+    weight[outside] *= SKIRT_SHARE
+    border = border_vertices(face_model.triangles)
+    weight[border[torch.isin(border, outside)]] = 0.0  # the cavity's ring is a border too, and must be pasted whole
     return weight
 
 
