@@ -9,7 +9,8 @@ from ..config import MIN_FACE_PIXELS
 from ..types import FrameStatus
 from .candidate import Candidate
 
-SIDE_DEGREES = 65.0  # turned further than this from the camera, half of the mouth is hidden and a frame is not dubbed
+SIDE_DEGREES = 55.0  # turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth is hidden
+TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost because it turned on, not because something covered it
 # Change of the lower face's look that says something lies before it: at least HIDDEN_LOOK, and HIDDEN_RISE above the clip's usual
 # change. Measured on 12 clips: bare faces reach 0.16 to 0.53 (0.74 where the usual is 0.46); microphones and cups begin at 0.5 to 1.1.
 HIDDEN_LOOK = 0.58
@@ -45,7 +46,8 @@ def frame_status(
         status[read] = _read_status(part, frame_size)
         for before, after in zip(read[:-1], read[1:], strict=True):
             if after - before > 1 and _inside(landmarks[before], frame_size) and _inside(landmarks[after], frame_size):
-                status[before + 1 : after] = FrameStatus.COVERED
+                turned = max(part.turn[part.frames.index(before)], part.turn[part.frames.index(after)])
+                status[before + 1 : after] = FrameStatus.SIDE if turned > TURNING_AWAY else FrameStatus.COVERED
     return status
 
 

@@ -42,7 +42,7 @@ def track_face(
         on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
     Returns:
-        FaceTrack of T frames. Landmarks of COVERED frames are interpolated between the frames around them;
+        FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated between the frames around them;
         CUT marks shots that show only other people.
     Raises:
         FaceError: no face in the whole clip, all of the face too small, or a choice that matches no face.
@@ -89,10 +89,10 @@ def _assemble(
         landmarks[part.frames] = np.stack(part.landmarks)
         blendshapes[part.frames] = np.stack(part.blendshapes)
     status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)
-    for part in parts:  # covered between two readings: a straight line between them
+    for part in parts:  # covered or turned away between two readings: a straight line between them
         read, low, high = np.array(part.frames), part.frames[0], part.frames[-1]
         gaps = np.setdiff1d(np.arange(low, high + 1), read)
-        gaps = gaps[status[gaps] == FrameStatus.COVERED]
+        gaps = gaps[np.isin(status[gaps], (FrameStatus.COVERED, FrameStatus.SIDE))]
         after = np.searchsorted(read, gaps)
         weight = (gaps - read[after - 1]) / (read[after] - read[after - 1])
         for values in (landmarks, blendshapes):
