@@ -1,0 +1,83 @@
+"""A running ComfyUI where COMFYUI_DIR names a checkout; a short clip, so that a whole dub takes seconds."""
+
+import importlib.util
+import os
+import sys
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FRAMES, SECONDS = 24, 1.8  # of the clip at 15 frames/s, and of the speech
+
+
+def load(name: str, path: Path):
+    """Tests are no package, so their modules are loaded by their path."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory):
+    """The server, with talking_person.mp4, other_speaker.mp4 and new_speech.wav in its input folder."""
+    checkout = os.environ.get("COMFYUI_DIR")
+    if not checkout:
+        pytest.skip("COMFYUI_DIR is not set; point it to a ComfyUI checkout (and COMFYUI_PYTHON to its Python) to run the real server")
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "input").mkdir()
+    write_inputs(base / "input")
+    write_speech_weights_where_none_ship(base / "models" / "personatalk")
+    server = load("comfy_server", HERE / "comfy_server.py").ComfyServer(
+        Path(checkout), base, os.environ.get("COMFYUI_PYTHON", sys.executable)
+    )
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def prompt_of():
+    """Workflow name to prompt."""
+    import json
+
+    convert = load("workflow_prompt", HERE.parent / "workflows" / "workflow_prompt.py").prompt_of
+    folder = HERE.parents[1] / "workflows"
+    return lambda name: convert(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def write_inputs(folder: Path) -> None:
+    from personatalk_core.demo import DEMO_SPEECH, sample_frames
+    from personatalk_core.media.array_files import write_frames
+
+    write_frames(folder / "talking_person.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15))
+    write_frames(folder / "other_speaker.mp4", sample_frames("man")[:FRAMES], FRAMES, Fraction(15))
+    with wave.open(str(DEMO_SPEECH)) as whole, wave.open(str(folder / "new_speech.wav"), "wb") as part:
+        part.setparams(whole.getparams())
+        part.writeframes(whole.readframes(int(SECONDS * whole.getframerate())))
+
+
+def write_speech_weights_where_none_ship(folder: Path) -> None:
+    """Untrained stand-ins: they move the mouth at random, which is enough to run every graph."""
+    import torch
+
+    from personatalk_core.geometry.face_model import load_face_model
+    from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
+    from personatalk_core.speech.lip_sync import network_for
+    from personatalk_core.speech.networks import BUNDLED_LIP_SYNC, save_speech_networks
+
+    if BUNDLED_LIP_SYNC.is_file():
+        return
+    folder.mkdir(parents=True)
+    torch.manual_seed(1)
+    backbone = {"width": 24, "inner_width": 32, "layers": 2, "heads": 2, "rotary_share": 0.9, "reach": 5}
+    encoder, network = (
+        AudioEncoder(AudioEncoderConfig("moonshine", 32, backbone=backbone)),
+        network_for(load_face_model(), width=32, heads=2, layers=1, reach=4),
+    )
+    for layer in (network.amplitude, network.rest):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    save_speech_networks(encoder, network, folder / "lip_sync.safetensors", folder / "audio_encoder.safetensors")
