@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .landmarks import LIP_MIDDLES, FaceReading
-from .look import RememberedLook
+from .look import SAME_LOOK, RememberedLook
 
 CROP_MARGIN = 1.5  # side of the crop that is read, over the longer side of the face
 HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved this far (steadier landmarks)
 HOLD_ZOOM = 0.08
+SAME_PLACE = 0.25  # of the face
+SAME_SIZE = 0.12  # logarithm of the ratio
 USUAL_LOOK = 0.4  # look distance that counts as much as a face at the edge of where it can be
 
 
@@ -73,6 +75,12 @@ class Candidate:
         if max(place, zoom) > 1:
             return float("inf")
         return max(place, zoom) + self.look.distance(reading.colours, reading.pose) / USUAL_LOOK
+
+    def continues(self, frame_number: int, reading: FaceReading) -> bool:
+        """The reading is surely this person in the same shot: hardly moved, of the same size, looking the same."""
+        distance = float(np.linalg.norm(reading.centre - self.expected_centre(frame_number)))
+        same_size = abs(np.log(reading.extent / self.extent)) < SAME_SIZE
+        return distance < SAME_PLACE * self.extent and same_size and self.look.distance(reading.colours, reading.pose) < SAME_LOOK
 
     @property
     def openings(self) -> np.ndarray:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..config import FaceChoice
 from ..errors import FaceError
 from .candidate import Candidate
+from .persons import same_person
 
 SPEAKING = 0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
-MIN_READINGS = 3  # a candidate seen in fewer frames counts only where nobody else is
+MIN_READINGS = 3  # a candidate seen in fewer frames ...
+MIN_SHARE = 0.3  # ... or in less than this of the frames from its first to its last is a pattern taken for a face: it counts only alone
+MOST_COMPARED = 40  # candidates whose other shots are looked for, the best first
 
 
 def speaking_score(person: Candidate) -> float:
@@ -25,11 +30,11 @@ def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     Raises:
         FaceError: the index or the point matches no face; the faces found are listed.
     """
-    lasting = [c for c in candidates if len(c.frames) >= MIN_READINGS] or candidates
+    lasting = [c for c in candidates if _lasts(c)] or candidates
     if choice.kind == "auto":
-        return max(lasting, key=speaking_score)
+        return _best_person(lasting, speaking_score)
     if choice.kind == "largest":
-        return max(lasting, key=lambda c: len(c.frames) * float(np.median(c.size)) ** 2)
+        return _best_person(lasting, lambda c: len(c.frames) * float(np.median(c.size)) ** 2)
     if choice.kind == "index":
         first = min(c.frames[0] for c in lasting)
         present = sorted((c for c in lasting if c.frames[0] == first), key=lambda c: _centre(c, first)[0])
@@ -42,11 +47,23 @@ def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     return _at_point(lasting, choice)
 
 
+def _lasts(candidate: Candidate) -> bool:
+    seen = len(candidate.frames)
+    return seen >= MIN_READINGS and seen >= MIN_SHARE * (candidate.frames[-1] - candidate.frames[0] + 1)
+
+
+def _best_person(candidates: list[Candidate], score: Callable[[Candidate], float]) -> Candidate:
+    """The best candidate of the person whose shots together score most."""
+    scores = {id(c): score(c) for c in candidates}
+    seeds = sorted(candidates, key=lambda c: -scores[id(c)])[:MOST_COMPARED]
+    return max(seeds, key=lambda seed: sum(scores[id(part)] for part in same_person(seed, candidates)))
+
+
 def _at_point(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
-    present = [c for c in candidates if choice.frame in c.frames]
+    present = [c for c in candidates if c.frames[0] <= choice.frame <= c.frames[-1]]
     hits = []
     for candidate in present:
-        points = candidate.landmarks[candidate.frames.index(choice.frame)][:, :2]
+        points = _nearest(candidate, choice.frame)[:, :2]
         low, high = points.min(0), points.max(0)
         middle, half = (low + high) / 2, (high - low) / 2
         outside = float((np.abs(np.array(choice.point) - middle) / half).max())
@@ -61,8 +78,13 @@ def _at_point(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     return min(hits, key=lambda hit: hit[0])[1]
 
 
+def _nearest(person: Candidate, frame: int) -> np.ndarray:
+    """Landmarks (478, 3) of the reading nearest in time to a frame."""
+    return person.landmarks[int(np.argmin(np.abs(np.array(person.frames) - frame)))]
+
+
 def _centre(person: Candidate, frame: int) -> np.ndarray:
-    points = person.landmarks[person.frames.index(frame)][:, :2]
+    points = _nearest(person, frame)[:, :2]
     return (points.min(0) + points.max(0)) / 2
 
 

@@ -39,13 +39,14 @@ class FaceFollower:
         """frame (H, W, 3) uint8 RGB, the next of the clip."""
         number = len(self.shots)
         shot = self.shots[-1] if self.shots else 0
-        if self._cuts.is_cut(frame):
+        readings = self._read_followed(number, frame)
+        if self._cuts.is_cut(frame) and not self._goes_on(number, readings):
             shot += 1
-            self._active = []
+            readings, self._active = [], []
             self._next_deep_search = number
         self.shots.append(shot)
 
-        self._assign(number, self._read_followed(number, frame))
+        self._assign(number, readings)
         self._look_for_more(number, frame)
         self._active = [c for c in self._active if number - c.frames[-1] <= KEEP_LOOKING]
 
@@ -62,6 +63,10 @@ class FaceFollower:
             )
             readings += self._landmarker.read(frame, box, several=crowded)
         return _distinct_readings(readings)
+
+    def _goes_on(self, number: int, readings: list[FaceReading]) -> bool:
+        """Somebody is still where he was, at the same size and looking the same: a jolt of the camera, not a cut."""
+        return any(c.continues(number, reading) for c in self._active for reading in readings)
 
     def _assign(self, number: int, readings: list[FaceReading]) -> None:
         """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
