@@ -14,10 +14,12 @@ from .load_models import LoadModels
 from .load_style import LoadStyle
 from .mix_styles import MixStyles
 from .model_folders import register_folders
+from .paste_back import PasteBack
 from .preview_geometry import PreviewGeometry
 from .render_faces import RenderFaces
 from .save_style import SaveStyle
 from .select_references import SelectReferences
+from .style_map import StyleMap
 from .track_face import TrackFace
 from .video_to_mask import VideoToMask
 
@@ -35,7 +37,9 @@ NODES = [
     EditGeometry,
     SelectReferences,
     RenderFaces,
+    PasteBack,
     PreviewGeometry,
+    StyleMap,
     VideoToMask,
 ]
 

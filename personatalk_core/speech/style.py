@@ -124,7 +124,7 @@ def mix_styles(styles: Sequence[StyleEmbedding], weights: Sequence[float], name:
         raise ShapeError(
             f"mixing {len(styles)} styles with weights {list(weights)}; expected one weight a style, none negative, at least one positive."
         )
-    _check_same_maker(styles)
+    check_same_maker(styles)
     share = torch.tensor(list(weights), dtype=torch.float32) / sum(weights)
     vector = (torch.stack([s.vector for s in styles]) * share[:, None]).sum(0)
     return StyleEmbedding(vector, name, styles[0].face_model, styles[0].network)
@@ -132,10 +132,11 @@ def mix_styles(styles: Sequence[StyleEmbedding], weights: Sequence[float], name:
 
 def style_distance(first: StyleEmbedding, second: StyleEmbedding) -> float:
     """Euclidean distance of two styles made by the same networks. Raises FaceModelMismatchError otherwise."""
-    _check_same_maker([first, second])
+    check_same_maker([first, second])
     return float((first.vector - second.vector).norm())
 
 
-def _check_same_maker(styles: Sequence[StyleEmbedding]) -> None:
+def check_same_maker(styles: Sequence[StyleEmbedding]) -> None:
+    """Raise FaceModelMismatchError unless the styles are comparable."""
     if len({(style.face_model, style.network) for style in styles}) > 1:
         raise FaceModelMismatchError("The styles were made by different speech weights or face models; extract them again.")

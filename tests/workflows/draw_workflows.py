@@ -134,6 +134,12 @@ def mix_styles() -> dict[str, Node]:
         **style_of("person", "person geometry", 2),
         **style_of("speaker", "speaker geometry", 2),
         "mixed": Node("PersonaTalkMixStyles", 3, {"weight_a": 0.5, "weight_b": 0.5}, wires),
+        "map": Node(
+            "PersonaTalkStyleMap",
+            3,
+            wires={"style_a": ("person style", "style"), "style_b": ("mixed", "style"), "style_c": ("speaker style", "style")},
+        ),
+        "show map": Node("PreviewImage", 4, wires={"images": ("map", "map")}),
         **speaking(3, "mixed"),
         **rendered("dub", 4, prefix="mix_styles"),
     }
