@@ -118,9 +118,11 @@ def test_speed_on_a_face():
     model = load_face_model()
     points = (model.mean * torch.tensor([100.0, -100, 100]) + 128).expand(32, -1, -1)
     rasterize(points[:4], model.triangles, (256, 256))
-    best = 0.0
+    threads, best = torch.get_num_threads(), 0.0
+    torch.set_num_threads(1)
     for _ in range(4):  # processor time, the best of four: other programs on the machine do not count
         start = time.process_time()
         rasterize(points, model.triangles, (256, 256))
         best = max(best, 32 / (time.process_time() - start))
-    assert best > 30  # frames a processor second; two processors make it 60 a second
+    torch.set_num_threads(threads)
+    assert best > 30  # frames a processor second: two processors make 60 a second

@@ -1,0 +1,80 @@
+"""The terms of equations 1 and 2 against sums worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from personatalk_core.geometry.fitting_terms import (
+    FittingWeights,
+    landmark_term,
+    laplacian_term,
+    norm,
+    regularisation_loss,
+    tempo_loss,
+    total_loss,
+    velocity_term,
+)
+
+POINTS = torch.tensor([[[0.0, 0], [1, 1]], [[3.0, 4], [1, 1]], [[3.0, 4], [1, 2]]])  # (3, 2, 2)
+STILL = torch.zeros(3, 2, 2)
+SEEN = torch.tensor([True, True, True])
+WEIGHT = torch.tensor([1.0, 2.0])
+
+
+def test_landmark_term_sums_distances():
+    # frame 0: 0 + 2*sqrt2; frame 1: 5 + 2*sqrt2; frame 2: 5 + 2*sqrt5
+    expected = 10 + 4 * math.sqrt(2) + 2 * math.sqrt(5)
+    assert float(landmark_term(POINTS, STILL, SEEN, WEIGHT)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_velocity_term_compares_motion_not_position():
+    assert float(velocity_term(POINTS, STILL, SEEN, WEIGHT)) == pytest.approx(5 + 2 * 1)
+    assert float(velocity_term(POINTS + 7, POINTS, SEEN, WEIGHT)) == 0
+
+
+def test_frames_without_a_face_weigh_nothing():
+    seen = torch.tensor([True, False, True])
+    assert float(landmark_term(POINTS, STILL, seen, WEIGHT)) == pytest.approx(2 * math.sqrt(2) + 5 + 2 * math.sqrt(5), rel=1e-6)
+    assert float(velocity_term(POINTS, STILL, seen, WEIGHT)) == 0
+
+
+def test_laplacian_is_zero_on_lines_and_two_norms_at_a_peak():
+    line = torch.arange(5.0)[:, None] * torch.tensor([3.0, -4.0])
+    assert float(laplacian_term(line)) == 0
+    peak = torch.tensor([[0.0, 0], [0, 0], [3, 4], [0, 0], [0, 0]])
+    assert float(laplacian_term(peak)) == 5 + 10 + 5
+    assert float(laplacian_term(peak[:2])) == 0
+
+
+def test_tempo_loss_is_the_weighted_sum_of_its_parts():
+    pose = torch.zeros(3, 6)
+    pose[1, 0] = 1.0  # second difference 2
+    expression = torch.zeros(3, 4)
+    expression[1, 0], expression[1, 3] = 2.0, 5.0  # lower 4, upper 10
+    weights = FittingWeights(laplacian_pose=0.2, laplacian_lower=0.2, laplacian_upper=0.1)
+    value = tempo_loss(POINTS, STILL, SEEN, WEIGHT, pose, expression, 2, weights)
+    assert float(value) == pytest.approx(7 + 0.2 * 2 + 0.2 * 4 + 0.1 * 10)
+
+
+def test_regularisation_sums_three_distances():
+    identity, mean = torch.tensor([3.0, 4.0]), torch.zeros(2)
+    start = torch.zeros(2, 2)
+    moved = torch.tensor([[0.0, 2.0], [0, 0]])
+    value = regularisation_loss(identity, mean, moved, start, torch.ones(2, 4), torch.zeros(2, 4))
+    assert float(value) == pytest.approx(5 * 2 + 2 + 2 + 2)  # the shape counts once a frame
+    assert float(regularisation_loss(identity.expand(2, -1), mean, moved, start, start, start)) == pytest.approx(12)
+
+
+def test_total_is_landmarks_plus_both_equations():
+    weights = FittingWeights(landmark=2, tempo=3, regularisation=5, laplacian_pose=0, laplacian_lower=0, laplacian_upper=0)
+    zero = torch.zeros(3, 6)
+    value = total_loss(POINTS, STILL, SEEN, WEIGHT, zero, zero + 1, zero, zero, torch.zeros(2), torch.zeros(2), 3, weights)
+    landmark = float(landmark_term(POINTS, STILL, SEEN, WEIGHT))
+    assert float(value) == pytest.approx(2 * landmark + 3 * 7 + 5 * 3 * math.sqrt(6), rel=1e-6)
+
+
+def test_norm_has_a_finite_gradient_at_zero():
+    value = torch.zeros(2, 3, requires_grad=True)
+    norm(value).sum().backward()
+    assert torch.equal(value.grad, torch.zeros(2, 3))
