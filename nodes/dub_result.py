@@ -11,7 +11,7 @@ from .media_sockets import temporary, view_of
 
 if TYPE_CHECKING:
     from ..personatalk_core.progress import Stages
-    from ..personatalk_core.types import DubReport
+    from ..personatalk_core.types import DubReport, FaceGeometry
 
 
 def report_text(report: DubReport, stages: Stages) -> str:
@@ -19,9 +19,17 @@ def report_text(report: DubReport, stages: Stages) -> str:
     return json.dumps(dataclasses.asdict(report) | {"seconds": {name: round(value, 3) for name, value in stages.seconds.items()}}, indent=1)
 
 
-def dub_ui(before: Path, after: Path) -> dict:
-    """Both videos for the before/after player."""
-    return {"personatalk_dub": [{"before": view_of(before), "after": view_of(after)}]}
+def dub_ui(before: Path, after: Path, *, length: str = "", geometry: FaceGeometry | None = None) -> dict:
+    """Both videos for the before/after player, and how the picture lies along the sound: by name, or read from the geometry."""
+    shown = {"before": view_of(before), "after": view_of(after), "length": length}
+    if geometry is not None and geometry.reference is not None:
+        shown["times"] = _milliseconds(geometry.times)
+        shown["source_times"] = _milliseconds(geometry.reference.times[geometry.source_frame])
+    return {"personatalk_dub": [shown]}
+
+
+def _milliseconds(times) -> list[float]:
+    return [round(time, 3) for time in times.tolist()]
 
 
 def geometry_ui(geometry, face_model, drawn: Path) -> dict:

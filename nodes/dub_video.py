@@ -98,4 +98,4 @@ class DubVideo(io.ComfyNode):
         stages = NodeStages(cls.hidden.unique_id, *STAGES)
         report = dub(source, audio_path(audio), out, models.ready("speech", "renderer"), options, style=style, mask_out=mask, stages=stages)
         videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out))
+        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out, length=length))

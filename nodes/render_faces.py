@@ -83,4 +83,4 @@ class RenderFaces(io.ComfyNode):
             stages=stages,
         )
         videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out))
+        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out, geometry=geometry))

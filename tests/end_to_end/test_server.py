@@ -1,6 +1,8 @@
 """The pack on a real ComfyUI server over websocket: every workflow, progress, cancel, cache, refusals."""
 
 import json
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,8 +69,6 @@ def test_progress_and_previews(comfy, prompt_of):
 
 
 def test_cancel_stops_soon_and_leaves_nothing(comfy, prompt_of):
-    import time
-
     prompt = prompt_of("dub_video")
     dub = id_of(prompt, "PersonaTalkDubVideo")
     prompt[dub]["inputs"]["style_strength"] = 0.8
@@ -105,14 +105,13 @@ def test_nothing_runs_twice(comfy, prompt_of):
 
 
 def test_a_wrong_wire_is_refused(comfy, prompt_of):
-    server = __import__("sys").modules["comfy_server"]
-    prompt = prompt_of("step_by_step")
-    render, track = id_of(prompt, "PersonaTalkRenderFaces"), id_of(prompt, "PersonaTalkTrackFace")
-    prompt[render]["inputs"]["geometry"] = [track, 0]
+    server = sys.modules["comfy_server"]
+    prompt = prompt_of("dub_video")
+    prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"]["style"] = [id_of(prompt, "PersonaTalkLoadModels"), 0]
     with pytest.raises(server.Refused) as caught:
         comfy.post("/prompt", {"prompt": prompt, "client_id": comfy.client})
     text = json.dumps(caught.value.answer)
-    assert "return_type_mismatch" in text and "PERSONATALK_GEOMETRY" in text
+    assert "return_type_mismatch" in text and "PERSONATALK_STYLE" in text
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_a_wrong_wire_is_refused(comfy, prompt_of):
     ],
 )
 def test_a_bad_value_is_refused_before_anything_runs(comfy, prompt_of, node, name, value, word):
-    server = __import__("sys").modules["comfy_server"]
+    server = sys.modules["comfy_server"]
     prompt = prompt_of("dub_video")
     prompt[id_of(prompt, node)]["inputs"][name] = value
     with pytest.raises(server.Refused) as caught:
