@@ -77,7 +77,7 @@ class FrameDecoder:
                 self._seek(keyframe)
                 self._read_to(number)
             else:
-                raise MediaError(f"{self.info.path} cannot be decoded: frame {number} and all before it are broken; export the video again.")
+                raise MediaError(f"{self.info.path} cannot be read: frame {number} and those before it are broken; export the video again.")
         return self._held[number]
 
     def _read_to(self, number: int) -> None:

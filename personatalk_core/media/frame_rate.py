@@ -24,16 +24,17 @@ def exact_rate(times: np.ndarray, tick: float = 0.0, hints: Iterable[Fraction | 
     Args:
         times: (T,) seconds, increasing, the first 0.
         tick:  the container's time unit in seconds: starts may be rounded by as much.
-        hints: rates that the file states, tried first.
+        hints: rates that the file states, which may be rounded themselves; tried first.
     Returns:
         Frames a second, or None when the rate varies or fewer than two frames were given and no hint.
     """
-    stated = [Fraction(hint) for hint in hints if hint]
+    stated = [_standard(Fraction(hint)) for hint in hints if hint]
     count = len(times)
     if count < 2:
         return stated[0] if stated else None
     mean = (count - 1) / float(times[-1])
-    near = [r for r in (*stated, *STANDARD_RATES) if abs(float(r) / mean - 1) < 0.02]
+    standard = sorted(STANDARD_RATES, key=lambda rate: abs(float(rate) / mean - 1))
+    near = [r for r in (*stated, *standard) if abs(float(r) / mean - 1) < 0.02]
     near += [Fraction(mean).limit_denominator(limit) for limit in (1, 100, 1001, 100_000)]
     index = np.arange(count)
     precision = np.maximum(np.abs(times) * np.finfo(np.float32).eps, SLACK)  # times may have been float32 once
@@ -42,6 +43,11 @@ def exact_rate(times: np.ndarray, tick: float = 0.0, hints: Iterable[Fraction | 
             if rate > 0 and bool((np.abs(times - index * rate.denominator / rate.numerator) <= allowed).all()):
                 return rate
     return None
+
+
+def _standard(rate: Fraction) -> Fraction:
+    """The standard rate that this one is a rounding of, or itself: Matroska stores nanoseconds a frame."""
+    return next((standard for standard in STANDARD_RATES if abs(float(standard / rate) - 1) < 1e-6), rate)
 
 
 def rate_times(rate: Fraction, count: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def _remapped(times: np.ndarray, durations: np.ndarray, end: float) -> Timeline:
     count = max(1, int(np.ceil(end / step)))
     starts = rate_times(rate, count) if rate is not None else np.arange(count) * step
     middle = (starts + step / 2) * (source_duration / (count * step))  # in the source's time
-    order = (np.searchsorted(times, middle, side="right") - 1).clip(0, len(times) - 1)
+    order = (np.searchsorted(times, middle + SLACK, side="right") - 1).clip(0, len(times) - 1)
     return Timeline(order.astype(np.int64), starts, np.full(count, step))
 
 

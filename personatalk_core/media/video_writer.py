@@ -123,7 +123,8 @@ class VideoWriter:
 
     def _open(self) -> None:
         mp4 = self._format in ("mp4", "mov")
-        options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)} if mp4 else {"fflags": "+bitexact"}  # Matroska's identities are random otherwise
+        # without bitexact Matroska gives every file a random identity
+        options = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)} if mp4 else {"fflags": "+bitexact"}
         self._container = av.open(str(self._part), "w", format=self._format, options=options)
         self._container.metadata.update(self._metadata)
         odd = self.width % 2 or self.height % 2
@@ -198,7 +199,7 @@ def _clock(timeline: Timeline) -> tuple[Fraction, Fraction]:
     times, durations = np.asarray(timeline.times, np.float64), np.asarray(timeline.durations, np.float64)
     check_shape("timeline times", times, len(durations))
     if len(times) == 0 or not (durations > 0).all() or not (np.diff(times) > 0).all():
-        raise MediaError("The timeline is empty or stands still; every frame needs a duration above 0 and a later start than the one before.")
+        raise MediaError("The timeline is empty or stands still; every frame needs a duration above 0 and a later start than the last.")
     hint = Fraction(1 / float(durations[-1])).limit_denominator(1001)
     rate = exact_rate(times, hints=[hint])
     if rate is not None and abs(float(durations[-1] * rate) - 1) < 1e-4:
