@@ -95,8 +95,9 @@ class FaceFollower:
             self._next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
         elif number % LOOK_AROUND == 0:
             found = search_frame(self._landmarker, frame, levels=SEARCH_LEVELS, all_sizes=self._all_sizes)
-        if number % LOCAL_SEARCH == 0:
-            found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in lost)]))
+        near = [c for c in lost if number - c.frames[-1] == 1 or number % LOCAL_SEARCH == 0]  # at once, then now and again
+        if near:
+            found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in near)]))
         seen = [c for c in self._active if c.frames[-1] == number]
         fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
         room = max(0, MAX_FOLLOWED - len(seen))

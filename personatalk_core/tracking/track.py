@@ -89,16 +89,19 @@ def _assemble(
         landmarks[part.frames] = np.stack(part.landmarks)
         blendshapes[part.frames] = np.stack(part.blendshapes)
     status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)
-    for part in parts:  # covered or turned away between two readings: a straight line between them
-        read, low, high = np.array(part.frames), part.frames[0], part.frames[-1]
-        gaps = np.setdiff1d(np.arange(low, high + 1), read)
-        gaps = gaps[np.isin(status[gaps], (FrameStatus.COVERED, FrameStatus.SIDE))]
-        after = np.searchsorted(read, gaps)
-        weight = (gaps - read[after - 1]) / (read[after] - read[after - 1])
-        for values in (landmarks, blendshapes):
-            w = weight.reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
-            values[gaps] = (1 - w) * values[read[after - 1]] + w * values[read[after]]
+    _bridge(landmarks, blendshapes, status, np.sort(np.concatenate([part.frames for part in parts])))
     return FaceTrack(landmarks, blendshapes, status, shot, times, frame_size, source)
+
+
+def _bridge(landmarks: np.ndarray, blendshapes: np.ndarray, status: np.ndarray, read: np.ndarray) -> None:
+    """Fill frames where the face was hidden between two readings with a straight line between these, in place."""
+    hidden = np.isin(status, (FrameStatus.COVERED, FrameStatus.SIDE))
+    gaps = np.setdiff1d(np.flatnonzero(hidden), read)
+    after = np.searchsorted(read, gaps)
+    weight = ((gaps - read[after - 1]) / (read[after] - read[after - 1])).astype(np.float32)
+    for values in (landmarks, blendshapes):
+        w = weight.reshape(-1, *[1] * (values.ndim - 1))
+        values[gaps] = (1 - w) * values[read[after - 1]] + w * values[read[after]]
 
 
 def _refuse_tiny(track: FaceTrack, parts: list[Candidate]) -> None:
