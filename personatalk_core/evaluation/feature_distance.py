@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from scipy.linalg import sqrtm
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,9 +36,11 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
         raise ShapeError(f"a Frechet distance needs at least 2 pictures on each side but got {len(first)} and {len(second)}.")
     a, b = first.double().numpy(), second.double().numpy()
     ca, cb = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    root = sqrtm(ca @ cb)
+    values, vectors = np.linalg.eigh(ca)
+    half = vectors * np.sqrt(values.clip(min=0)) @ vectors.T  # ca^(1/2); trace((ca cb)^(1/2)) = trace((half cb half)^(1/2))
+    cross = np.sqrt(np.linalg.eigvalsh(half @ cb @ half).clip(min=0)).sum()
     difference = a.mean(0) - b.mean(0)
-    return max(0.0, float(difference @ difference + np.trace(ca) + np.trace(cb) - 2 * np.trace(np.real(root))))
+    return max(0.0, float(difference @ difference + np.trace(ca) + np.trace(cb) - 2 * cross))
 
 
 def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:

@@ -8,13 +8,11 @@ from torch import Tensor
 from ..checks import check_shape
 from ..geometry.face_model import FaceModel
 from ..rendering.correspondence import corresponding_positions, draw_surface, sample_at
-from .reconstruction import dilate, region_masks
 
 STILL = 0.012  # canonical units a frame: opening changes by less while the mouth is still
-AROUND_LIPS = 0.06  # of the crop's width
 
 
-def flicker(pixels: Tensor, points: Tensor, opening: Tensor, face_model: FaceModel) -> float:
+def flicker(pixels: Tensor, points: Tensor, opening: Tensor, around: Tensor, face_model: FaceModel, every: int = 1) -> float:
     """Mean absolute change of a skin point's colour from one frame to the next while the mouth is still.
 
     The previous frame is carried onto the current one through the mesh, so motion of head and mouth does not count.
@@ -22,22 +20,23 @@ def flicker(pixels: Tensor, points: Tensor, opening: Tensor, face_model: FaceMod
         pixels:  (T, 3, R, R) crops in [0, 1].
         points:  (T, V, 3) vertices in crop pixels.
         opening: (T,) canonical mouth opening; only pairs of frames whose opening differs by less than STILL count.
+        around:  (T, 1, R, R) bool, where to look: ``lip_detail.around_lips``.
+        every:   look at every n-th such pair.
     Returns:
-        Grey levels of 255, averaged around the lips; NaN where the mouth is never still.
+        Grey levels of 255; NaN where the mouth is never still.
     """
     frames = check_shape("pixels", pixels, "T", 3, "R", "R")["T"]
     check_shape("points", points, frames, face_model.vertex_count, 3)
-    still = (opening.diff().abs() < STILL).nonzero()[:, 0].tolist()
+    check_shape("mask around the lips", around, frames, 1, *pixels.shape[-2:])
+    still = (opening.diff().abs() < STILL).nonzero()[:, 0].tolist()[::every]
     values = []
     seen = torch.ones(1, face_model.vertex_count)
     for t in still:
         surface = draw_surface(points[t + 1 : t + 2], face_model, pixels.shape[-1])[0]
-        masks = region_masks(points[t + 1 : t + 2], face_model, pixels.shape[-1])
-        around = dilate(masks.lips, round(AROUND_LIPS * pixels.shape[-1])) & masks.face
         positions, _ = corresponding_positions(surface, points[t : t + 1], seen)
         carried = sample_at(pixels[t : t + 1], positions)
-        values.append((carried - pixels[t + 1 : t + 2]).abs().mean(dim=1)[around[:, 0]].mean())
-    return 255.0 * float(torch.stack(values).mean()) if values else float("nan")
+        values.append((carried - pixels[t + 1 : t + 2]).abs().mean(dim=1)[around[t + 1]].mean())
+    return 255.0 * float(torch.stack(values).nanmean()) if values else float("nan")
 
 
 def jitter(points: Tensor) -> float:

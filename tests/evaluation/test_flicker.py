@@ -6,16 +6,21 @@ import pytest
 import torch
 
 from personatalk_core.evaluation.flicker import flicker, jitter
-from personatalk_core.evaluation.lip_detail import lip_detail
+from personatalk_core.evaluation.lip_detail import around_lips, lip_detail
+from personatalk_core.evaluation.reconstruction import region_masks
 from personatalk_core.rendering.correspondence import corresponding_positions, draw_surface, sample_at
+
+
+def around(points, face_model):
+    return around_lips(region_masks(points, face_model, 256))
 
 
 def test_a_still_picture_does_not_flicker_and_noise_does(clip, face_model):
     points, picture = clip.points[:1].expand(4, -1, -1), clip.pixels[:1].expand(4, -1, -1, -1)
     still = torch.zeros(4)
-    assert flicker(picture, points, still, face_model) == pytest.approx(0.0, abs=0.05)
+    assert flicker(picture, points, still, around(points, face_model), face_model) == pytest.approx(0.0, abs=0.05)
     brighter = picture + torch.tensor([0.0, 0.1, 0.0, 0.1])[:, None, None, None]
-    assert flicker(brighter, points, still, face_model) == pytest.approx(25.5, abs=0.3)
+    assert flicker(brighter, points, still, around(points, face_model), face_model) == pytest.approx(25.5, abs=0.3)
 
 
 def test_skin_that_moves_with_the_mesh_does_not_flicker(clip, face_model):
@@ -26,11 +31,12 @@ def test_skin_that_moves_with_the_mesh_does_not_flicker(clip, face_model):
     positions, _ = corresponding_positions(surface, points[:1], torch.ones(1, face_model.vertex_count))
     pixels = torch.cat([smooth, sample_at(smooth, positions)])
     plain = 255 * float((pixels[1] - pixels[0]).abs().mean())
-    assert flicker(pixels, points, torch.zeros(2), face_model) < 0.05 * plain
+    assert flicker(pixels, points, torch.zeros(2), around(points, face_model), face_model) < 0.05 * plain
 
 
 def test_only_frames_with_a_still_mouth_count(clip, face_model):
-    assert math.isnan(flicker(clip.pixels[:2], clip.points[:2], torch.tensor([0.0, 0.2]), face_model))
+    points = clip.points[:2]
+    assert math.isnan(flicker(clip.pixels[:2], points, torch.tensor([0.0, 0.2]), around(points, face_model), face_model))
 
 
 def test_even_motion_has_no_jitter_and_alternating_motion_has():
@@ -44,7 +50,8 @@ def test_even_motion_has_no_jitter_and_alternating_motion_has():
 
 def test_blur_takes_lip_detail_away(clip, face_model):
     noise = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    sharp, soft = (lip_detail(x, clip.points[:2], face_model) for x in (noise, torch.nn.functional.avg_pool2d(noise, 3, 1, 1)))
+    mask = around(clip.points[:2], face_model)
+    sharp, soft = (lip_detail(x, mask) for x in (noise, torch.nn.functional.avg_pool2d(noise, 3, 1, 1)))
     assert (soft < 0.3 * sharp).all()
-    flat = lip_detail(torch.full_like(noise, 0.5), clip.points[:2], face_model)
+    flat = lip_detail(torch.full_like(noise, 0.5), mask)
     assert flat.tolist() == pytest.approx([0.0, 0.0], abs=1e-3)

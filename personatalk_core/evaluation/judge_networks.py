@@ -1,0 +1,67 @@
+"""Networks of the user's that give the paper's metrics their real names; without them the stand-ins are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import WeightsError
+from .feature_distance import Features, onnx_features
+from .syncnet import SyncNet, load_syncnet
+
+INCEPTION, ARCFACE, LPIPS, SYNCNET = "inception.onnx", "arcface.onnx", "lpips.onnx", "syncnet.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeNetworks:
+    """inception, arcface: features; lpips: distances (N,) of two batches of crops in [0, 1]; syncnet: both streams. None where absent."""
+
+    inception: Features | None = None
+    arcface: Features | None = None
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+    syncnet: SyncNet | None = None
+
+
+def load_judges(folder: Path | None) -> JudgeNetworks:
+    """Load what a folder holds: inception.onnx (299, pooled 2048 features), arcface.onnx (112), lpips.onnx (two inputs in
+    [-1, 1]), syncnet.safetensors (the published parameters under their published names).
+
+    Raises:
+        WeightsError: the folder does not exist, or a file in it cannot be used.
+    """
+    if folder is None:
+        return JudgeNetworks()
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise WeightsError(f"{folder} is not a folder; expected any of {INCEPTION}, {ARCFACE}, {LPIPS} and {SYNCNET} in it.")
+    return JudgeNetworks(
+        inception=onnx_features(folder / INCEPTION, 299) if (folder / INCEPTION).is_file() else None,
+        arcface=onnx_features(folder / ARCFACE, 112) if (folder / ARCFACE).is_file() else None,
+        lpips=_onnx_distance(folder / LPIPS) if (folder / LPIPS).is_file() else None,
+        syncnet=load_syncnet(folder / SYNCNET) if (folder / SYNCNET).is_file() else None,
+    )
+
+
+def _onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
+    try:
+        network = cv2.dnn.readNetFromONNX(str(path))
+        names = [str(name) for name in network.getLayer(0).outputNames] if hasattr(network.getLayer(0), "outputNames") else []
+    except cv2.error as error:
+        raise WeightsError(f"{path} cannot be read as ONNX ({str(error).strip()[:120]}); export the network again.") from error
+    inputs = names if len(names) == 2 else ["in0", "in1"]
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        rows = []
+        for a, b in zip(first, second, strict=True):
+            network.setInput((2 * a[None] - 1).numpy(), inputs[0])
+            network.setInput((2 * b[None] - 1).numpy(), inputs[1])
+            rows.append(float(np.asarray(network.forward()).reshape(-1)[0]))
+        return torch.tensor(rows)
+
+    return distance
