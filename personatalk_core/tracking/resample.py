@@ -1,15 +1,17 @@
 """Squares of pixels at other scales: separable, exact to sub-pixels, area-averaging when shrinking.
 
-Written as two small matrices, so that floats stay floats, nothing is quantised to fixed-point offsets, and a
+Written as two small sparse matrices, so that floats stay floats, nothing is quantised to fixed-point offsets, and a
 square at native scale on whole pixels comes back bit for bit.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from einops import rearrange
+from scipy.sparse import csr_array
 
 
-def resampling_matrix(start: float, step: float, count: int, length: int) -> tuple[int, np.ndarray]:
+def resampling_matrix(start: float, step: float, count: int, length: int) -> tuple[int, csr_array]:
     """Weights that take samples of a line at another scale.
 
     Sample i lies at start + (i + 0.5) * step in continuous coordinates (pixel j covers [j, j + 1], its centre is j + 0.5). The
@@ -21,7 +23,7 @@ def resampling_matrix(start: float, step: float, count: int, length: int) -> tup
         count:  samples.
         length: pixels of the line.
     Returns:
-        first, weights (count, n): samples = weights @ line[first : first + n]; each row sums to 1.
+        first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row sums to 1.
     """
     centre = start + (np.arange(count) + 0.5) * step - 0.5  # in indices of pixel centres
     reach = max(1.0, step)
@@ -30,8 +32,8 @@ def resampling_matrix(start: float, step: float, count: int, length: int) -> tup
     weight /= weight.sum(1, keepdims=True)
     taps = np.clip(taps, 0, length - 1)
     first, last = int(taps.min()), int(taps.max())
-    matrix = np.zeros((count, last - first + 1), np.float32)
-    np.add.at(matrix, (np.arange(count)[:, None], taps - first), weight.astype(np.float32))
+    rows = np.arange(0, taps.size + 1, taps.shape[1])
+    matrix = csr_array((weight.astype(np.float32).ravel(), (taps - first).ravel(), rows), shape=(count, last - first + 1))
     return first, matrix
 
 
@@ -49,8 +51,9 @@ def resample(picture: np.ndarray, start: tuple[float, float], step: float, count
     left, across = resampling_matrix(start[0], step, count[1], picture.shape[1])
     top, down = resampling_matrix(start[1], step, count[0], picture.shape[0])
     part = picture[top : top + down.shape[1], left : left + across.shape[1]].astype(np.float32)  # (h, w, C)
-    rows = (down @ part.reshape(part.shape[0], -1)).reshape(count[0], part.shape[1], -1)  # (height, w, C)
-    result = np.matmul(across, rows)  # (height, width, C)
+    rows = down @ rearrange(part, "h w c -> h (w c)")  # (height, w C)
+    columns = across @ rearrange(rows, "y (w c) -> w (y c)", c=part.shape[2])  # (width, height C)
+    result = np.ascontiguousarray(rearrange(columns, "x (y c) -> y x c", c=part.shape[2]))
     if picture.dtype == np.uint8:
         return np.clip(np.rint(result), 0, 255).astype(np.uint8)
     return result.astype(picture.dtype)
