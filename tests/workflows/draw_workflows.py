@@ -14,6 +14,19 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 COLUMN, TOP = 380, 60
+SHOWN = {  # pixels for what a node shows once it ran
+    "LoadVideo": 330,
+    "LoadAudio": 120,
+    "SaveVideo": 330,
+    "PersonaTalkDubVideo": 310,
+    "PersonaTalkRenderFaces": 310,
+    "PersonaTalkPreviewGeometry": 330,
+    "PersonaTalkSelectReferences": 220,
+    "PersonaTalkExtractStyle": 80,
+    "PersonaTalkMixStyles": 110,
+    "PreviewAny": 160,
+    "PreviewImage": 300,
+}
 PERSON, SPEAKER, SPEECH = "talking_person.mp4", "other_speaker.mp4", "new_speech.wav"
 
 CORE_NODES = {  # the host's own nodes that the workflows use: inputs, widget values that follow them, outputs
@@ -197,10 +210,7 @@ def draw(name: str, nodes: dict[str, Node]) -> dict:
                 outgoing.setdefault((link[1], link[2]), []).append(link[0])
         into = {link[4]: link[0] for link in links if link[3] == numbers[key]}
         widgets = [(n, k, d) for n, k, d in inputs if k in WIDGETS]
-        size = [
-            320,
-            60 + 26 * (len(inputs) + len(outputs)) + (220 if node.type in ("LoadVideo", "SaveVideo", "PersonaTalkDubVideo") else 0),
-        ]
+        size = [320, 60 + 26 * (len(inputs) + len(outputs)) + SHOWN.get(node.type, 0)]
         drawn.append(
             {
                 "id": numbers[key],

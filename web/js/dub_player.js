@@ -1,31 +1,15 @@
 // Before and after in one picture with a movable line. The dubbed video leads and has the sound; the source follows it.
-import { fileUrl, make, viewOf } from "./view_widget.js";
+import { sourceTime } from "./source_time.js";
+import { dropPreview, fileUrl, make, viewOf } from "./view_widget.js";
 import { word } from "./words.js";
 
 const MAX_DRIFT = 0.08; // seconds the two may be apart before the source jumps to its place
-
-/** The source's time for a time of the dubbed video. shown.length: how the node filled a longer or shorter sound, or
- *  shown.times and shown.source_times: start of each frame and of the source frame it shows. before, after: durations. */
-export function sourceTime(time, shown, before, after) {
-  const { length, times } = shown;
-  if (!(before > 0)) return 0;
-  if (times?.length) {
-    const next = times.findIndex((start) => start > time);
-    return shown.source_times[next < 0 ? times.length - 1 : Math.max(0, next - 1)];
-  }
-  if (length === "loop") return time % before;
-  if (length === "remap") return after > 0 ? (time * before) / after : 0;
-  if (length === "bounce") {
-    const place = time % (2 * before);
-    return place < before ? place : 2 * before - place;
-  }
-  return Math.min(time, before);
-}
 
 export function addDubPlayer(node, output) {
   const shown = output.personatalk_dub[0];
   const { before, after } = shown;
   if (!after) return;
+  dropPreview(node);
   const element = viewOf(node, "dub", 300);
   const video = (file, muted) => make("video", { src: fileUrl(file), muted, loop: true, playsInline: true, preload: "auto" });
   const dubbed = video(after, false);

@@ -93,3 +93,15 @@ export function setWidget(node, name, value) {
   widget.callback?.(value, app.canvas, node);
   app.graph?.setDirtyCanvas?.(true, true);
 }
+
+/** Take away the last progress picture of a finished run: the view shows the result itself. */
+export function dropPreview(node) {
+  delete app.nodePreviewImages?.[node.id];
+  node.imgs = undefined;
+  node.preview = undefined;
+  const index = node.widgets?.findIndex((widget) => widget.name === "$$canvas-image-preview") ?? -1;
+  if (index >= 0) {
+    node.widgets[index].onRemove?.();
+    node.widgets.splice(index, 1);
+  }
+}
