@@ -37,7 +37,8 @@ def rotation_matrix(axis_angle: Tensor) -> Tensor:
 def axis_angle(rotation: Tensor) -> Tensor:
     """The inverse of :func:`rotation_matrix` for angles below pi: (T, 3, 3) to (T, 3) radians."""
     cosine = ((rotation.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
-    axis = torch.stack([rotation[:, 2, 1] - rotation[:, 1, 2], rotation[:, 0, 2] - rotation[:, 2, 0], rotation[:, 1, 0] - rotation[:, 0, 1]], 1) / 2
+    odd = (rotation - rotation.mT) / 2  # sine times the cross-product matrix of the axis
+    axis = torch.stack([odd[:, 2, 1], odd[:, 0, 2], odd[:, 1, 0]], 1)
     sine = axis.norm(dim=1)
     angle = torch.atan2(sine, cosine)
     return axis * torch.where(sine > 1e-6, angle / sine.clamp_min(1e-6), torch.ones_like(sine))[:, None]

@@ -114,9 +114,9 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
 
     expression, start = now.expression.double(), target.start.expression.double()
     least_squares(points - aim, weights.landmark * target.weight * seen[:, None], 0)
-    if frames > 1 and weights.tempo:
+    if frames > 1 and weights.tempo * weights.velocity:
         velocity = points.diff(dim=0) - aim.diff(dim=0)
-        least_squares(velocity, weights.tempo * target.weight * (seen[1:] * seen[:-1])[:, None], 1)
+        least_squares(velocity, weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None], 1)
     of_pose, of_expression = slice(0, POSE), slice(POSE, width)
     diagonal(pose.double(), of_pose, FLOORS["pose"], weights.tempo * weights.laplacian_pose, (1, -2, 1))
     lower, upper = slice(POSE, POSE + face_model.lower_count), slice(POSE + face_model.lower_count, width)
@@ -133,8 +133,8 @@ def _points_and_jacobian(now: Coefficients, target: ClipTarget, face_model: Face
     """Projected key points in units (T, K, 2), and their derivative by pose and expression (T, 2K, 6 + E); float64."""
     vertex, unit = target.vertex, target.unit
     basis = face_model.expression_basis[:, vertex].double()
-    shape = face_model.mean[vertex].double() + einsum(now.identity.double(), face_model.identity_basis[:, vertex].double(), "a, a k c -> k c")
-    shape = shape + einsum(now.expression.double(), basis, "t e, e k c -> t k c")
+    shape = face_model.mean[vertex] + einsum(now.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c")
+    shape = shape.double() + einsum(now.expression.double(), basis, "t e, e k c -> t k c")
     omega = now.rotation.double()
     rotation, scale = rotation_matrix(omega), now.scale.double() / unit
     flip = torch.tensor([1.0, -1.0], dtype=torch.float64)

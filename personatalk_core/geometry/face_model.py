@@ -15,8 +15,10 @@ from ..errors import ShapeError, WeightsError
 from ..weights.checkpoint import load_checkpoint
 
 BUNDLED_FACE_MODEL = Path(__file__).resolve().parent.parent / "weights" / "face_model.safetensors"
-TENSORS = ("mean", "identity_basis", "expression_basis", "triangles", "region", "pncc_colour", "lower_weight", "lips", "inner_lips", "outer_lips",
-           "eye_corners", "mouth_corners", "landmark_vertex", "landmark_id", "rigid_weight", "mirror", "directions")  # fmt: skip
+TENSORS = (
+    "mean", "identity_basis", "expression_basis", "triangles", "region", "pncc_colour", "lower_weight", "lips", "inner_lips",
+    "outer_lips", "eye_corners", "mouth_corners", "landmark_vertex", "landmark_id", "rigid_weight", "mirror", "directions",
+)  # fmt: skip
 
 
 class Region(IntEnum):
@@ -82,7 +84,7 @@ class FaceModel:
             check_finite(f"face model {name}", getattr(self, name))
         if not 0 <= self.lower_count <= width:
             raise ShapeError(f"face model lower_count is {self.lower_count} but expected 0 to {width}, its expression width.")
-        if faces and not (0 <= int(self.triangles.min()) and int(self.triangles.max()) < vertices):
+        if faces and (int(self.triangles.min()) < 0 or int(self.triangles.max()) >= vertices):
             raise ShapeError(f"face model triangles name vertices up to {int(self.triangles.max())} but there are {vertices}.")
 
     @property
@@ -105,7 +107,8 @@ class FaceModel:
     def direction(self, name: str) -> Tensor:
         """(E,) expression coefficients of a named direction at score 1. Raises ShapeError with the known names."""
         if name not in self.direction_names:
-            raise ShapeError(f"'{name}' is not an expression direction of this face model; expected one of {', '.join(self.direction_names) or 'none'}.")
+            known = ", ".join(self.direction_names) or "none"
+            raise ShapeError(f"'{name}' is not an expression direction of this face model; expected one of {known}.")
         return self.directions[self.direction_names.index(name)]
 
     def to(self, device: torch.device | str) -> "FaceModel":
@@ -129,4 +132,5 @@ def load_face_model(path: Path | None = None) -> FaceModel:
         if tensor.is_floating_point():
             tensors[name] = tensor.float()
     config = checkpoint.config
-    return FaceModel(**tensors, lower_count=int(config["lower_count"]), direction_names=tuple(config["direction_names"]), sha256=checkpoint.sha256)
+    names = tuple(config["direction_names"])
+    return FaceModel(**tensors, lower_count=int(config["lower_count"]), direction_names=names, sha256=checkpoint.sha256)

@@ -18,6 +18,7 @@ from .initialisation import Coefficients, coordinate_weight, initial_coefficient
 WINDOW = 250  # frames solved together
 OVERLAP = 40  # frames two windows share, cross-faded
 KEY_VERTICES = 200
+DEFAULT_WEIGHTS = FittingWeights()
 UNSEEN = (FrameStatus.NO_FACE, FrameStatus.COVERED)
 
 
@@ -25,7 +26,7 @@ def estimate_geometry(
     track: FaceTrack,
     face_model: FaceModel,
     *,
-    weights: FittingWeights = FittingWeights(),
+    weights: FittingWeights = DEFAULT_WEIGHTS,
     landmarks: Tensor | None = None,
     start: Coefficients | None = None,
     on_progress: OnProgress | None = None,
@@ -67,7 +68,8 @@ def estimate_geometry(
     steps = times.diff()
     last = steps.median()[None] if len(steps) else torch.full((1,), 0.04)
     return FaceGeometry(
-        identity=solved.identity, expression=solved.expression, rotation=solved.rotation, translation=solved.translation, scale=solved.scale,
+        identity=solved.identity, expression=solved.expression,
+        rotation=solved.rotation, translation=solved.translation, scale=solved.scale,
         status=as_tensor(track.status, torch.uint8), shot=shot, source_frame=torch.arange(track.frame_count), times=times,
         durations=torch.cat([steps, last]), frame_size=tuple(track.frame_size), face_model=face_model.sha256, source=track.source,
     )  # fmt: skip
@@ -119,7 +121,9 @@ def windows(frames: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[t
     return [(k * step, min(frames, k * step + window)) for k in range(count)]
 
 
-def solve_windows(target: ClipTarget, face_model: FaceModel, weights: FittingWeights, shot: Tensor, on_progress: OnProgress | None = None) -> Coefficients:
+def solve_windows(
+    target: ClipTarget, face_model: FaceModel, weights: FittingWeights, shot: Tensor, on_progress: OnProgress | None = None
+) -> Coefficients:
     """Solve each shot in overlapping windows and cross-fade where they overlap."""
     total, done = len(target.seen), 0
     expression, pose = torch.zeros_like(target.start.expression), torch.zeros(total, 6)

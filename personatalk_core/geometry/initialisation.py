@@ -21,6 +21,7 @@ NOISE = 0.02  # canonical units: how far landmarks scatter about the model's sur
 LIP_WEIGHT = 3.0
 DEPTH_WEIGHT = 0.3  # the landmarker guesses depth
 ROUNDS = 3
+EFFECTIVE = 120.0  # landmarks of one frame err together: a frame counts as no more independent ones than this
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,8 @@ def initial_coefficients(points: Tensor, face_model: FaceModel, chosen: Tensor |
     chosen = torch.arange(points.shape[1], device=points.device) if chosen is None else chosen
     vertex = face_model.landmark_vertex[chosen]
     seen = points[:, chosen] * points.new_tensor([1, -1, 1])  # y up
-    mean, identity_basis, expression_basis = face_model.mean[vertex], face_model.identity_basis[:, vertex], face_model.expression_basis[:, vertex]
+    mean = face_model.mean[vertex]
+    identity_basis, expression_basis = face_model.identity_basis[:, vertex], face_model.expression_basis[:, vertex]
     rigid = face_model.rigid_weight[vertex] + 1e-3
     weight = coordinate_weight(face_model, vertex)
     expression = points.new_zeros((len(points), face_model.expression_count))
@@ -72,10 +74,7 @@ def coordinate_weight(face_model: FaceModel, vertex: Tensor) -> Tensor:
 
 
 def ridge(basis: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
-    """Coefficients (T, N) of offsets (T, K, 3) in a basis (N, K, 3) of standard deviations, with landmark noise ``NOISE``.
-
-    Landmarks of one frame err together, so a frame counts as no more than ``EFFECTIVE`` independent ones.
-    """
+    """Coefficients (T, N) of offsets (T, K, 3) in a basis (N, K, 3) of standard deviations, with landmark noise ``NOISE``."""
     rows = rearrange(basis * weight, "n k c -> n (k c)").double()
     right = rearrange(offsets * weight, "t k c -> t (k c)").double()
     penalty = NOISE**2 * max(1.0, len(weight) / EFFECTIVE)
@@ -83,12 +82,10 @@ def ridge(basis: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
     return torch.linalg.solve(gram, rows @ right.T).T.to(offsets.dtype)
 
 
-EFFECTIVE = 120.0
-
-
 def reconstruct(coefficients: Coefficients, face_model: FaceModel, vertex: Tensor) -> Tensor:
     """(T, K, 3) x, y, depth in image pixels of the given vertices."""
     shape = face_model.mean[vertex] + einsum(coefficients.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c")
     shape = shape + einsum(coefficients.expression, face_model.expression_basis[:, vertex], "t e, e k c -> t k c")
     turned = einsum(rotation_matrix(coefficients.rotation) * coefficients.scale[:, None, None], shape, "t i j, t k j -> t k i")
-    return torch.stack([turned[..., 0] + coefficients.translation[:, :1], coefficients.translation[:, 1:] - turned[..., 1], turned[..., 2]], -1)
+    x, y, depth = turned.unbind(-1)
+    return torch.stack([x + coefficients.translation[:, :1], coefficients.translation[:, 1:] - y, depth], -1)

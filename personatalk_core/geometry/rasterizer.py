@@ -110,8 +110,8 @@ def _prepare(points: Tensor, triangles: Tensor):
     fx, fy = x.double() / SUBPIXELS, y.double() / SUBPIXELS
     inverse = torch.where(flat, torch.zeros_like(z0), SUBPIXELS * SUBPIXELS / area.abs().clamp_min(1).double())
     # weight of vertex 1 grows from edge 2->0, that of vertex 2 from edge 0->1
-    first = torch.stack([(fy[2] - fy[0]) * inverse, (fx[0] - fx[2]) * inverse, ((fx[2] - fx[0]) * fy[0] - (fy[2] - fy[0]) * fx[0]) * inverse,
-                         (fy[0] - fy[1]) * inverse, (fx[1] - fx[0]) * inverse, ((fy[1] - fy[0]) * fx[0] - (fx[1] - fx[0]) * fy[0]) * inverse])  # fmt: skip
+    ax, ay, bx, by = fx[2] - fx[0], fy[2] - fy[0], fx[1] - fx[0], fy[1] - fy[0]
+    first = torch.stack([ay, -ax, ax * fy[0] - ay * fx[0], -by, bx, by * fx[0] - bx * fy[0]]) * inverse
     plane = first[:3] * (z1 - z0) + first[3:] * (z2 - z0)
     plane[2] += z0
     return x, y, plane, first, turned

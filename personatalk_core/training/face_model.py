@@ -21,7 +21,20 @@ from ..errors import ShapeError
 from ..geometry import topology as mesh
 from ..geometry.face_model import Region
 from ..geometry.procrustes import align_similarity
+from ..types import OnProgress
 from ..weights.checkpoint import save_checkpoint
+from .face_regions import lip_vertices, lower_face_weight, pncc_colours, rigid_weight
+
+BLENDSHAPE_NAMES = (
+    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft",
+    "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight",
+    "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthDimpleLeft",
+    "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft",
+    "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper",
+    "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
+    "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
+)  # MediaPipe's order  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,21 +51,26 @@ class FaceModelRecipe:
     lip_weight: float = 3.0
 
 
+DEFAULT_RECIPE = FaceModelRecipe()
+
+
 @dataclass(frozen=True, eq=False)
 class TrackedClip:
-    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1] or None.  person: who it is."""
+    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1].  person: who it is."""
 
     landmarks: np.ndarray
-    blendshapes: np.ndarray | None
+    blendshapes: np.ndarray
     person: str
 
 
-def learn_face_model(clips: Sequence[TrackedClip], recipe: FaceModelRecipe = FaceModelRecipe(), direction_names: Sequence[str] = ()) -> tuple[dict, dict]:
+def learn_face_model(
+    clips: Sequence[TrackedClip], recipe: FaceModelRecipe = DEFAULT_RECIPE, direction_names: Sequence[str] = BLENDSHAPE_NAMES
+) -> tuple[dict, dict]:
     """Learn mean, bases, colours and directions.
 
     Args:
         clips:           frames with a face only.
-        direction_names: names of the blendshape scores; empty: no named directions.
+        direction_names: names of the blendshape scores, in order; empty: no named directions.
     Returns:
         tensors and config of a ``face_model`` checkpoint.
     Raises:
@@ -61,7 +79,9 @@ def learn_face_model(clips: Sequence[TrackedClip], recipe: FaceModelRecipe = Fac
     frames, scores, person = gather_frames(clips, recipe.frames_per_person)
     people = int(person.max()) + 1
     if people < 2 or len(frames) <= recipe.lower_count + recipe.upper_count:
-        raise ShapeError(f"{len(frames)} frames of {people} people were given but a face model needs at least two people and more frames than components.")
+        raise ShapeError(
+            f"{len(frames)} frames of {people} people were given but a face model needs two people and more frames than components."
+        )
     weight = 1.0 / np.bincount(person)[person] / people  # each person counts the same
     mean, aligned, mirror = align_generalised(frames, weight, recipe.alignments)
     lower_weight = lower_face_weight(mean)
@@ -71,7 +91,8 @@ def learn_face_model(clips: Sequence[TrackedClip], recipe: FaceModelRecipe = Fac
     score_mean = np.stack([scores[person == p].mean(0) for p in range(people)])
     neutral = person_mean - np.einsum("pn,nvc->pvc", score_mean, directions)
     centre = (neutral + mirrored(neutral, mirror)).mean(0) / 2
-    identity = principal_components(symmetric(neutral - centre, mirror), np.ones(2 * people) / (2 * people), np.ones_like(mean), recipe.identity_count)
+    each = np.full(2 * people, 0.5 / people)
+    identity = principal_components(symmetric(neutral - centre, mirror), each, np.ones_like(mean), recipe.identity_count)
     expression_offsets = symmetric(aligned - neutral[person], mirror)
     twice = np.concatenate([weight, weight]) / 2
     metric = component_metric(mean, recipe)
@@ -89,8 +110,7 @@ def gather_frames(clips: Sequence[TrackedClip], frames_per_person: int) -> tuple
         for clip in own:
             check_shape("landmarks", clip.landmarks, "T", 478, 3)
         marks = np.concatenate([clip.landmarks[:, : mesh.FACE_VERTICES] for clip in own]).astype(np.float32)
-        width = max((clip.blendshapes.shape[1] for clip in clips if clip.blendshapes is not None), default=0)
-        score = np.concatenate([np.zeros((len(c.landmarks), width)) if c.blendshapes is None else c.blendshapes for c in own]).astype(np.float32)
+        score = np.concatenate([clip.blendshapes for clip in own]).astype(np.float32)
         pick = np.unique(np.linspace(0, len(marks) - 1, min(frames_per_person, len(marks))).astype(int))
         frames.append(marks[pick] * np.array([1, -1, 1], np.float32))
         scores.append(score[pick])
@@ -112,8 +132,9 @@ def align_generalised(frames: np.ndarray, weight: np.ndarray, rounds: int) -> tu
     rigid = np.ones(len(mean), np.float32)
     mirror = None
     for _ in range(rounds):
-        rotation, scale, shift = align_similarity(torch.from_numpy(frames), torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(rigid))
-        aligned = (torch.einsum("tij,tvj->tvi", rotation * scale[:, None, None], torch.from_numpy(frames)) + shift[:, None]).numpy()
+        shapes, towards = torch.from_numpy(frames), torch.from_numpy(mean.astype(np.float32))
+        rotation, scale, shift = align_similarity(shapes, towards, torch.from_numpy(rigid))
+        aligned = (torch.einsum("tij,tvj->tvi", rotation * scale[:, None, None], shapes) + shift[:, None]).numpy()
         mean = np.einsum("m,mvc->vc", weight, aligned)
         if mirror is None:
             mean = mean - mean.mean(0)
@@ -142,30 +163,6 @@ def mirrored(shapes: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 def symmetric(shapes: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """(M, V, 3) and their mirror images: (2 M, V, 3)."""
     return np.concatenate([shapes, mirrored(shapes, mirror)])
-
-
-def lower_face_weight(mean: np.ndarray) -> np.ndarray:
-    """(V,) 1 on lips, chin and jaw, 0 on nose, eyes and forehead; the seam runs below the nose and rises over the cheeks."""
-    x, y = np.abs(mean[:, 0]), mean[:, 1]
-    aside = smoothstep((x - 0.12) / 0.35)
-    top = (1 - aside) * mean[mesh.NOSE_BASE, 1] + aside * (mean[mesh.NOSE_TIP, 1] + 0.10)
-    bottom = (1 - aside) * (mean[mesh.UPPER_LIP_TOP, 1] + 0.005) + aside * (mean[mesh.NOSE_BASE, 1] - 0.15)
-    return smoothstep((top - y) / (top - bottom)).astype(np.float32)
-
-
-def rigid_weight(mean: np.ndarray) -> np.ndarray:
-    """(V,) 1 where only the head moves: the upper face without lids and brows, a little on the brows."""
-    weight = (1 - lower_face_weight(mean)) ** 2
-    weight[list(mesh.BROWS)] *= 0.2
-    lids = np.array(mesh.RIGHT_EYE + mesh.LEFT_EYE)
-    weight[[v for v in lids if v not in (33, 133, 263, 362)]] *= 0.1
-    return weight.astype(np.float32)
-
-
-def smoothstep(x: np.ndarray) -> np.ndarray:
-    """3 x^2 - 2 x^3 on [0, 1], constant outside."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def component_metric(mean: np.ndarray, recipe: FaceModelRecipe) -> np.ndarray:
@@ -208,42 +205,34 @@ def principal_components(data: np.ndarray, weight: np.ndarray, metric: np.ndarra
     return (basis / metric).astype(np.float32)
 
 
-def pncc_colours(vertices: np.ndarray) -> np.ndarray:
-    """(V, 3) normalised canonical coordinates of the mean face; the cavity has a patch of its own where no skin is.
-
-    Skin: each axis mapped to [0.1, 1]. Cavity: red along the width, green from upper to lower lip, blue 0. Skirt: the same
-    map as the skin, continued and held inside [0.02, 1].
-    """
-    face = vertices[: mesh.FACE_VERTICES]
-    low, high = face.min(0), face.max(0)
-    colours = np.clip(0.1 + 0.9 * (vertices - low) / (high - low), 0.02, 1)
-    half = len(mesh.INNER_LIPS) // 2
-    across = np.linspace(0.3, 0.7, half + 1)
-    colours[mesh.CAVITY_START : mesh.SKIRT_START, 0] = np.concatenate([across, across[half - 1 : 0 : -1]])
-    colours[mesh.CAVITY_START : mesh.SKIRT_START, 1] = np.concatenate([[0.5], np.full(half - 1, 0.7), [0.5], np.full(half - 1, 0.3)])
-    colours[mesh.CAVITY_START : mesh.SKIRT_START, 2] = 0
-    return colours.astype(np.float32)
-
-
-def assemble(centre, identity, lower, upper, lower_weight, mirror, directions, names, metric, recipe, people: int, frames: int) -> tuple[dict, dict]:
+def assemble(
+    centre, identity, lower, upper, lower_weight, mirror, directions, names, metric, recipe, people: int, frames: int
+) -> tuple[dict, dict]:
     """Extend the face by cavity and skirt, and put tensors and config together."""
     expression = np.concatenate([lower, upper])
     mean = mesh.extended(centre, follows=False) + mesh.constant_offsets()
     parts = [(Region.FACE, mesh.face_triangles()), (Region.EYE, np.concatenate([mesh.strip(mesh.RIGHT_EYE), mesh.strip(mesh.LEFT_EYE)])),
              (Region.MOUTH_CAVITY, mesh.cavity_triangles()), (Region.SKIRT, mesh.skirt_triangles())]  # fmt: skip
     triangles = mesh.oriented(np.concatenate([part for _, part in parts]), mean)
+    mean_size = metric.size
     scaled = (expression * metric).reshape(len(expression), -1)
-    coefficients = np.linalg.lstsq(scaled.T, (directions[: len(names)] * metric).reshape(len(names), -1).T, rcond=None)[0].T if len(names) else np.zeros((0, len(expression)))
+    coefficients = np.linalg.lstsq(scaled.T, (directions[: len(names)] * metric).reshape(len(names), mean_size).T, rcond=None)[0].T
     tail = np.arange(mesh.FACE_VERTICES, mesh.VERTEX_COUNT)
     parents = np.concatenate([np.array(mesh.INNER_LIPS), np.tile(np.array(mesh.FACE_OVAL), mesh.SKIRT_RINGS)])
-    lookup = {(int(parent), (k - mesh.SKIRT_START) // len(mesh.FACE_OVAL) if k >= mesh.SKIRT_START else -1): k for parent, k in zip(parents, tail, strict=True)}
+    ring = (tail - mesh.SKIRT_START) // len(mesh.FACE_OVAL)  # negative in the cavity
+    lookup = {(int(parent), max(int(r), -1)): int(k) for parent, r, k in zip(parents, ring, tail, strict=True)}
     full_mirror = np.concatenate([mirror, [lookup[(int(mirror[parent]), key)] for (parent, key) in lookup]])
     lower_all = np.concatenate([lower_weight, lower_weight[parents]])
     rigid_all = np.concatenate([rigid_weight(centre), np.zeros(len(parents), np.float32)])
-    ids = {"lips": lip_vertices(), "inner_lips": mesh.INNER_LIPS, "outer_lips": mesh.OUTER_LIPS, "eye_corners": mesh.EYE_CORNERS,
-           "mouth_corners": mesh.MOUTH_CORNERS, "landmark_vertex": np.arange(468), "landmark_id": np.arange(468), "mirror": full_mirror}  # fmt: skip
-    arrays = {"mean": mean, "identity_basis": mesh.extended(identity, follows=False), "expression_basis": mesh.extended(expression, follows=True),
-              "pncc_colour": pncc_colours(mean), "lower_weight": lower_all, "rigid_weight": rigid_all, "directions": coefficients}  # fmt: skip
+    ids = {
+        "lips": lip_vertices(), "inner_lips": mesh.INNER_LIPS, "outer_lips": mesh.OUTER_LIPS, "eye_corners": mesh.EYE_CORNERS,
+        "mouth_corners": mesh.MOUTH_CORNERS, "landmark_vertex": np.arange(mesh.FACE_VERTICES), "landmark_id": np.arange(mesh.FACE_VERTICES),
+        "mirror": full_mirror,
+    }  # fmt: skip
+    arrays = {
+        "mean": mean, "identity_basis": mesh.extended(identity, follows=False), "expression_basis": mesh.extended(expression, follows=True),
+        "pncc_colour": pncc_colours(mean), "lower_weight": lower_all, "rigid_weight": rigid_all, "directions": coefficients,
+    }  # fmt: skip
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value, np.float32)) for name, value in arrays.items()}
     tensors |= {name: torch.as_tensor(np.asarray(value), dtype=torch.int64) for name, value in ids.items()}
     tensors["triangles"] = torch.from_numpy(triangles)
@@ -252,26 +241,29 @@ def assemble(centre, identity, lower, upper, lower_weight, mirror, directions, n
     return tensors, config
 
 
-def lip_vertices() -> np.ndarray:
-    """Vertices of the red of the lips: those of triangles between the outer and the inner ring."""
-    triangles = mesh.face_triangles()
-    ring = set(mesh.INNER_LIPS) | set(mesh.OUTER_LIPS)
-    found, grown = set(ring), True
-    while grown:  # grow inwards from the inner ring without crossing the outer one
-        grown = False
-        for face in triangles.tolist():
-            inside = [v for v in face if v in found and v not in mesh.OUTER_LIPS]
-            fresh = [v for v in face if v not in found]
-            if inside and fresh:
-                found.update(fresh)
-                grown = True
-    return np.array(sorted(found), np.int64)
-
-
-def write_face_model(path: Path, clips: Sequence[TrackedClip], recipe: FaceModelRecipe = FaceModelRecipe(), direction_names: Sequence[str] = ()) -> str:
+def write_face_model(
+    path: Path, clips: Sequence[TrackedClip], recipe: FaceModelRecipe = DEFAULT_RECIPE, direction_names: Sequence[str] = BLENDSHAPE_NAMES
+) -> str:
     """Learn and save; returns the file's sha256."""
     tensors, config = learn_face_model(clips, recipe, direction_names)
     return save_checkpoint(path, tensors, kind="face_model", config=config, licence="Apache-2.0", card=CARD)
+
+
+
+def train_face_model(data: Path, out: Path, *, seed: int = 0, steps: int | None = None, on_progress: OnProgress | None = None) -> Path:
+    """``personatalk train face-model``: track a folder of videos and learn from them.
+
+    Args:
+        data: folder of videos.  out: folder for ``face_model.safetensors`` and the cached tracks.
+        seed, steps: accepted as for the other parts; the learning is closed-form and has neither.
+    Returns:
+        Path of the face model.
+    """
+    from .face_tracks import tracked_clips
+
+    path = Path(out) / "face_model.safetensors"
+    write_face_model(path, tracked_clips(data, Path(out) / "tracks", on_progress))
+    return path
 
 
 CARD = (

@@ -18,7 +18,7 @@ def test_quarter_turns_are_the_known_matrices():
 
 
 def test_equals_the_matrix_exponential_down_to_tiny_angles():
-    vectors = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.logspace(-9, 0, 20, dtype=torch.float64)[:, None]
+    vectors = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).double() * torch.logspace(-9, 0, 20).double()[:, None]
     x, y, z = vectors.unbind(1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)

@@ -52,9 +52,9 @@ def test_tempo_loss_is_the_weighted_sum_of_its_parts():
     pose[1, 0] = 1.0  # second difference 2
     expression = torch.zeros(3, 4)
     expression[1, 0], expression[1, 3] = 2.0, 5.0  # lower 4, upper 10
-    weights = FittingWeights(laplacian_pose=0.2, laplacian_lower=0.2, laplacian_upper=0.1)
+    weights = FittingWeights(velocity=0.5, laplacian_pose=0.2, laplacian_lower=0.2, laplacian_upper=0.1)
     value = tempo_loss(POINTS, STILL, SEEN, WEIGHT, pose, expression, 2, weights)
-    assert float(value) == pytest.approx(7 + 0.2 * 2 + 0.2 * 4 + 0.1 * 10)
+    assert float(value) == pytest.approx(0.5 * 7 + 0.2 * 2 + 0.2 * 4 + 0.1 * 10)
 
 
 def test_regularisation_sums_three_distances():
@@ -67,7 +67,7 @@ def test_regularisation_sums_three_distances():
 
 
 def test_total_is_landmarks_plus_both_equations():
-    weights = FittingWeights(landmark=2, tempo=3, regularisation=5, laplacian_pose=0, laplacian_lower=0, laplacian_upper=0)
+    weights = FittingWeights(landmark=2, tempo=3, velocity=1, regularisation=5, laplacian_pose=0, laplacian_lower=0, laplacian_upper=0)
     zero = torch.zeros(3, 6)
     value = total_loss(POINTS, STILL, SEEN, WEIGHT, zero, zero + 1, zero, zero, torch.zeros(2), torch.zeros(2), 3, weights)
     landmark = float(landmark_term(POINTS, STILL, SEEN, WEIGHT))

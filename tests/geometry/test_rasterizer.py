@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.rasterizer import DEPTH_STEPS, SUBPIXELS, rasterize
 
@@ -105,7 +106,11 @@ def test_nothing_to_draw():
 
 @pytest.mark.parametrize(
     ("points", "size", "words"),
-    [(torch.full((1, 3, 3), float("nan")), (4, 4), "non-finite"), (torch.zeros(1, 3, 3), (0, 4), "at least 1"), (torch.full((1, 3, 3), 1e9), (4, 4), "at most")],
+    [
+        (torch.full((1, 3, 3), float("nan")), (4, 4), "non-finite"),
+        (torch.zeros(1, 3, 3), (0, 4), "at least 1"),
+        (torch.full((1, 3, 3), 1e9), (4, 4), "at most"),
+    ],
 )
 def test_refuses_what_it_cannot_draw(points, size, words):
     with pytest.raises(ShapeError, match=words):

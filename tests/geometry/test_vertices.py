@@ -21,9 +21,12 @@ def geometry(model) -> FaceGeometry:
     generator = torch.Generator().manual_seed(0)
     t = 4
     return FaceGeometry(
-        torch.randn(model.identity_count, generator=generator), torch.randn(t, model.expression_count, generator=generator),
-        torch.randn(t, 3, generator=generator) * 0.3, torch.rand(t, 2, generator=generator) * 200, torch.rand(t, generator=generator) * 50 + 50,
-        torch.zeros(t, dtype=torch.uint8), torch.zeros(t, dtype=torch.int64), torch.arange(t), torch.arange(t) / 25, torch.full((t,), 0.04),
+        torch.randn(model.identity_count, generator=generator),
+        torch.randn(t, model.expression_count, generator=generator),
+        torch.randn(t, 3, generator=generator) * 0.3, torch.rand(t, 2, generator=generator) * 200,
+        torch.rand(t, generator=generator) * 50 + 50,
+        torch.zeros(t, dtype=torch.uint8), torch.zeros(t, dtype=torch.int64), torch.arange(t),
+        torch.arange(t) / 25, torch.full((t,), 0.04),
         (240, 320), model.sha256)  # fmt: skip
 
 
