@@ -18,6 +18,8 @@ from ..geometry.rasterizer import rasterize
 from ..types import FrameStatus
 
 SKIRT_SHARE = 0.5  # of the jaw's weight that the skirt between jaw and the mesh's border has
+STILL_OUTLINE = 0.4  # weight of the face's outline where it does not move: enough to hide no seam, too little to double it
+FAR = 0.012  # of the crop's side: an outline that moves as far is pasted whole
 FEATHER = 0.012  # of the crop's side: standard deviation of the blur that rounds off the mesh's corners
 BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
 FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
@@ -32,12 +34,13 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
         face_model:    lower_weight (V,), triangles, region.
         size:          pixels of the crop's side.
     Returns:
-        (size, size) float32 in [0, 1]: 1 on the lower face of either geometry, falling to exactly 0 on the upper face, at
-        the outermost ring of the skirt and at the border of the crop.
+        (size, size) float32 in [0, 1]: 1 on the lower face of either geometry, less along an outline that stays where it
+        is, falling to exactly 0 towards the upper face, around the skirt's outermost ring and at the border of the crop.
     """
     check_shape("source points", source_points, face_model.vertex_count, 3)
     check_shape("target points", target_points, face_model.vertex_count, 3)
-    weight = vertex_weight(face_model)
+    moved = (target_points - source_points)[:, :2].float().cpu().norm(dim=1) / size
+    weight = vertex_weight(face_model, moved)
     points = torch.stack([source_points, target_points]).float().cpu()
     triangle, barycentric, _ = rasterize(points, face_model.triangles, (size, size))
     corners = weight[face_model.triangles[triangle.clamp_min(0)]]  # (2, size, size, 3)
@@ -47,14 +50,26 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
     return torch.from_numpy(_smoothstep(soft).astype(np.float32))
 
 
-def vertex_weight(face_model: FaceModel) -> Tensor:
-    """(V,) how far each vertex belongs to what may change: the lower face and its cavity whole, less of the skirt, and
-    nothing of the mesh's outer border."""
+def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
+    """How far each vertex belongs to what may change.
+
+    Args:
+        face_model: lower_weight (V,), triangles, region.
+        moved:      (V,) way between the two geometries as a share of the crop's side; None takes all as moved far.
+    Returns:
+        (V,) in [0, 1]: the lower face and its cavity whole, the outline of the face and the skirt around it as far as they
+        move (what is behind a jaw that stays should stay too), and nothing of the mesh's outer border.
+    """
     weight = face_model.lower_weight.float().clone()
     skirt = face_model.triangles[face_model.region == int(Region.SKIRT)].unique()
     others = face_model.triangles[face_model.region != int(Region.SKIRT)].unique()
     outside = skirt[~torch.isin(skirt, others)]
+    outline = skirt[torch.isin(skirt, others)]
     weight[outside] *= SKIRT_SHARE
+    if moved is not None:
+        share = (moved / FAR).clamp(0, 1)
+        weight[outline] *= STILL_OUTLINE + (1 - STILL_OUTLINE) * share[outline]
+        weight[outside] *= share[outside]
     border = border_vertices(face_model.triangles)
     weight[border[torch.isin(border, outside)]] = 0.0  # the cavity's ring is a border too, and must be pasted whole
     return weight
