@@ -39,6 +39,8 @@ def read_audio(path: Path, *, aligned: bool = True) -> AudioClip:
         if not container.streams.audio:
             raise MediaError(f"{path} has no audio stream; pass a file with speech in it.")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path} has an audio stream of a kind that this FFmpeg cannot decode; export it as AAC or WAV.")
         rate = stream.codec_context.sample_rate
         if not rate or not 1 <= stream.codec_context.channels <= MAX_CHANNELS:
             found = f"{stream.codec_context.channels} channels of sound at {rate} Hz"

@@ -54,6 +54,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")
+    if streams[0].codec_context is None:
+        raise MediaError(f"{path} has a video stream of a kind that this FFmpeg cannot decode; export it as H.264.")
     return streams[0]
 
 

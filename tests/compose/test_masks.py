@@ -52,10 +52,10 @@ def test_the_inside_of_the_mouth_is_pasted_whole():
 
 
 def test_the_mask_is_soft_and_stays_on_the_lower_face():
-    mask = lower_face_mask(grid_points(), grid_points(), grid_model(), SIZE)
+    mask = lower_face_mask(grid_points(), grid_points(2.0), grid_model(), SIZE)
     assert mask.shape == (SIZE, SIZE) and mask.dtype == torch.float32
     assert float(mask.min()) >= 0 and float(mask.max()) <= 1
-    assert float(mask[64:72, 50:78].min()) > 0.9
+    assert float(mask[66:86, 50:78].min()) > 0.9
     assert not mask[:36].any() and not mask[114:].any() and not mask[:, :14].any() and not mask[:, 114:].any()
     assert float((mask[1:] - mask[:-1]).abs().max()) < 0.15  # no hard edge towards the upper face or below the chin
 
