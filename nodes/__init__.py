@@ -8,6 +8,7 @@ from .dub_images import DubImages
 from .dub_video import DubVideo
 from .edit_geometry import EditGeometry
 from .estimate_geometry import EstimateGeometry
+from .evaluate_dub import EvaluateDub
 from .extract_style import ExtractStyle
 from .generate_geometry import GenerateGeometry
 from .load_models import LoadModels
@@ -40,6 +41,7 @@ NODES = [
     PasteBack,
     PreviewGeometry,
     StyleMap,
+    EvaluateDub,
     VideoToMask,
 ]
 

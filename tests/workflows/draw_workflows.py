@@ -171,12 +171,29 @@ def compare_references() -> dict[str, Node]:
     }
 
 
+def evaluate() -> dict[str, Node]:
+    wires = {"models": ("models", "models"), "video": ("person", "VIDEO"), "audio": ("speech", "AUDIO")}
+    return {
+        **person(),
+        "dub": Node("PersonaTalkDubVideo", 1, {"length": "bounce"}, wires),
+        "save": saved("dub", "evaluated", 2),
+        "evaluated": Node(
+            "PersonaTalkEvaluateDub",
+            2,
+            {"length": "bounce"},
+            {"models": ("models", "models"), "source": ("person", "VIDEO"), "dubbed": ("dub", "video"), "audio": ("speech", "AUDIO")},
+        ),
+        "table": Node("PreviewAny", 3, wires={"source": ("evaluated", "table")}, title="The numbers"),
+    }
+
+
 DRAWINGS = {
     "dub_video": dub_video,
     "step_by_step": step_by_step,
     "swap_style": swap_style,
     "mix_styles": mix_styles,
     "compare_references": compare_references,
+    "evaluate": evaluate,
 }
 
 

@@ -96,12 +96,19 @@ export function setWidget(node, name, value) {
 
 /** Take away the last progress picture of a finished run: the view shows the result itself. */
 export function dropPreview(node) {
-  delete app.nodePreviewImages?.[node.id];
-  node.imgs = undefined;
-  node.preview = undefined;
-  const index = node.widgets?.findIndex((widget) => widget.name === "$$canvas-image-preview") ?? -1;
-  if (index >= 0) {
-    node.widgets[index].onRemove?.();
-    node.widgets.splice(index, 1);
-  }
+  const drop = () => {
+    if (!node.imgs) return;
+    for (const key of Object.keys(app.nodePreviewImages ?? {})) {
+      if (key === String(node.id) || key.endsWith(`:${node.id}`)) delete app.nodePreviewImages[key];
+    }
+    node.imgs = undefined;
+    const index = node.widgets?.findIndex((widget) => widget.name === "$$canvas-image-preview") ?? -1;
+    if (index >= 0) {
+      node.widgets[index].onRemove?.();
+      node.widgets.splice(index, 1);
+    }
+    app.graph?.setDirtyCanvas?.(true, true);
+  };
+  drop();
+  for (const later of [200, 600, 1200]) setTimeout(drop, later); // a picture still on its way is drawn after the run has ended
 }
