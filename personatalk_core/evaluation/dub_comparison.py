@@ -15,7 +15,14 @@ from .video_scores import evaluate_video
 
 
 def compare_with_source(
-    output: Path, source: Path, audio: Path, models: Models, options: DubOptions, stages: Stages | None = None, *, most_frames: int | None = None
+    output: Path,
+    source: Path,
+    audio: Path,
+    models: Models,
+    options: DubOptions,
+    stages: Stages | None = None,
+    *,
+    most_frames: int | None = None,
 ) -> dict[str, dict]:
     """Score a dub and, where the source has sound of its own, the source speaking it.
 
