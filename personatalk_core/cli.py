@@ -72,6 +72,33 @@ def build_parser() -> argparse.ArgumentParser:
     _references(reconstruct)
     _face(reconstruct)
 
+    evaluate = _verb(verbs, "evaluate", "score one dubbed video against its source and its sound", compute=True)
+    evaluate.add_argument("--video", type=Path, required=True, help="the dubbed video, of any maker")
+    evaluate.add_argument("--reference", type=Path, required=True, help="the video it was made from")
+    evaluate.add_argument("--audio", type=Path, required=True, help="the speech it was made with")
+    evaluate.add_argument("--out", type=Path, help="also write the scores and curves as JSON")
+    _length(evaluate)
+    _face(evaluate)
+
+    quality = _verb(verbs, "benchmark-quality", "the paper's tables on a folder of talking clips", compute=True)
+    quality.add_argument("--data", type=Path, required=True, help="folder of videos with sound")
+    quality.add_argument(
+        "--out", type=Path, required=True, help="folder for dubs, quality.json, quality.md and quality.html; resumed when it exists"
+    )
+    quality.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the table; default: all")
+    quality.add_argument("--outputs", nargs="+", default=[], metavar="NAME=DIR", help="somebody else's dubs, files named as their sources")
+    quality.add_argument("--frames", type=int, help="dub only the first frames of each clip")
+    quality.add_argument("--clips", type=int, help="use only the first clips")
+
+    study = _verb(verbs, "user-study", "make a blind viewing test as one offline page, or analyse its answers")
+    study.add_argument("--systems", nargs="+", default=[], metavar="NAME=DIR", help="whose videos are shown")
+    study.add_argument("--reference", type=Path, help="folder of the original videos, shown beside")
+    study.add_argument("--kind", choices=("mos", "ab"), default="mos", help="rate each from 1 to 5, or choose the better of two")
+    study.add_argument("--out", type=Path, help="folder for study.html and study_key.json")
+    study.add_argument("--answers", type=Path, nargs="+", default=[], help="CSV files that raters saved; analyses them with --key")
+    study.add_argument("--key", type=Path, help="study_key.json of the study")
+    study.add_argument("--seed", type=int, default=0)
+
     doctor = _verb(verbs, "doctor", "show what is installed, which weights were found, device, expected time and memory", compute=True)
     doctor.add_argument("--json", action="store_true", help="machine-readable output")
 
@@ -102,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bars = StageBars(quiet=args.quiet)
     try:
         with bars:
-            result = getattr(commands, args.verb)(args, bars)
+            result = getattr(commands, args.verb.replace("-", "_"))(args, bars)
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
         return 2

@@ -91,6 +91,59 @@ def reconstruct(args: argparse.Namespace, stages: Stages) -> str:
     return _finish(report, args, stages) + "".join(f"\n  {name}: {value:.4g}" for name, value in report.metrics.items())
 
 
+def evaluate(args: argparse.Namespace, stages: Stages) -> str:
+    """Scores of one dub."""
+    from .evaluation.video_scores import evaluate_video
+
+    options = options_of(args)
+    result = evaluate_video(args.video, args.reference, args.audio, _models(args, options), options, stages)
+    if args.out:
+        write_atomically(args.out, (json.dumps(result, indent=2, default=str) + "\n").encode())
+    return "\n".join(f"{name:<28} {value:.4g}" for name, value in result["metrics"].items())
+
+
+def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
+    """The paper's protocol on a folder."""
+    from .evaluation.quality_benchmark import benchmark_quality as run
+    from .evaluation.quality_rows import ROWS
+
+    options = options_of(args)
+    unknown = sorted(set(args.rows or ()) - set(ROWS))
+    if unknown:
+        raise OptionsError(f"rows {', '.join(unknown)} are unknown; expected some of {', '.join(ROWS)}.")
+    outputs = _named_folders(args.outputs)
+    rows = tuple(args.rows or ROWS)
+    run(args.data, args.out, _models(args, options), options, stages, rows=rows, outputs=outputs, frames=args.frames, clips=args.clips)
+    return (args.out / "quality.md").read_text(encoding="utf-8")
+
+
+def user_study(args: argparse.Namespace, stages: Stages) -> str:
+    """A blind viewing test, or its analysis."""
+    if args.answers:
+        from .evaluation.user_study_analysis import analyse_user_study, format_user_study
+
+        if args.key is None:
+            raise OptionsError("answers were given without --key; pass the study_key.json that was written with the study.")
+        return format_user_study(analyse_user_study(args.key, args.answers, seed=args.seed))
+    from .evaluation.user_study import make_user_study
+
+    if args.out is None or not args.systems:
+        raise OptionsError("a study needs --systems NAME=DIR ... and --out DIR, or --answers and --key to analyse one.")
+    study = make_user_study(_named_folders(args.systems), args.out, kind=args.kind, reference=args.reference, seed=args.seed)
+    return f"{study.page}: {study.trials} trials; keep {study.key} away from the raters"
+
+
+def _named_folders(texts: list[str]) -> dict[str, Path]:
+    """``NAME=DIR`` arguments as a mapping. Raises OptionsError for any other form or a folder that does not exist."""
+    found = {}
+    for text in texts:
+        name, mark, folder = text.partition("=")
+        if not (name and mark and Path(folder).is_dir()):
+            raise OptionsError(f"'{text}' was given but expected NAME=DIR with a folder that exists.")
+        found[name] = Path(folder)
+    return found
+
+
 def doctor(args: argparse.Namespace, stages: Stages) -> str | dict:
     """The state of the installation."""
     from .doctor import examine, format_findings

@@ -227,3 +227,27 @@ def test_interrupt_leaves_no_half_written_file(sample_video, short_speech, tmp_p
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130, seen + rest
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_evaluate_scores_a_dub(dubbed, sample_video, short_speech, tmp_path, capsys):
+    arguments = ["evaluate", "--video", dubbed["out"], "--reference", sample_video, "--audio", short_speech, "--out", tmp_path / "s.json"]
+    assert main([str(a) for a in arguments]) == 0
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert scores["frames"] == 18 and scores["own_sound"] is False
+    assert len(scores["metrics"]) == len(capsys.readouterr().out.strip().splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["benchmark-quality", "--data", ".", "--out", "q", "--rows", "nonsense"],
+        ["user-study", "--systems", "ours=nowhere", "--out", "s"],
+        ["user-study", "--answers", "a.csv"],
+        ["train", "speech", "--data", "nowhere", "--out", "t"],
+    ],
+)
+def test_tools_refuse_bad_arguments_in_one_sentence(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--quiet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
