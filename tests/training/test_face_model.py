@@ -61,8 +61,8 @@ def test_directions_and_mean_of_a_known_world_are_found_again(learned_file):
         assert cosine > 0.9, name
     assert float((learned.mean - truth.mean).norm(dim=1).mean()) < 0.1
     lower, upper = learned.expression_basis[:4], learned.expression_basis[4:]
-    assert float(lower[:, learned.lower_weight == 0].abs().max()) < 1e-5
-    assert float(upper[:, learned.lower_weight == 1].abs().max()) < 1e-5
+    assert float(lower[:, learned.lower_weight == 0].abs().max()) < 1e-4
+    assert float(upper[:, learned.lower_weight == 1].abs().max()) < 1e-4
 
 
 def test_more_clips_of_a_person_do_not_count_more_and_the_same_clips_give_the_same_bytes(clips, learned_file, tmp_path):
@@ -111,7 +111,7 @@ def test_the_command_tracks_a_folder_and_learns_from_it(tmp_path, monkeypatch, c
     monkeypatch.setattr(tracks, "tracked_frames", lambda video, cache: seen[video.name])
     learned, calls = [], []
     monkeypatch.setattr(training, "write_face_model", lambda path, clips: learned.append((path, [c.person for c in clips])))
-    path = training.train_face_model(tmp_path / "data", tmp_path / "out", seed=3, on_progress=lambda done, total: calls.append((done, total)))
+    path = training.train_face_model(tmp_path / "data", tmp_path / "out", seed=3, on_progress=lambda *step: calls.append(step))
     assert learned == [(path, ["p1", "p2"])]  # three frames of p0 are too few
     assert calls == [(1, 3), (2, 3), (3, 3)]
     (tmp_path / "empty").mkdir()
