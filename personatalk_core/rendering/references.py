@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import FaceError, OptionsError
+from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel
 from ..geometry.mouth import mouth_opening
 from ..geometry.vertices import canonical_vertices
 from ..types import FaceGeometry, ReferenceSelection
+from .dual_attention import FACE_SHARPNESS
+from .similarity import mouth_shape
+
+SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for alike face references
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,11 @@ def select_references(
     lip = spread_by_opening(opening, usable, options.lip_count, options.pin)
     shown = torch.as_tensor(source_frames, dtype=torch.int64)
     frames, place = torch.unique(shown, return_inverse=True)
-    rows = [nearest_frames(int(i), usable, geometry.shot, options.face_count, options.exclude_window) for i in frames]
+    if options.exclude_window == 0:
+        rows = [nearest_frames(int(i), usable, geometry.shot, options.face_count, 0) for i in frames]
+    else:
+        looks = appearance(geometry, face_model)
+        rows = [likest_frames(int(i), usable, geometry.shot, looks, options.face_count, options.exclude_window) for i in frames]
     return ReferenceSelection(lip=lip, face=torch.stack(rows)[place])
 
 
@@ -112,6 +122,32 @@ def nearest_frames(frame: int, usable: Tensor, shot: Tensor, count: int, exclude
     keep = same if bool(same.any()) else far
     candidates, distance = usable[keep], distance[keep]
     order = candidates[torch.sort(distance, stable=True).indices]
+    return order[torch.arange(count) % len(order)]
+
+
+def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
+    """What face references are compared by: (T, D), head orientation and mouth shape, weighted as in the attention's logits."""
+    by_shape, by_pose = FACE_SHARPNESS
+    pose = rearrange(rotation_matrix(geometry.rotation), "t i j -> t (i j)")
+    return torch.cat([by_pose**0.5 * pose, by_shape**0.5 * mouth_shape(geometry.expression, face_model)], dim=1)
+
+
+def likest_frames(frame: int, usable: Tensor, shot: Tensor, looks: Tensor, count: int, exclude_window: int) -> Tensor:
+    """Face references when the nearest frames are forbidden: those most alike in pose and mouth shape, the likest first.
+
+    Deviation from Algorithm 1, which has no exclude window: with one, the i-centred frames are no longer alike.
+    Args:
+        looks: (T, D) of :func:`appearance`.
+    Returns:
+        (count,) int64, of frames ``exclude_window`` to ``exclude_window + SEARCH_WINDOW`` away.
+    Raises:
+        OptionsError: the exclude window leaves no frame.
+    """
+    candidates = nearest_frames(frame, usable, shot, len(usable), exclude_window).unique()
+    distance = (candidates - frame).abs()
+    near = candidates[distance < exclude_window + SEARCH_WINDOW]
+    candidates = near if len(near) >= count else candidates
+    order = candidates[(looks[candidates] - looks[frame]).square().sum(dim=1).sort(stable=True).indices]
     return order[torch.arange(count) % len(order)]
 
 

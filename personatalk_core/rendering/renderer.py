@@ -85,14 +85,21 @@ class DualAttentionRenderer(nn.Module):
         check_shape("reference expression", expression, count, face_model.expression_count)
         scale = CROP_SIZE / size
         surfaces = draw_surface(points * scale, face_model, CROP_SIZE)
-        geometry = torch.stack([_geometry_map(surface, face_model) for surface in surfaces])
-        depth = torch.stack([surface.depth for surface in surfaces])
+        geometry = torch.stack([geometry_map(surface, face_model) for surface in surfaces])
+        seen = vertex_visibility(points * scale, torch.stack([surface.depth for surface in surfaces]), face_model)
+        return self.encode_drawn(crops, points, expression, geometry, seen, face_model)
+
+    def encode_drawn(
+        self, crops: Tensor, points: Tensor, expression: Tensor, geometry: Tensor, seen: Tensor, face_model: FaceModel
+    ) -> EncodedReferences:
+        """The same for frames that were drawn before: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
+        size = crops.shape[-1]
         base = crops if size == CROP_SIZE else F.interpolate(crops, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         where, texture = self.geometry_encoder(geometry), self.texture_encoder(base)
         return EncodedReferences(
-            pixels=crops, points=points, seen=vertex_visibility(points * scale, depth, face_model),
-            shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model), pncc=F.avg_pool2d(geometry, LATENT_STRIDE),
-            lip_key_value=self.lip_attention.key_value(where, texture), face_key_value=self.face_attention.key_value(where, texture),
+            pixels=crops, points=points, seen=seen, shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
+            pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=self.lip_attention.key_value(where, texture),
+            face_key_value=self.face_attention.key_value(where, texture),
         )  # fmt: skip
 
     def render(
@@ -126,7 +133,7 @@ class DualAttentionRenderer(nn.Module):
             face_index = torch.arange(len(face), device=target_points.device).expand(count, -1)
         size = _crop_size(face.pixels)
         surfaces = draw_surface(target_points, face_model, size)
-        geometry = torch.stack([_geometry_map(surface, face_model) for surface in surfaces])  # (B, 4, R, R)
+        geometry = torch.stack([geometry_map(surface, face_model) for surface in surfaces])  # (B, 4, R, R)
         base = geometry if size == CROP_SIZE else F.interpolate(geometry, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         encoded = self.geometry_encoder(base)
         queries = [(layer.query(encoded), layer.sharpness(encoded)) for layer in (self.lip_attention, self.face_attention)]
@@ -156,7 +163,7 @@ class DualAttentionRenderer(nn.Module):
         return residual if size == CROP_SIZE else F.interpolate(residual, (size, size), mode="bilinear", align_corners=False)
 
 
-def _geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
+def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
     """(4, H, W): PNCC without the skirt, background 0, and the soft lip mask."""
     values = torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
     return surface.interpolate(values) * surface.face

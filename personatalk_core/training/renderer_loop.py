@@ -1,0 +1,196 @@
+"""The training loop of the renderer: resumable after a kill, validated on held-out speakers, sheets written as it runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..evaluation.reconstruction import detail, masked_psnr, region_masks
+from ..geometry.face_model import FaceModel
+from ..geometry.mouth import mouth_opening
+from ..rendering.references import ReferenceOptions, allowed_references, nearest_frames, spread_by_opening
+from ..rendering.renderer import DualAttentionRenderer, RenderedCrops
+from ..types import OnProgress
+from ..weights.checkpoint import write_atomically
+from .renderer_data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
+from .renderer_losses import RendererLossWeights, renderer_loss
+from .sheets import write_sheet
+
+
+@dataclass(frozen=True)
+class RendererTraining:
+    """Knobs of the loop.
+
+    steps; accumulate: examples a step; rate: peak learning rate; average: of the moving average of weights that is kept;
+    check_every: steps between validations; targets: validation frames a clip; references: N_l, N_f and the frames left out
+    around the target; window: frames beyond them that face references come from; encoder_every: the encoders learn every so
+    many steps, since most of a step's time is theirs; seed.
+    """
+
+    steps: int = 6000
+    accumulate: int = 1
+    rate: float = 5e-4
+    average: float = 0.998
+    check_every: int = 500
+    targets: int = 4
+    references: ReferenceOptions = field(default_factory=lambda: ReferenceOptions(lip_count=4, face_count=3, exclude_window=12))
+    window: int = 24
+    encoder_every: int = 4
+    seed: int = 0
+    loss: RendererLossWeights = field(default_factory=RendererLossWeights)
+
+
+class RendererTrainer:
+    """Holds the renderer, its moving average, the optimiser and the history; one call trains to the end."""
+
+    def __init__(
+        self, renderer: DualAttentionRenderer, face_model: FaceModel, training: list[PreparedClip], validation: list[PreparedClip],
+        options: RendererTraining, folder: Path,
+    ) -> None:  # fmt: skip
+        torch.manual_seed(options.seed)
+        self.model, self.face_model, self.options, self.folder = renderer.requires_grad_(True), face_model, options, Path(folder)
+        self.average = copy.deepcopy(renderer).requires_grad_(False).eval()
+        self.sampler = ExampleSampler(training, face_model, options.references, options.window, options.seed)
+        self.validation = validation
+        scalars = [p for p in renderer.parameters() if p.ndim == 0]
+        rest = [p for p in renderer.parameters() if p.ndim > 0]
+        groups = [{"params": rest, "weight_decay": 1e-4}, {"params": scalars, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        self.step, self.best = 0, -1.0
+        self.best_state: dict[str, Tensor] = copy.deepcopy(self.average.state_dict())
+        self.history: list[dict[str, float]] = []
+
+    def run(self, on_progress: OnProgress | None = None) -> DualAttentionRenderer:
+        """Train to the last step; returns the best averaged renderer, frozen."""
+        self._resume()
+        running: dict[str, float] = {}
+        if self.step == 0:
+            self._check(running)
+        while self.step < self.options.steps:
+            terms = self._train_step()
+            running = {k: 0.98 * running.get(k, v) + 0.02 * v for k, v in terms.items()}
+            self.step += 1
+            if self.step % self.options.check_every == 0 or self.step == self.options.steps:
+                self._check(running)
+            if on_progress is not None:
+                on_progress(self.step, self.options.steps)
+        self.average.load_state_dict(self.best_state)
+        return self.average
+
+    def _train_step(self) -> dict[str, float]:
+        options = self.options
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = options.rate * self._schedule()
+        self.optimiser.zero_grad(set_to_none=True)
+        for encoder in (self.model.geometry_encoder, self.model.texture_encoder):
+            encoder.requires_grad_(self.step % options.encoder_every == 0)
+        logged: dict[str, float] = {}
+        for part in range(options.accumulate):
+            example = self.sampler.example(self.step * options.accumulate + part)
+            crops = render_example(self.model, example, self.face_model)
+            loss, terms = renderer_loss(crops.rgb, example.target.crops, crops.lip, crops.face, options.loss)
+            (loss / options.accumulate).backward()
+            for name, value in {**terms, "total": loss}.items():
+                logged[name] = logged.get(name, 0.0) + float(value.detach()) / options.accumulate
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        keep = min(options.average, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                kept.lerp_(new, 1 - keep)
+        return logged
+
+    def _schedule(self) -> float:
+        """Linear warm-up, then cosine to a twentieth."""
+        warm = min(1.0, (self.step + 1) / 100)
+        done = torch.tensor(torch.pi * self.step / self.options.steps)
+        return warm * (0.05 + 0.95 * 0.5 * (1 + float(torch.cos(done))))
+
+    def _check(self, running: dict[str, float]) -> None:
+        """Score the averaged renderer on the validation speakers, keep it when it is the best, write a sheet, save."""
+        scores, rows = [], []
+        for clip in self.validation:
+            away = self.options.references.exclude_window
+            image, truth, points = reconstruct_clip(self.average, clip, self.face_model, self.options.targets, away)
+            masks = region_masks(points, self.face_model, image.shape[-1])
+            sharp = detail(image, masks.lips) / detail(truth, masks.lips)
+            found = (masked_psnr(image, truth, masks.face), masked_psnr(image, truth, masks.lips), sharp)
+            scores.append([float(value.nanmean()) for value in found])
+            rows.append(torch.cat([truth[:1], image[:1], ((image[:1] - truth[:1]).abs() * 4)]))
+        face, lips, sharp = torch.tensor(scores).mean(dim=0).tolist() if scores else (0.0, float(self.step), 0.0)
+        self.history.append({"step": self.step, **running, "psnr_face": face, "psnr_lips": lips, "detail_lips": sharp})
+        if rows:
+            write_sheet(self.folder / "sheets" / f"{self.step:06d}.png", [rearrange(row, "k c h w -> k h w c") for row in rows])
+        if face + lips > self.best:
+            self.best, self.best_state = face + lips, copy.deepcopy(self.average.state_dict())
+        self._save()
+
+    def _save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state |= {name: getattr(self, name) for name in ("best_state", "step", "best", "history")}
+        temporary = self.folder / "state.pt.partial"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / "state.pt")
+        write_atomically(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best_state, self.step, self.best, self.history = (state[n] for n in ("best_state", "step", "best", "history"))
+
+
+def render_example(renderer: DualAttentionRenderer, example: RenderingExample, face_model: FaceModel) -> RenderedCrops:
+    """Render an example's targets from its references."""
+
+    def encode(frames: PreparedFrames):
+        return renderer.encode_drawn(frames.crops, frames.points, frames.expression, frames.geometry, frames.seen, face_model)
+
+    target = example.target
+    lip, face = encode(example.lip), encode(example.face)
+    return renderer.render(target.points, target.expression, lip, face, face_model, face_index=example.face_index)
+
+
+@torch.inference_mode()
+def reconstruct_clip(
+    renderer: DualAttentionRenderer, clip: PreparedClip, face_model: FaceModel, targets: int, exclude_window: int,
+    lip_count: int = 25, face_count: int = 5,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Render evenly spread frames of a prepared clip from references at least ``exclude_window`` source frames away.
+
+    Returns:
+        image (B, 3, R, R), truth (B, 3, R, R), points (B, V, 3).
+    """
+    frame = torch.tensor(clip.frame)
+    everything = torch.arange(clip.frame_count)
+    expression = clip.read_expression()
+    vertices = face_model.mean + torch.einsum("te,evk->tvk", expression, face_model.expression_basis)
+    lip = spread_by_opening(mouth_opening(vertices, face_model), everything, lip_count)
+    chosen = torch.linspace(0, clip.frame_count - 1, targets).round().long()
+    shot = torch.zeros(clip.frame_count, dtype=torch.long)
+    images, truths, points = [], [], []
+    lips = clip.read(lip)
+    encoded = renderer.encode_drawn(lips.crops, lips.points, lips.expression, lips.geometry, lips.seen, face_model)
+    for i in chosen:
+        near = nearest_frames(int(frame[i]), frame, shot, face_count, exclude_window)
+        rows = torch.searchsorted(frame, near)
+        read = clip.read(torch.cat([i[None], rows]))
+        face = renderer.encode_drawn(read.crops[1:], read.points[1:], read.expression[1:], read.geometry[1:], read.seen[1:], face_model)
+        allowed = allowed_references(frame[lip], frame[i][None], exclude_window)
+        crops = renderer.render(read.points[:1], read.expression[:1], encoded, face, face_model, lip_allowed=allowed)
+        images.append(crops.rgb)
+        truths.append(read.crops[:1])
+        points.append(read.points[:1])
+    return torch.cat(images), torch.cat(truths), torch.cat(points)

@@ -1,0 +1,75 @@
+"""What the renderer is trained towards: the right colours and the right edges, mostly around the lips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class RendererLossWeights:
+    """pixel: L1; gradient: L1 of differences between neighbours; pyramid: L1 of Laplacian bands, which sees detail at every
+    scale; lips: how many times a lip pixel counts a face pixel; surround: what a pixel outside the face counts."""
+
+    pixel: float = 1.0
+    gradient: float = 1.0
+    pyramid: float = 0.5
+    lips: float = 4.0
+    surround: float = 0.1
+
+
+def loss_weight(lip: Tensor, face: Tensor, weights: RendererLossWeights) -> Tensor:
+    """(B, 1, H, W): what each pixel counts, from the lip mask and the face mask of the same shape."""
+    return weights.surround + (1.0 - weights.surround) * face + (weights.lips - 1.0) * lip
+
+
+def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean of (B, C, H, W) under (B, 1, H, W)."""
+    return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1e-6)
+
+
+def pixel_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1."""
+    return weighted_mean((image - truth).abs(), weight)
+
+
+def gradient_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1 of horizontal and vertical differences."""
+    error = image - truth
+    across = weighted_mean((error[..., 1:] - error[..., :-1]).abs(), weight[..., 1:])
+    down = weighted_mean((error[..., 1:, :] - error[..., :-1, :]).abs(), weight[..., 1:, :])
+    return across + down
+
+
+def pyramid_loss(image: Tensor, truth: Tensor, weight: Tensor, levels: int = 3) -> Tensor:
+    """Weighted L1 of Laplacian bands, each band counted at its own size."""
+    error, total = image - truth, image.new_zeros(())
+    for _ in range(levels):
+        small = F.avg_pool2d(error, 2)
+        band = error - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+        total = total + weighted_mean(band.abs(), weight)
+        error, weight = small, F.avg_pool2d(weight, 2)
+    return total + weighted_mean(error.abs(), weight)
+
+
+def renderer_loss(
+    image: Tensor, truth: Tensor, lip: Tensor, face: Tensor, weights: RendererLossWeights
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """All terms.
+
+    Args:
+        image, truth: (B, 3, H, W) in about [0, 1].  lip, face: (B, 1, H, W) of RenderedCrops.
+    Returns:
+        the sum, and each term by name.
+    """
+    weight = loss_weight(lip, face, weights)
+    terms = {
+        "pixel": pixel_loss(image, truth, weight),
+        "gradient": gradient_loss(image, truth, weight),
+        "pyramid": pyramid_loss(image, truth, weight),
+    }
+    total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+    return total, terms

@@ -1,0 +1,64 @@
+"""The mesh carries pixels to sub-pixel accuracy, and what was not seen is known."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk_core.rendering.correspondence import Window, corresponding_positions, draw_surface, pixel_centres, sample_at
+from personatalk_core.rendering.visibility import vertex_normals, vertex_visibility
+
+SIZE = 256
+
+
+def test_a_geometry_corresponds_to_itself(clip, face_model):
+    surface = draw_surface(clip.points[:1], face_model, SIZE)[0]
+    positions, seen = corresponding_positions(surface, clip.points[:1], torch.ones(1, face_model.vertex_count))
+    assert float((positions[0] - pixel_centres(SIZE, SIZE, positions.device)).abs().max()) < 0.02
+    assert float((seen - 1).abs().max()) < 1e-4
+    assert float((sample_at(clip.crops[:1], positions) - clip.crops[:1]).abs().max()) < 0.02
+
+
+def test_a_warped_reference_shows_the_target(clip, face_model):
+    surface = draw_surface(clip.points[5:6], face_model, SIZE)[0]
+    positions, seen = corresponding_positions(surface, clip.points[6:7], torch.ones(1, face_model.vertex_count))
+    warped = sample_at(clip.crops[6:7], positions)[0]
+    error = (warped - clip.crops[5]).abs().mean(dim=0)[surface.face]
+    unwarped = (clip.crops[6] - clip.crops[5]).abs().mean(dim=0)[surface.face]
+    assert float(error.mean()) < 0.2 * float(unwarped.mean())
+
+
+def test_windows_equal_the_whole(clip, face_model):
+    surface = draw_surface(clip.points[:1], face_model, SIZE)[0]
+    seen = torch.rand(2, face_model.vertex_count)
+    window = Window(80, 160, 60, 200)
+    whole = corresponding_positions(surface, clip.points[1:3], seen)
+    part = corresponding_positions(surface, clip.points[1:3], seen, window)
+    for big, small in zip(whole, part, strict=True):
+        assert torch.equal(window.cut(big), small)
+
+
+def test_a_turned_head_hides_its_far_side(face_model, clip):
+    angle = torch.tensor([0.9])
+    x, y, z = face_model.mean.unbind(dim=-1)
+    turned = torch.stack([angle.cos() * x + angle.sin() * z, -y, -angle.sin() * x + angle.cos() * z], dim=-1)[None] * 85.0
+    turned[..., :2] += SIZE / 2
+    depth = draw_surface(turned, face_model, SIZE)[0].depth[None]
+    seen = vertex_visibility(turned, depth, face_model)[0]
+    cheeks = {"right": 234, "left": 454}  # ends of the face oval at the ears
+    ordered = sorted(cheeks.values(), key=lambda v: float(turned[0, v, 2]))
+    assert float(seen[ordered[0]]) == 0.0 and float(seen[ordered[1]]) > 0.3
+    straight = vertex_visibility(clip.points[6:7], draw_surface(clip.points[6:7], face_model, SIZE)[0].depth[None], face_model)[0]
+    assert float(straight[4]) > 0.9  # the tip of the nose
+
+
+def test_vertices_outside_the_crop_are_not_seen(clip, face_model):
+    moved = clip.points[:1].clone()
+    moved[..., 0] += SIZE / 2
+    seen = vertex_visibility(moved, draw_surface(moved, face_model, SIZE)[0].depth[None], face_model)
+    assert float(seen[moved[..., 0] > SIZE].max()) == 0.0
+
+
+def test_normals_of_a_frontal_face_point_at_the_viewer(face_model):
+    points = (face_model.mean * torch.tensor([85.0, -85.0, 85.0]))[None]
+    normal = vertex_normals(points, face_model.triangles)[0]
+    assert float(normal[4, 2]) > 0.5 and torch.allclose(normal.norm(dim=1), torch.ones(len(normal)), atol=1e-4)
