@@ -218,7 +218,14 @@ def test_interrupt_leaves_no_half_written_file(sample_video, short_speech, tmp_p
         "loop",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a parent in the background may ignore it
+    )
     seen = ""
     deadline = time.monotonic() + 120
     while "rendering" not in seen and time.monotonic() < deadline and process.poll() is None:

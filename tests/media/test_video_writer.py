@@ -170,7 +170,8 @@ def test_nothing_is_left_after_an_exception(tmp_path, numbered, error):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     script = textwrap.dedent(f"""
-        import sys, time
+        import signal, sys, time
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may ignore it
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         import numpy as np
         from personatalk_core.media.video_writer import VideoWriter
