@@ -63,7 +63,7 @@ def train_speech(
     audio_encoder = start_encoder(encoder)
     clips = speech_clips(prepared, face_model, audio_encoder)
     if not clips:
-        raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film somebody talking.")
+        raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film a talker.")
     training, validation = hold_out_speakers(clips, HELD_OUT_SHARE, seed)
     _write_plan(out, training, validation, left_out)
     torch.manual_seed(seed)
@@ -88,19 +88,15 @@ def start_encoder(source: Path | str | None) -> AudioEncoder:
 
 
 def speech_clips(prepared: list[PreparedClip], face_model: FaceModel, encoder: AudioEncoder) -> list[SpeechClip]:
-    """The clips with speech, at 25 fps; lags that nobody stated are estimated from the clips themselves."""
-    clips, unknown = [], []
+    """The clips with speech, at 25 fps; lags, stated or not, are refined to fractions of a frame by the clips themselves."""
+    clips = []
     for item in prepared:
         expression, usable = at_model_rate(item.geometry)
         if item.samples is None or int(usable.sum()) < MIN_CLIP_FRAMES:
             continue
         lower, identity = expression[:, : face_model.lower_count], item.geometry.identity
         clips.append(SpeechClip(item.name, item.speaker, item.samples, lower, usable, identity, item.lag or 0.0))
-        unknown.append(item.lag is None)
-    if any(unknown):
-        estimated = estimate_lags(clips, encoder.eval(), MouthMeasure(face_model))
-        clips = [new if lost else old for old, new, lost in zip(clips, estimated, unknown, strict=True)]
-    return clips
+    return estimate_lags(clips, encoder.eval(), MouthMeasure(face_model))
 
 
 def _write_plan(out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]) -> None:

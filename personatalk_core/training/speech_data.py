@@ -11,6 +11,7 @@ from torch import Tensor
 from ..config import SAMPLES_PER_FRAME
 from .speech_augmentation import augment_sound
 from .speech_clips import SpeechClip
+from .speech_losses import MouthMeasure
 
 CONTEXT = 12_000  # samples of sound to either side of a window
 EDGE_FRAMES = 3  # around an inserted silence nothing is asked of the mouth
@@ -44,12 +45,21 @@ class WindowSampler:
 
     Args:
         clips:        at least one.
+        measure:      of the mouth, to know when it rests.
         frames:       T of a window.
         style_frames: T' given to the style encoder, at most.
         augment:      False gives the plain windows.
     """
 
-    def __init__(self, clips: list[SpeechClip], frames: int = 100, style_frames: int = 200, seed: int = 0, augment: bool = True) -> None:
+    def __init__(
+        self,
+        clips: list[SpeechClip],
+        measure: MouthMeasure,
+        frames: int = 100,
+        style_frames: int = 200,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
         self.clips, self.frames, self.style_frames, self.seed, self.augment = clips, frames, style_frames, seed, augment
         self.by_speaker: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
@@ -59,7 +69,7 @@ class WindowSampler:
         self.share = share / share.sum()
         spread = np.array([float(c.expression[c.valid].var(0).sum()) for c in clips])
         self.weight = np.clip(np.median(spread) / spread, 0.4, 2.5) ** 0.5
-        self.rest = [rest_expression(c) for c in clips]
+        self.rest = [rest_expression(c, measure) for c in clips]
 
     def batch(self, size: int, step: int) -> SpeechBatch:
         """The batch of a step."""
@@ -118,17 +128,11 @@ class WindowSampler:
         return expression, weight
 
 
-def rest_expression(clip: SpeechClip) -> Tensor:
-    """(E_low,) how this person's mouth rests: the mean of the calmest and most closed tenth of the frames.
-
-    Closed is judged by the first lower component, which opens the jaw, whichever its sign: the mouth spends its rest
-    at the end of the range where it is least open, which is where the distribution is denser.
-    """
+def rest_expression(clip: SpeechClip, measure: MouthMeasure) -> Tensor:
+    """(E_low,) how this person's mouth rests: the mean over the tenth of the frames in which it is least open."""
     frames = clip.expression[clip.valid]
-    jaw = frames[:, 0]
-    low, middle, high = (float(jaw.quantile(q)) for q in (0.05, 0.5, 0.95))
-    closed = jaw <= jaw.quantile(0.1) if middle - low < high - middle else jaw >= jaw.quantile(0.9)
-    return frames[closed].mean(0)
+    opening = measure(frames[None], clip.identity[None])[0][0]
+    return frames[opening <= opening.quantile(0.1)].mean(0)
 
 
 def _at(expression: Tensor, valid: Tensor, place: np.ndarray) -> tuple[Tensor, Tensor]:

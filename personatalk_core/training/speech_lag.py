@@ -1,12 +1,13 @@
 """How far sound and picture of a clip are apart, found without any trained mouth: the clips teach each other.
 
-A ridge regression from the pretrained encoder's features to mouth opening is fitted on the other speakers' clips;
-the shift at which its prediction correlates best with what was seen is the clip's lag. Twice, because the second fit
-profits from the first correction.
+A ridge regression from the pretrained encoder's features to mouth opening is fitted on other speakers' clips (in
+folds of speakers); the shift at which its prediction correlates best with what was seen is the clip's lag. Three
+times, because a fit profits from the corrections before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,8 @@ MAX_LAG = 8  # frames
 RIDGE = 2e4
 CONTEXT_FRAMES = 3
 PIECE_FRAMES = 500
+FOLDS = 5
+ROUNDS = 3
 MIN_CLIPS = 3
 
 
@@ -32,9 +35,13 @@ def estimate_lags(clips: list[SpeechClip], encoder: AudioEncoder, measure: Mouth
         return clips
     features = [clip_features(clip, encoder) for clip in clips]
     opening = [measure(clip.expression[None], clip.identity[None])[0][0].numpy() for clip in clips]
-    lags = np.zeros(len(clips))
-    for _ in range(2):
-        lags = np.array([_best_lag(i, clips, features, opening, lags) for i in range(len(clips))])
+    lags = np.array([clip.lag for clip in clips])
+    for _ in range(ROUNDS):
+        before = lags.copy()
+        for fold in folds(clips):
+            weights = _fit([i for i in range(len(clips)) if i not in fold], clips, features, opening, before)
+            for i in fold:
+                lags[i] = shift_between(weights(features[i]), opening[i], clips[i].valid.numpy())
     return [replace(clip, lag=float(lag)) for clip, lag in zip(clips, lags, strict=True)]
 
 
@@ -53,21 +60,30 @@ def clip_features(clip: SpeechClip, encoder: AudioEncoder) -> np.ndarray:
     return x.unfold(0, width, 1).reshape(clip.frame_count, -1).numpy()
 
 
-def _best_lag(index: int, clips: list[SpeechClip], features: list[np.ndarray], opening: list[np.ndarray], lags: np.ndarray) -> float:
-    others = [i for i in range(len(clips)) if clips[i].speaker != clips[index].speaker] or [i for i in range(len(clips)) if i != index]
+def folds(clips: list[SpeechClip]) -> list[set[int]]:
+    """Clip numbers in up to FOLDS groups that share no speaker; with a single speaker, groups of clips."""
+    speakers = sorted({clip.speaker for clip in clips})
+    owner = [speakers.index(clip.speaker) if len(speakers) > 1 else i for i, clip in enumerate(clips)]
+    groups = [{i for i, o in enumerate(owner) if o % FOLDS == k} for k in range(FOLDS)]
+    return [group for group in groups if 0 < len(group) < len(clips)]
+
+
+def _fit(
+    teachers: list[int], clips: list[SpeechClip], features: list[np.ndarray], opening: list[np.ndarray], lags: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Ridge regression from features (T, K) to opening (T,), every clip's opening scaled to unit spread."""
     x, y = [], []
-    for i in others:
+    for i in teachers:
         frames = np.arange(len(opening[i]))
         heard = frames - int(round(lags[i]))
         use = clips[i].valid.numpy() & (heard >= 0) & (heard < len(frames))
         x.append(features[i][heard[use]])
         y.append((opening[i][use] - opening[i][use].mean()) / (opening[i][use].std() + 1e-6))
-    x, y = np.concatenate(x), np.concatenate(y)
-    mean, scale = x.mean(0), x.std(0) + 1e-6
-    x = (x - mean) / scale
-    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
-    predicted = ((features[index] - mean) / scale) @ weights
-    return shift_between(predicted, opening[index], clips[index].valid.numpy())
+    inputs, wanted = np.concatenate(x), np.concatenate(y)
+    mean, scale = inputs.mean(0), inputs.std(0) + 1e-6
+    inputs = (inputs - mean) / scale
+    weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ wanted)
+    return lambda seen: ((seen - mean) / scale) @ weights
 
 
 def shift_between(predicted: np.ndarray, seen: np.ndarray, valid: np.ndarray) -> float:

@@ -64,8 +64,8 @@ class SpeechTrainer:
         self.model = nn.ModuleDict({"audio_encoder": networks.audio_encoder, "lip_sync": networks.lip_sync})
         self.average = copy.deepcopy(self.model).eval()
         self.training_clips = training
-        self.sampler = WindowSampler(training, options.frames, seed=options.seed)
         self.losses = SpeechLosses(face_model, options.loss)
+        self.sampler = WindowSampler(training, self.losses.measure, options.frames, seed=options.seed)
         pretrained = list(networks.audio_encoder.backbone.parameters())
         self.fine_tuned = list(networks.audio_encoder.backbone.attending_parameters())
         known = {id(p) for p in pretrained}
