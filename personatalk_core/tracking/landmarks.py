@@ -5,6 +5,7 @@ Knows nothing of time. MediaPipe is imported when the first landmarker is made.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 import zipfile
 from dataclasses import dataclass
@@ -133,8 +134,9 @@ def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -
 
 
 def _close(networks: tuple) -> None:
-    for network in networks:
-        network.close()
+    with without_native_chatter():
+        for network in networks:
+            network.close()
 
 
 class FaceLandmarker:
@@ -163,6 +165,7 @@ class FaceLandmarker:
             blank = self._image(np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
             for network in (self._one, self._several, self._detector):  # the first call prints, too
                 network.detect(blank)
+        self._warm: set = set()
         # MediaPipe's own clean-up fails noisily while the interpreter shuts down; this one runs before
         self.close = weakref.finalize(self, _close, (self._one, self._several, self._detector))
 
@@ -208,7 +211,11 @@ class FaceLandmarker:
             One reading a face; empty when there is none.
         """
         crop = warp_square(frame, box, INPUT_SIZE)
-        result = (self._several if several else self._one).detect(self._image(crop))
+        network = self._several if several else self._one
+        with contextlib.nullcontext() if network in self._warm else without_native_chatter():  # its first face makes it print
+            result = network.detect(self._image(crop))
+        if result.face_landmarks:
+            self._warm.add(network)
         return [
             _reading(landmarks, scores, box, crop)
             for landmarks, scores in zip(result.face_landmarks, result.face_blendshapes, strict=True)

@@ -20,7 +20,7 @@ DOUBTFUL_RATE = 0.005
 EXPOSURE = 25.0  # largest change of brightness of the whole face that is taken for the camera's or the light's
 LARGEST_CHANGE = 60.0  # 8-bit values; more is no more
 CHANGE_QUANTILE = 0.7
-LEAST_CONTRAST = 20.0  # 8-bit values: a face flatter than this is compared as if it were not
+LEAST_CONTRAST = 30.0  # 8-bit values: a face flatter than this is compared as if it were not
 
 SAME_LOOK = 0.38  # distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
 

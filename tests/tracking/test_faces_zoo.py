@@ -31,11 +31,16 @@ def test_frames_that_are_views(woman, track):
     assert names(track([picture[:, ::-1] for picture in woman[:2]])) == ["OK"] * 2
 
 
-def test_a_face_larger_than_the_frame_is_read_but_not_dubbed_where_the_mouth_is_outside(man, track):
-    close = [cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]]  # chin and forehead lie outside the frame
+def test_a_face_larger_than_the_frame_is_dubbed_if_its_mouth_is_inside(man, track):
+    close = [cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]]  # chin and forehead lie outside
     result = track(close)
     assert np.ptp(result.landmarks[0, :, 1]) > 700
-    assert set(names(result)) == {"COVERED"}
+    assert names(result) == ["OK"] * 3
+
+
+def test_a_face_whose_mouth_is_outside_is_not_dubbed(woman, track):
+    result = names(track([*woman[:4], *(np.roll(picture, 180, 0) for picture in woman[4:8])]))
+    assert result[:4] == ["OK"] * 4 and "OK" not in result[4:]
 
 
 def test_a_face_half_outside_the_frame_is_not_dubbed(woman, track):

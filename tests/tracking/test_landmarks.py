@@ -101,7 +101,9 @@ def test_mediapipe_stays_quiet_from_start_to_exit():
     code = (
         "import sys; sys.path.append(sys.argv[1]); import numpy as np\n"
         "from personatalk_core.tracking.landmarks import FaceLandmarker\n"
-        "landmarker = FaceLandmarker(); landmarker.read(np.zeros((99, 99, 3), np.uint8), (50, 50, 90)); print('done', file=sys.stderr)"
+        "from personatalk_core.demo import sample_frames\n"
+        "landmarker = FaceLandmarker(); frame = sample_frames()[0]\n"
+        "found = [len(landmarker.read(frame, (165, 140, 290), several=s)) for s in (False, True)]; print('found', *found, file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=60, check=False)
-    assert (result.returncode, result.stderr) == (0, "done\n")
+    assert (result.returncode, result.stderr) == (0, "found 1 1\n")
