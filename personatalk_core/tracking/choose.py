@@ -30,7 +30,7 @@ def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     Raises:
         FaceError: the index or the point matches no face; the faces found are listed.
     """
-    lasting = [c for c in candidates if _lasts(c)] or candidates
+    lasting = [c for c in candidates if lasts(c)] or candidates
     if choice.kind == "auto":
         return _best_person(lasting, speaking_score)
     if choice.kind == "largest":
@@ -47,7 +47,8 @@ def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     return _at_point(lasting, choice)
 
 
-def _lasts(candidate: Candidate) -> bool:
+def lasts(candidate: Candidate) -> bool:
+    """A face, not a pattern that looks like one now and then."""
     seen = len(candidate.frames)
     return seen >= MIN_READINGS and seen >= MIN_SHARE * (candidate.frames[-1] - candidate.frames[0] + 1)
 

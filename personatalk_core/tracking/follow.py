@@ -16,11 +16,14 @@ KEEP_LOOKING = 50  # frames a lost face is sought where it was last seen
 LOCAL_SEARCH = 3  # frames between these
 DETECTIONS_A_FRAME = 4  # share of a deep search: its number of tiles over this is the frames between two of them
 MAX_FOLLOWED = 6  # people at a time, the largest first
+SURE_GLIMPSE = 0.65  # score of the detector above which a face that cannot be read is still a face
 CROWD = 0.9  # crops closer than this times their mean side are read for several faces
 
 
 class FaceFollower:
-    """Feed frames in order with :meth:`step`; then read :attr:`candidates` and :attr:`shots`.
+    """Feed frames in order with :meth:`step`; then read :attr:`candidates`, :attr:`shots` and :attr:`glimpses`.
+
+    glimpses: frames, among those that were searched, with a face that could not be read: a profile, mostly.
 
     Memory grows by the landmarks of the faces seen, never by pixels. ``all_sizes``: also look for faces much smaller
     than the largest, for a choice that may mean one of them.
@@ -34,6 +37,7 @@ class FaceFollower:
         self._next_deep_search = 0
         self.candidates: list[Candidate] = []
         self.shots: list[int] = []
+        self.glimpses: list[int] = []
 
     def step(self, frame: np.ndarray) -> None:
         """frame (H, W, 3) uint8 RGB, the next of the clip."""
@@ -102,7 +106,12 @@ class FaceFollower:
         fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
         room = max(0, MAX_FOLLOWED - len(seen))
         fresh = sorted(fresh, key=lambda box: -box[2])[:room]
-        readings = [r for x, y, side, _ in fresh for r in self._landmarker.read(frame, (x, y, side * READ_MARGIN))]
+        readings: list[FaceReading] = []
+        for x, y, side, score in fresh:
+            read = self._landmarker.read(frame, (x, y, side * READ_MARGIN))
+            readings += read
+            if not read and score > SURE_GLIMPSE and number not in self.glimpses[-1:]:
+                self.glimpses.append(number)
         readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, c) for c in seen)]
         self._assign(number, readings)
 

@@ -8,6 +8,7 @@ from scipy.ndimage import label, median_filter
 from ..config import MIN_FACE_PIXELS
 from ..types import FrameStatus
 from .candidate import Candidate
+from .choose import lasts
 
 SIDE_DEGREES = 55.0  # turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth is hidden
 TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost because it turned on, not because something covered it
@@ -17,6 +18,7 @@ TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost becau
 HIDDEN_LOOK = 0.68
 HIDDEN_RISE = 0.42
 HIDDEN_STAY = 0.5  # of the threshold: once hidden, a mouth stays so until the change falls below this
+GLIMPSE_REACH = 25  # frames between two glimpses of an unreadable face that are one stretch of it
 LIPS = (61, 291, 0, 17, 13, 14)  # corners and middles
 
 
@@ -41,7 +43,7 @@ def frame_status(
     status = np.full(len(shot), FrameStatus.NO_FACE, np.uint8)
     followed = {part.shot for part in parts}
     for other in candidates:
-        if other.shot not in followed:
+        if other.shot not in followed and lasts(other):
             status[shot == other.shot] = FrameStatus.CUT
     for part in parts:
         status[part.frames] = _read_status(part, frame_size)
@@ -57,11 +59,23 @@ def frame_status(
 
 def _read_status(part: Candidate, frame_size: tuple[int, int]) -> np.ndarray:
     turn, size, change = (np.array(v) for v in (part.turn, part.size, part.look_change))
+    turn = median_filter(turn, 5, mode="nearest")
     status = np.full(len(turn), FrameStatus.OK, np.uint8)
     status[_hidden(change)] = FrameStatus.COVERED
     status[[not _mouth_inside(points, frame_size) for points in part.landmarks]] = FrameStatus.COVERED
     status[turn > SIDE_DEGREES] = FrameStatus.SIDE
     status[size < MIN_FACE_PIXELS] = FrameStatus.TINY
+    return status
+
+
+def name_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> np.ndarray:
+    """Frames without a reading in which an unreadable face was glimpsed become SIDE. status, shot (T,) -> status (T,)."""
+    status = status.copy()
+    for first, last in zip(glimpses, [*glimpses[1:], glimpses[-1]] if glimpses else [], strict=True):
+        if last - first > GLIMPSE_REACH or shot[last] != shot[first]:
+            last = first
+        stretch = status[first : last + 1]  # a view
+        stretch[stretch == FrameStatus.NO_FACE] = FrameStatus.SIDE
     return status
 
 

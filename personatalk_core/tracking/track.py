@@ -16,7 +16,7 @@ from .choose import choose_person
 from .follow import FaceFollower
 from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
 from .persons import same_person
-from .status import frame_status
+from .status import frame_status, name_glimpses
 
 
 def track_face(
@@ -43,7 +43,7 @@ def track_face(
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
     Returns:
         FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated between the frames around them;
-        CUT marks shots that show only other people.
+        SIDE is also a face that was seen but could not be read; CUT marks shots that show only other people.
     Raises:
         FaceError: no face in the whole clip, all of the face too small, or a choice that matches no face.
         ShapeError: a frame of another size, or another number of frames than times.
@@ -67,8 +67,10 @@ def track_face(
     if len(follower.shots) != len(times):
         raise ShapeError(f"{len(follower.shots)} frames came but {len(times)} frame times; expected one time a frame.")
     if not follower.candidates:
+        glimpses = follower.glimpses
+        seen = f"a face is seen in frame {glimpses[0]} but can be read in none" if glimpses else "no face was found in any"
         raise FaceError(
-            f"no face was found in any of the {len(times)} frames; use a video in which a face is seen from the front, "
+            f"{seen} of the {len(times)} frames; use a video in which a face is seen from the front, "
             f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
         )
     person = choose_person(follower.candidates, choice)
@@ -86,10 +88,11 @@ def _assemble(
     blendshapes = np.zeros((count, BLENDSHAPE_COUNT), np.float32)
     shot = np.array(follower.shots, np.int64)
     for part in parts:
-        landmarks[part.frames] = np.stack(part.landmarks)
-        blendshapes[part.frames] = np.stack(part.blendshapes)
+        for frame, points, scores in zip(part.frames, part.landmarks, part.blendshapes, strict=True):
+            landmarks[frame], blendshapes[frame] = points, scores
     status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)
     _bridge(landmarks, blendshapes, status, np.sort(np.concatenate([part.frames for part in parts])))
+    status = name_glimpses(status, shot, follower.glimpses)
     return FaceTrack(landmarks, blendshapes, status, shot, times, frame_size, source)
 
 

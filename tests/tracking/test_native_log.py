@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 
 from personatalk_core.tracking.native_log import without_native_chatter
 
@@ -40,3 +42,20 @@ def test_it_works_without_a_standard_error(monkeypatch):
     with without_native_chatter():
         done = True
     assert done
+
+
+def test_two_threads_do_not_lose_the_descriptor(capfd):
+    """Redirections that overlap would restore each other's file instead of the terminal."""
+    inside = threading.Barrier(2, timeout=0.2)
+
+    def work() -> None:
+        with without_native_chatter(), contextlib.suppress(threading.BrokenBarrierError):
+            inside.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(2, b"still here\n")
+    assert capfd.readouterr().err == "still here\n"
