@@ -1,4 +1,7 @@
-"""Networks of the user's that give the paper's metrics their real names; without them the stand-ins are reported."""
+"""Networks that judge: StyleSim's own, and those of the user's that give the paper's metrics their real names.
+
+Without a user's Inception, ArcFace, LPIPS or SyncNet the stand-ins are reported, under their own names.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,40 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..weights.manifest import BUNDLED_FOLDER, read_manifest
+from ..weights.resolver import resolve_weights
 from .feature_distance import Features, onnx_features
+from .style_similarity import StyleMetric, load_style_metric
 from .syncnet import SyncNet, load_syncnet
 
 INCEPTION, ARCFACE, LPIPS, SYNCNET = "inception.onnx", "arcface.onnx", "lpips.onnx", "syncnet.safetensors"
+STYLE_METRIC = "style_metric"  # its name among the weights
 
 
 @dataclass(frozen=True, eq=False)
 class JudgeNetworks:
-    """inception, arcface: features; lpips: distances (N,) of two batches of crops in [0, 1]; syncnet: both streams. None where absent."""
+    """inception, arcface: features; lpips: distances (N,) of two batches of crops; syncnet: both streams;
+    style: StyleSim's encoder. None where absent."""
 
     inception: Features | None = None
     arcface: Features | None = None
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
     syncnet: SyncNet | None = None
+    style: StyleMetric | None = None
 
 
 def load_judges(folder: Path | None) -> JudgeNetworks:
-    """Load what a folder holds: inception.onnx (299, pooled 2048 features), arcface.onnx (112), lpips.onnx (two inputs in
-    [-1, 1]), syncnet.safetensors (the published parameters under their published names).
+    """Load StyleSim's bundled encoder, and what a folder of the user's holds.
 
+    Args:
+        folder: any of inception.onnx (299 pixels, pooled 2048 features), arcface.onnx (112 pixels), lpips.onnx (two inputs in
+            [-1, 1]) and syncnet.safetensors (the published parameters under their published names); None: none of them.
     Raises:
         WeightsError: the folder does not exist, or a file in it cannot be used.
     """
+    style = bundled_style_metric()
     if folder is None:
-        return JudgeNetworks()
+        return JudgeNetworks(style=style)
     folder = Path(folder)
     if not folder.is_dir():
         raise WeightsError(f"{folder} is not a folder; expected any of {INCEPTION}, {ARCFACE}, {LPIPS} and {SYNCNET} in it.")
@@ -45,7 +57,15 @@ def load_judges(folder: Path | None) -> JudgeNetworks:
         arcface=onnx_features(folder / ARCFACE, 112) if (folder / ARCFACE).is_file() else None,
         lpips=_onnx_distance(folder / LPIPS) if (folder / LPIPS).is_file() else None,
         syncnet=load_syncnet(folder / SYNCNET) if (folder / SYNCNET).is_file() else None,
+        style=style,
     )
+
+
+def bundled_style_metric() -> StyleMetric | None:
+    """StyleSim's encoder as this release ships it; None where it ships none. Raises WeightsError when the file is damaged."""
+    if STYLE_METRIC not in read_manifest(BUNDLED_FOLDER):
+        return None
+    return load_style_metric(resolve_weights(STYLE_METRIC).path)
 
 
 def _onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:

@@ -28,7 +28,7 @@ from .feature_distance import Features, cosine_similarity, filter_bank, frechet_
 from .flicker import flicker, jitter
 from .frame_pairing import pair_frames
 from .image_quality import gmsd, psnr, ssim
-from .judge_networks import JudgeNetworks
+from .judge_networks import JudgeNetworks, load_judges
 from .landmark_distance import landmark_distance, lip_landmarks
 from .lip_closure import closure_rate, silence_score, silent_frames
 from .lip_detail import around_lips, at_size, lip_detail
@@ -37,6 +37,7 @@ from .metric_table import METRICS
 from .mouth_correlation import leak, mouth_correlation, mouth_series
 from .reconstruction import masked_psnr, region_masks
 from .seam_visibility import seam_visibility
+from .style_similarity import StyleMetric, style_similarity
 from .syncnet import sync_score
 
 CHUNK = 8  # frames compared at once
@@ -88,7 +89,8 @@ def evaluate_video(
         audio:          the speech it was made with.
         models:         with the speech networks, unless ``hear`` is given.
         options:        ``length`` and ``face`` as the output was made with.
-        judges:         networks of the user's for FID, LPIPS, CSIM and SyncScore; None: stand-ins under their own names.
+        judges:         from ``load_judges``, with networks of the user's for FID, LPIPS, CSIM and SyncScore; None: StyleSim's
+            bundled encoder, and stand-ins under their own names for the others.
         hear:           what opening the sound asks for; None: the project's own speech networks, which favour their own dubs.
         source_geometry, output_geometry: where they were estimated before.
         own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found by comparing them.
@@ -99,7 +101,7 @@ def evaluate_video(
     Raises:
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """
-    stages, judges = stages or Stages(), judges or JudgeNetworks()
+    stages, judges = stages or Stages(), judges or load_judges(None)
     hear = hear or hears_with(models.speech, models.face_model)
     made, given = probe(output), probe(source)
     if (made.width, made.height) != (given.width, given.height):
@@ -123,6 +125,8 @@ def evaluate_video(
     scores = _picture_scores(made, given, seen, truth, shown, keep[:most_frames], models, judges, stages.stage("comparing"))
     metrics |= _picture_means(scores, own_sound, judges, samples if judges.syncnet else None)
     metrics["shape_similarity"] = shape_similarity(seen.identity, truth.identity)
+    if judges.style is not None and judges.style.config.face_model == models.face_model.sha256:
+        metrics["style_sim"] = _style_sim(seen, truth, models, judges.style)
     return {
         "video": Path(output).name, "source": Path(source).name, "audio": Path(audio).name, "own_sound": bool(own_sound),
         "frames": made.frame_count, "frames_compared": len(keep),
@@ -167,6 +171,14 @@ def _motion_scores(
     rounded = {"seen": opening, "source": true_opening, "heard": heard}
     series = {name: [round(v, 5) for v in values.tolist()] for name, values in rounded.items()}
     return found, {"lags": curve.lags.tolist(), "r": [round(v, 4) for v in curve.r.tolist()]}, series
+
+
+def _style_sim(seen: FaceGeometry, truth: FaceGeometry, models: Models, metric: StyleMetric) -> float:
+    """StyleSim of the output and the whole source; NaN where one of them has no second of usable frames."""
+    try:
+        return style_similarity(seen, truth, models.face_model, metric)
+    except FaceError:
+        return float("nan")
 
 
 def _at_model_rate(geometry: FaceGeometry) -> FaceGeometry:

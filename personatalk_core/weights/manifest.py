@@ -25,6 +25,7 @@ WEIGHT_KINDS: dict[str, str] = {
     "audio_encoder": "audio_encoder",
     "lip_sync": "lip_sync",
     "renderer": "renderer",
+    "style_metric": "style_metric",  # StyleSim's encoder; only the evaluation uses it
     "face_landmarker": TASK_KIND,
 }
 """Every name of weights that this release can use, and the kind its checkpoint states."""

@@ -60,6 +60,7 @@ def test_names():
         "audio_encoder": "audio_encoder.safetensors",
         "lip_sync": "lip_sync.safetensors",
         "renderer": "renderer.safetensors",
+        "style_metric": "style_metric.safetensors",
         "face_landmarker": "face_landmarker.task",
     }
     with pytest.raises(OptionsError, match="named 'nose' but expected one of face_model"):
