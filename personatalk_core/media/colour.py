@@ -59,6 +59,11 @@ def tags_for_output(primaries: int, transfer: int, matrix: int) -> tuple[int, in
     return BT709
 
 
+def tags_of(context: av.VideoCodecContext) -> tuple[int, int, int]:
+    """A decoder's H.273 primaries, transfer and matrix, once it has seen a frame."""
+    return int(context.color_primaries), int(context.color_trc), int(context.colorspace)
+
+
 def tag(context: av.VideoCodecContext, colour: tuple[int, int, int], *, rgb: bool) -> None:
     """Write colour tags into an encoder's header."""
     context.color_primaries, context.color_trc = colour[:2]

@@ -61,6 +61,10 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
 
 def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
     """A stream's packets until the end, or until the file breaks off: a truncated file ends where it ends."""
+    if hasattr(av.stream, "Discard"):  # PyAV 17 on: do not even read the others
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = av.stream.Discard.all
     demuxer = container.demux(stream)
     while True:
         try:

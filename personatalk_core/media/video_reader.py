@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import MediaError
 from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
-from .colour import remarks_on, same_size, tags_for_output, to_rgb
+from .colour import remarks_on, same_size, tags_for_output, tags_of, to_rgb
 from .frame_decoder import FrameDecoder
 from .frame_index import FrameIndex, index_frames, open_media, packets_of, video_stream
 from .mp4_boxes import clean_aperture
@@ -39,17 +39,13 @@ def probe(path: Path) -> VideoInfo:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MAX_PIXELS:
             raise MediaError(f"{path} is {width} x {height} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = av.stream.Discard.all
         index = index_frames(container, stream, path)
         has_audio = bool(container.streams.audio)
         aspect = Fraction(stream.sample_aspect_ratio or 1)
-    first = _first_frame(path)
+    first, tags = _first_frame(path)
     orientation = orientation_of(first)
     aperture = clean_aperture(path)
     shown = orientation.apply(cut_to(to_rgb(first), aperture))
-    tags = int(first.color_primaries), int(first.color_trc), int(first.colorspace)
     average = index.rate or Fraction(len(index.times) / float(index.times[-1] + index.durations[-1])).limit_denominator(100_000)
     return VideoInfo(
         path=path,
@@ -67,7 +63,7 @@ def probe(path: Path) -> VideoInfo:
         time_base=index.time_base,
         keyframe=index.keyframe,
         clean_aperture=aperture,
-        remarks=_remarks(path, first, index),
+        remarks=_remarks(path, first, tags[1], index),
     )
 
 
@@ -123,23 +119,24 @@ def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> n
     return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
-def _first_frame(path: Path) -> av.VideoFrame:
+def _first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
+    """The first frame that decodes, and the file's H.273 primaries, transfer and matrix."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         for packet in packets_of(container, stream):
             try:
                 for frame in packet.decode():
-                    return frame
+                    return frame, tags_of(stream.codec_context)
             except av.error.FFmpegError:
                 continue
         with suppress(av.error.FFmpegError):
             for frame in stream.decode(None):
-                return frame
+                return frame, tags_of(stream.codec_context)
     raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")
 
 
-def _remarks(path: Path, first: av.VideoFrame, index: FrameIndex) -> tuple[str, ...]:
-    remarks = list(remarks_on(first, int(first.color_trc)))
+def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex) -> tuple[str, ...]:
+    remarks = list(remarks_on(first, transfer))
     if index.promised > len(index.times):
         remarks.append(f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are in the file.")
     return (*remarks, *read_marks(path).remarks())
