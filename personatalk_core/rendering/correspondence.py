@@ -108,9 +108,9 @@ def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, wind
     return positions, torch.where(mesh, read[:, 2], torch.ones_like(read[:, 2]))
 
 
-def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0) -> Tensor:
-    """Read images (N, C, H, W) bilinearly at positions (N, 2, h, w) in pixels of an image ``1 / scale`` times as large."""
+def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0, mode: str = "bilinear") -> Tensor:
+    """Read images (N, C, H, W) at positions (N, 2, h, w) in pixels of an image ``1 / scale`` times as large."""
     height, width = images.shape[-2:]
     size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
     grid = rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0
-    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(images, grid.to(images.dtype), mode=mode, padding_mode="border", align_corners=False)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ..errors import OptionsError
 from ..geometry.face_model import FaceModel, load_face_model
+from ..media.video_reader import VideoReader
 from ..rendering.renderer import RendererConfig, build_renderer, save_renderer
 from ..types import OnProgress
-from .renderer_data import PreparedClip, hold_out_speakers, load_clip
+from .preparation import prepare_folder
+from .renderer_data import PreparedClip, hold_out_speakers, load_clip, prepare_clip
 from .renderer_loop import RendererTrainer, RendererTraining
 
 LICENCE = "Apache-2.0"
@@ -49,21 +51,29 @@ def train_renderer(
     return target
 
 
-def prepared_clips(data: Path, cache: Path, face_model: FaceModel) -> list[PreparedClip]:
+def prepared_clips(data: Path, cache: Path, face_model: FaceModel, on_progress: OnProgress | None = None) -> list[PreparedClip]:
     """Prepared clips of a folder; videos are tracked, fitted and cut first, and kept in ``cache``."""
     ready = sorted(data.glob("*.safetensors"))
     if ready:
         return [load_clip(path) for path in ready]
-    from .renderer_preparation import prepare_videos
-
-    return prepare_videos(data, cache, face_model)
+    tracked, _ = prepare_folder(data, cache / "tracked", face_model, on_progress)
+    clips = []
+    for clip in tracked:
+        target = cache / f"{clip.name}.safetensors"
+        if target.is_file():
+            clips.append(load_clip(target))
+            continue
+        made = prepare_clip(VideoReader(clip.path).frames, clip.geometry, face_model, target, speaker=clip.speaker)
+        clips += [made] if made is not None else []
+    return clips
 
 
 def card(trainer: RendererTrainer) -> str:
     """Model card text: recipe and the numbers on held-out speakers."""
     best = max(trainer.history, key=lambda entry: entry["psnr_face"] + entry["psnr_lips"])
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
     return (
-        f"Dual-attention renderer, variant {trainer.model.config.variant}, {sum(p.numel() for p in trainer.model.parameters())} parameters. "
+        f"Dual-attention renderer, variant {trainer.model.config.variant}, {size} parameters. "
         f"Trained {trainer.step} steps with L1, gradient and Laplacian pyramid losses on self-reconstruction from references at least "
         f"{trainer.options.references.exclude_window} frames away; chosen at step {best['step']} by speakers held out of training: "
         f"{best['psnr_face']:.2f} dB in the face, {best['psnr_lips']:.2f} dB around the lips."

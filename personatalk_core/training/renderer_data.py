@@ -88,8 +88,8 @@ def choose_frames(geometry: FaceGeometry, limit: int, stride: int) -> Tensor:
 
 
 def prepare_clip(
-    read: Callable[[list[int]], Iterable[np.ndarray]], geometry: FaceGeometry, face_model: FaceModel, target: Path, *, speaker: str, limit: int = 90,
-    stride: int = 3,
+    read: Callable[[list[int]], Iterable[np.ndarray]], geometry: FaceGeometry, face_model: FaceModel, target: Path, *,
+    speaker: str, limit: int = 90, stride: int = 3,
 ) -> PreparedClip | None:  # fmt: skip
     """Cut, draw and store one clip.
 

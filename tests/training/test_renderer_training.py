@@ -1,0 +1,121 @@
+"""Training the renderer: losses with known answers, prepared clips, a loop that learns, resumes and writes its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from personatalk_core.errors import OptionsError
+from personatalk_core.geometry.face_model import load_face_model
+from personatalk_core.geometry.vertices import posed_vertices
+from personatalk_core.rendering.correspondence import draw_surface
+from personatalk_core.rendering.references import ReferenceOptions
+from personatalk_core.rendering.renderer import RendererConfig, load_renderer
+from personatalk_core.training.renderer import train_renderer
+from personatalk_core.training.renderer_data import ExampleSampler, choose_frames, load_clip, prepare_clip
+from personatalk_core.training.renderer_loop import RendererTraining
+from personatalk_core.training.renderer_losses import RendererLossWeights, gradient_loss, loss_weight, pixel_loss, renderer_loss
+from personatalk_core.types import FaceGeometry, FrameStatus
+
+FRAMES = 44
+SMALL = RendererConfig(width=8, attention_width=4, decoder_width=8)
+SHORT = RendererTraining(check_every=2, targets=1, references=ReferenceOptions(2, 2, 4), encoder_every=1)
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return load_face_model()
+
+
+def geometry(face_model, seed: int) -> FaceGeometry:
+    generator = torch.Generator().manual_seed(seed)
+    expression = torch.zeros(FRAMES, face_model.expression_count)
+    expression[:, :2] = torch.randn(FRAMES, 2, generator=generator)
+    return FaceGeometry(
+        identity=torch.zeros(face_model.identity_count), expression=expression, rotation=torch.zeros(FRAMES, 3),
+        translation=torch.full((FRAMES, 2), 100.0), scale=torch.full((FRAMES,), 60.0), status=torch.zeros(FRAMES, dtype=torch.uint8),
+        shot=torch.zeros(FRAMES, dtype=torch.int64), source_frame=torch.arange(FRAMES), times=torch.arange(FRAMES) / 25.0,
+        durations=torch.full((FRAMES,), 0.04), frame_size=(200, 200), face_model=face_model.sha256,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(face_model, tmp_path_factory):
+    """Two prepared clips of two painted people."""
+    target = tmp_path_factory.mktemp("clips")
+    for seed, speaker in enumerate(("ann", "bob")):
+        clip = geometry(face_model, seed)
+
+        def read(numbers, clip=clip):
+            for i in numbers:
+                surface = draw_surface(posed_vertices(clip, face_model)[i : i + 1], face_model, 200)[0]
+                colour = surface.interpolate(face_model.pncc_colour) * 0.8
+                yield (colour.permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy()
+
+        assert prepare_clip(read, clip, face_model, target / f"{speaker}.safetensors", speaker=speaker, limit=42, stride=1) is not None
+    return target
+
+
+def test_losses_are_zero_for_the_truth_and_count_the_lips_more():
+    truth, lip, face = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    lip[..., 4:8, 4:8] = 1.0
+    total, terms = renderer_loss(truth, truth, lip, face, RendererLossWeights())
+    assert float(total) == 0.0 and set(terms) == {"pixel", "gradient", "pyramid"}
+    weight = loss_weight(lip, face, RendererLossWeights(lips=4.0, surround=0.1))
+    assert float(weight[0, 0, 5, 5]) == 4.0 and float(weight[0, 0, 0, 0]) == 1.0
+    assert float(loss_weight(lip, face * 0, RendererLossWeights(surround=0.1))[0, 0, 0, 0]) == pytest.approx(0.1)
+    assert float(pixel_loss(truth + 0.25, truth, weight)) == pytest.approx(0.25, abs=1e-5)
+    assert float(gradient_loss(truth + 0.25, truth, weight)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_prepared_clips_hold_what_was_filmed(folder, face_model):
+    clip = load_clip(folder / "ann.safetensors")
+    assert clip.speaker == "ann" and clip.frame_count == 42
+    frames = clip.read(torch.tensor([7, 3, 7]))
+    assert frames.crops.shape == (3, 3, 256, 256) and torch.equal(frames.points[0], frames.points[2])
+    inside = frames.geometry[0, :3].sum(dim=0) > 0.5
+    error = (frames.crops[0] - frames.geometry[0, :3] * 0.8).abs()[:, inside]
+    assert float(error.mean()) < 0.03  # the painting is the drawn geometry, so crop and geometry lie on each other
+
+
+def test_only_usable_frames_of_one_shot_are_kept(face_model):
+    clip = geometry(face_model, 0)
+    status, shot = clip.status.clone(), clip.shot.clone()
+    status[5], shot[30:] = int(FrameStatus.NO_FACE), 1
+    chosen = choose_frames(replace(clip, status=status, shot=shot), 100, 1)
+    assert 5 not in chosen.tolist() and int(chosen.max()) == 29
+    short = prepare_clip(lambda numbers: [np.zeros((200, 200, 3), np.uint8) for _ in numbers], replace(clip, shot=shot), face_model,
+                         None, speaker="x")  # fmt: skip
+    assert short is None
+
+
+def test_examples_repeat_with_their_seed_and_keep_their_distance(folder, face_model):
+    clips = [load_clip(p) for p in sorted(folder.glob("*.safetensors"))]
+    sampler = ExampleSampler(clips, face_model, ReferenceOptions(3, 2, 10), 20, seed=1)
+    first, again, other = sampler.example(0), sampler.example(0), sampler.example(1)
+    assert torch.equal(first.target.points, again.target.points) and torch.equal(first.lip.crops, again.lip.crops)
+    assert not torch.equal(first.target.points, other.target.points)
+    assert first.lip.crops.shape[0] == 3 and first.face.crops.shape[0] == 2
+
+
+def test_training_learns_resumes_and_writes_weights(folder, face_model, tmp_path):
+    train_renderer(folder, tmp_path, steps=2, options=SHORT, config=SMALL, face_model=face_model)
+    seen = []
+    more = {"options": SHORT, "config": SMALL, "face_model": face_model}
+    path = train_renderer(folder, tmp_path, steps=4, on_progress=lambda done, total: seen.append(done), **more)
+    assert seen == [3, 4]  # it went on where it stopped
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [entry["step"] for entry in history] == [0, 2, 4]
+    assert sorted(p.name for p in (tmp_path / "sheets").iterdir()) == ["000000.png", "000002.png", "000004.png"]
+    assert load_renderer(path).config == SMALL
+
+
+def test_one_speaker_is_not_enough(folder, face_model, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "ann.safetensors").write_bytes((folder / "ann.safetensors").read_bytes())
+    with pytest.raises(OptionsError, match="speakers"):
+        train_renderer(tmp_path / "one", tmp_path / "out", steps=1, face_model=face_model)
