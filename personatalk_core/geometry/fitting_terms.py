@@ -29,7 +29,7 @@ class FittingWeights:
     landmark: float = 1.0
     tempo: float = 1.0
     velocity: float = 0.2
-    laplacian_pose: float = 55.0
+    laplacian_pose: float = 70.0
     laplacian_lower: float = 0.35
     laplacian_upper: float = 4.0
     regularisation: float = 0.1

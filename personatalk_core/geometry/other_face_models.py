@@ -84,9 +84,8 @@ def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
     directions = np.moveaxis(directions.astype(np.float64), -1, 0)
     if len(directions) <= FLAME_SHAPES:
         raise WeightsError(f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes before expressions.")
-    return adopt_face_model(
-        mean.astype(np.float64), directions[:FLAME_SHAPES], directions[FLAME_SHAPES:], triangles.astype(np.int64), landmarks, load_face_model()
-    )
+    shapes, expressions = directions[:FLAME_SHAPES], directions[FLAME_SHAPES:]
+    return adopt_face_model(mean.astype(np.float64), shapes, expressions, triangles.astype(np.int64), landmarks, load_face_model())
 
 
 def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
@@ -101,7 +100,7 @@ def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
             continue
         offset = read_obj(path)[0] - mean if _fits(path, mean) else None
         if offset is None:
-            raise WeightsError(f"{path.name} has another number of vertices than {neutral.name}; all files must be of one mesh.")
+            raise WeightsError(f"{path.name} has another number of vertices than {neutral.name}; give one mesh.")
         if path.stem.startswith("identity"):
             identities.append(offset)
         else:
