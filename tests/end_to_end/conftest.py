@@ -39,6 +39,12 @@ def comfy(tmp_path_factory):
     server.close()
 
 
+@pytest.fixture(scope="session")
+def driver():
+    """page_driver.py."""
+    return load("page_driver", HERE / "page_driver.py")
+
+
 @pytest.fixture
 def prompt_of():
     """Workflow name to prompt."""

@@ -1,0 +1,71 @@
+"""The page of ComfyUI in headless Chromium: open a workflow, look at a node, see what would be queued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOADED = "window.app.extensions?.some((extension) => extension.name === 'PersonaTalk.Views')"
+START = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
+
+
+@contextmanager
+def open_page(port: int) -> Iterator:
+    """A page of the server on ``port``. Skips without playwright or a Chromium (CHROMIUM, or on the path)."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: pip install playwright")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium was found; install one or name it in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=START)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("console", lambda message: page.problems.append(message.text) if "PersonaTalk" in message.text else None)
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_function(f"() => window.app?.graph && {LOADED}", timeout=90_000)
+        yield page
+        browser.close()
+
+
+def open_workflow(page, name: str) -> None:
+    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    page.evaluate("(workflow) => window.app.loadGraphData(workflow)", workflow)
+    page.wait_for_function("(count) => window.app.graph.nodes.length === count", arg=len(workflow["nodes"]))
+
+
+def queued(page) -> dict:
+    """The prompt that the page would queue now."""
+    return page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+
+def run(page) -> None:
+    page.evaluate("() => window.app.queuePrompt(0)")
+
+
+def look_at(page, node_type: str) -> None:
+    """Bring a node into view: what lies outside is not shown and cannot have the focus."""
+    page.evaluate(
+        """(type) => {
+            const { canvas, graph } = window.app;
+            canvas.ds.scale = 1;
+            canvas.centerOnNode(graph.nodes.find((node) => node.type === type));
+            canvas.draw(true, true);
+        }""",
+        node_type,
+    )
+
+
+def screenshot(page, name: str) -> None:
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        page.evaluate("() => window.app.canvas.ds && window.app.canvas.draw(true, true)")
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
