@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,26 @@ def test_frames_and_times_must_agree(woman, landmarker):
         track_face(iter(woman[:2]), np.arange(3) / 25, (350, 350), landmarker=landmarker)
     with pytest.raises(ShapeError, match="frame 0 has shape"):
         track_face(iter(woman[:2]), np.arange(2) / 25, (350, 351), FaceChoice("auto"), landmarker=landmarker)
+
+
+def test_tracks_made_at_once_equal_tracks_made_alone(woman, man, track):
+    """Two clips in two threads, each with a landmarker of its own, give the very numbers they give one by one."""
+    clips = [woman[:6], man[:6]]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(track_face, iter(clip), np.arange(6) / 25, (350, 350)) for clip in clips]
+        together = [job.result(timeout=60) for job in jobs]
+    for clip, result in zip(clips, together, strict=True):
+        alone = track(clip)
+        assert np.array_equal(alone.landmarks, result.landmarks) and np.array_equal(alone.blendshapes, result.blendshapes)
+
+
+def test_cancelling_stops_between_frames(woman, track):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done: int, total: int) -> None:
+        if done == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        track(woman[:5], on_progress=cancel)
