@@ -1,6 +1,5 @@
 """Fitting whole clips: known coefficients, gaps, cuts, windows, and what cannot be fitted."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +61,7 @@ def test_clean_landmarks_of_known_coefficients_are_found_again(model):
     assert float((geometry.rotation - truth.rotation).abs().max()) < 0.03
     assert geometry.face_model == model.sha256 and geometry.source == "source" and geometry.frame_size == (300, 400)
     assert torch.equal(geometry.source_frame, torch.arange(40))
-    torch.testing.assert_close(geometry.durations, torch.full((40,), 0.04), atol=1e-6, rtol=0)
+    torch.testing.assert_close(geometry.durations, torch.full((40,), 0.04, dtype=torch.float64))
 
 
 def test_noise_is_halved_and_the_truth_approached(model):
@@ -176,13 +175,3 @@ def test_the_closed_form_start_is_already_near(model):
     found = initial_coefficients(points, model)
     error = (reconstruct(found, model, torch.arange(468)) - points)[..., :2].norm(dim=-1).mean() / 90
     assert float(error) < 0.006
-
-
-def test_speed(model):
-    track = track_of(model, talking(model, 120), noise=0.3)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    start = time.process_time()
-    estimate_geometry(track, model)
-    torch.set_num_threads(threads)
-    assert 120 / (time.process_time() - start) > 20  # frames a processor second: two processors make 40 a second
