@@ -161,3 +161,45 @@ def test_images_path(comfy, prompt_of):
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
     assert len(run.outputs["show"]["images"]) == len(run.outputs["mask"]["images"]) == 24
+
+
+def saved_video(comfy, prompt: dict, run) -> Path:
+    item = run.outputs[id_of(prompt, "SaveVideo")]["images"][0]
+    return comfy.base / "output" / item["subfolder"] / item["filename"]
+
+
+def test_a_trimmed_video_is_the_same_video_for_every_node(comfy, prompt_of):
+    """Trim Video hands on a window of a file: tracking and rendering each cut it out, and must meet the same frames."""
+    from personatalk_core.media.video_reader import probe
+
+    prompt = prompt_of("step_by_step")
+    video = id_of(prompt, "LoadVideo")
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if value == [video, 0]:
+                node["inputs"][name] = ["trim", 0]
+    prompt["trim"] = {
+        "class_type": "Video Slice",
+        "inputs": {"video": [video, 0], "start_time": 0.4, "duration": 0.8, "strict_duration": False},
+    }
+    preview = id_of(prompt, "PersonaTalkPreviewGeometry")
+    prompt = {key: node for key, node in prompt.items() if key != preview and node["inputs"].get("video") != [preview, 0]}
+    prompt[id_of(prompt, "PersonaTalkGenerateGeometry")]["inputs"]["length"] = "silence"
+    run = comfy.run(prompt)
+    assert run.ended == "execution_success", run.error
+    assert probe(saved_video(comfy, prompt, run)).duration == pytest.approx(0.8, abs=0.15)
+
+
+def test_a_video_made_of_images_is_dubbed_without_loss_before(comfy, prompt_of):
+    """Create Video holds pictures in memory; they reach the core bit for bit, at their own rate."""
+    from personatalk_core.media.video_reader import probe
+
+    prompt = prompt_of("dub_video")
+    dub = id_of(prompt, "PersonaTalkDubVideo")
+    prompt["parts"] = {"class_type": "GetVideoComponents", "inputs": {"video": prompt[dub]["inputs"]["video"]}}
+    prompt["made"] = {"class_type": "CreateVideo", "inputs": {"images": ["parts", 0], "fps": 12.5}}
+    prompt[dub]["inputs"] |= {"video": ["made", 0], "length": "silence"}
+    run = comfy.run(prompt)
+    assert run.ended == "execution_success", run.error
+    info = probe(saved_video(comfy, prompt, run))
+    assert info.frame_count == 24 and float(info.rate) == 12.5
