@@ -6,15 +6,13 @@ pasted: the union of where it is and where it will be, faded out towards the upp
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
-from einops import einsum
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ..checks import check_shape
 from ..geometry.face_model import FaceModel, Region
-from ..geometry.rasterizer import rasterize
 from ..types import FrameStatus
 
 SKIRT_SHARE = 0.5  # of the jaw's weight that the skirt between jaw and the mesh's border has
@@ -41,12 +39,13 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
     check_shape("target points", target_points, face_model.vertex_count, 3)
     moved = (target_points - source_points)[:, :2].float().cpu().norm(dim=1) / size
     weight = vertex_weight(face_model, moved)
-    points = torch.stack([source_points, target_points]).float().cpu()
-    triangle, barycentric, _ = rasterize(points, face_model.triangles, (size, size))
-    corners = weight[face_model.triangles[triangle.clamp_min(0)]]  # (2, size, size, 3)
-    drawn = einsum(barycentric, corners, "t k h w, t h w k -> t h w") * (triangle >= 0)
-    union = drawn.amax(0).clamp(0, 1).numpy()
-    soft = gaussian_filter(union, FEATHER * size, mode="nearest", truncate=3.0) * border_ramp(size)
+    part = (weight[face_model.triangles] > 0).any(dim=1)
+    triangles, corners = face_model.triangles[part].numpy(), weight[face_model.triangles[part]].numpy()
+    union = np.zeros((size, size), np.float32)
+    for points in (source_points, target_points):
+        np.maximum(union, draw_weights(points[:, :2].float().cpu().numpy()[triangles], corners, size), out=union)
+    reach = 2 * round(3 * FEATHER * size) + 1
+    soft = cv2.GaussianBlur(union, (reach, reach), FEATHER * size, borderType=cv2.BORDER_REPLICATE) * border_ramp(size)
     return torch.from_numpy(_smoothstep(soft).astype(np.float32))
 
 
@@ -73,6 +72,29 @@ def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
     border = border_vertices(face_model.triangles)
     weight[border[torch.isin(border, outside)]] = 0.0  # the cavity's ring is a border too, and must be pasted whole
     return weight
+
+
+def draw_weights(corners: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """Paint triangles with the mean weight of their parts, the largest where they overlap.
+
+    Args:
+        corners: (F, 3, 2) x, y in pixels; those turned away from the viewer are left out.
+        weights: (F, 3) of the corners, in [0, 1].
+        size:    pixels of the side.
+    Returns:
+        (size, size) float32 in [0, 1], 0 where no triangle is.
+    """
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    facing = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0  # counter-clockwise for the viewer, y pointing down
+    corners, weights = corners[facing], weights[facing]
+    sloping = np.ptp(weights, axis=1) > 0
+    shapes = np.concatenate([corners[~sloping], np.einsum("pij,fjk->fpik", _PARTS, corners[sloping]).reshape(-1, 3, 2)])
+    values = np.concatenate([weights[~sloping].mean(1), np.einsum("pij,fj->fpi", _PARTS, weights[sloping]).mean(2).ravel()])
+    fixed = np.rint((shapes.clip(-2 * size, 3 * size) - 0.5) * 16).astype(np.int32)  # 1/16 px, pixel centres at whole numbers
+    picture = np.zeros((size, size), np.float32)
+    for index in np.argsort(values, kind="stable"):
+        cv2.fillConvexPoly(picture, fixed[index], float(values[index]), cv2.LINE_8, 4)
+    return picture.clip(0, 1)
 
 
 def border_vertices(triangles: Tensor) -> Tensor:
@@ -115,6 +137,18 @@ def passthrough_weight(status: np.ndarray, times: np.ndarray, shot: np.ndarray |
             away[here] = np.minimum(np.abs(before), np.abs(after))
     weight = _smoothstep((away / FADE_SECONDS).clip(0, 1))
     return np.where(unusable, 0.0, weight).astype(np.float32)
+
+
+def _parts(count: int) -> np.ndarray:
+    """(count ** 2, 3, 3) barycentric corners of the equal small triangles that a triangle is cut into."""
+    corner = [[i, j, count - i - j] for i in range(count + 1) for j in range(count + 1 - i)]
+    up = [[[i, j], [i + 1, j], [i, j + 1]] for i, j, rest in corner if rest >= 1]
+    down = [[[i + 1, j], [i + 1, j + 1], [i, j + 1]] for i, j, rest in corner if rest >= 2]
+    place = np.array(up + down, np.float32) / count
+    return np.concatenate([place, 1 - place.sum(2, keepdims=True)], axis=2)
+
+
+_PARTS = _parts(4)
 
 
 def _smoothstep(value: np.ndarray) -> np.ndarray:

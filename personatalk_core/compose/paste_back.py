@@ -12,6 +12,7 @@ from ..errors import ShapeError
 
 SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
 UNLIKE = 0.12  # of full scale: where frame and rendering differ by more, they do not show the same thing
+LIGHT_SIZE = 160  # pixels of the side at which light is measured
 MAX_OFFSET = 0.15  # of full scale: light is never changed by more
 
 
@@ -107,6 +108,12 @@ def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side:
     Returns:
         (h, w, 3) float32 within +-MAX_OFFSET; 0 where there is no seam to measure.
     """
+    height, width = mask.shape
+    shrink = max(1, int(side / LIGHT_SIZE))  # light is soft: a small copy holds it whole
+    if shrink > 1:
+        small = (-(-width // shrink), -(-height // shrink))
+        before, picture, mask = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (before, picture, mask))
+        side = side / shrink
     difference = before - picture
     unlike = np.square(cv2.GaussianBlur(difference, (0, 0), max(1.0, 0.01 * side))).max(2) / UNLIKE**2
     trust = (4 * mask * (1 - mask) * np.exp(-unlike)).astype(np.float32)  # (h, w)
@@ -118,7 +125,8 @@ def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side:
         share = (1 - known) * (near / (near + 0.02))
         offset += share[..., None] * mean
         known += share
-    return offset.clip(-MAX_OFFSET, MAX_OFFSET)
+    offset = offset.clip(-MAX_OFFSET, MAX_OFFSET)
+    return offset if shrink == 1 else cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _wide_blur(picture: np.ndarray, spread: float) -> np.ndarray:
