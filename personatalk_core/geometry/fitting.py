@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import MODEL_FPS
 from ..errors import FaceError, ShapeError
 from ..types import FaceGeometry, FaceTrack, FrameStatus, OnProgress, as_tensor
 from .clip_solver import ClipTarget, pose_vector, shifted, solve_clip
@@ -64,9 +65,9 @@ def estimate_geometry(
     unit = float(start.scale[seen].median())
     target = ClipTarget(points[:, key, :2], vertex, weight, seen, start, unit)
     solved = solve_windows(target, face_model, weights, shot, on_progress)
-    times = as_tensor(track.times)
+    times = as_tensor(track.times, torch.float64)
     steps = times.diff()
-    last = steps.median()[None] if len(steps) else torch.full((1,), 0.04)
+    last = steps.median()[None] if len(steps) else times.new_full((1,), 1 / MODEL_FPS)
     return FaceGeometry(
         identity=solved.identity, expression=solved.expression,
         rotation=solved.rotation, translation=solved.translation, scale=solved.scale,
