@@ -36,6 +36,8 @@ METRICS: dict[str, Metric] = {
     "sync_r": Metric("sync r", "", "higher", "any", "correlation of the opening seen with the opening that the sound asks for, at lag 0"),
     "sync_best_r": Metric("sync r at best lag", "", "higher", "any", "the largest correlation over lags"),
     "sync_lag": Metric("sync lag", "frames", "near 0", "any", "lag of the largest correlation at 25 fps, positive: the mouth is late"),
+    "sync_network_r": Metric("sync r by networks", "", "higher", "any", "the same by the speech networks, which favour their own dubs"),
+    "sync_network_lag": Metric("lag by networks", "frames", "near 0", "any", "lag of the largest correlation by the speech networks"),
     "sync_score": Metric("SyncScore", "", "higher", "any", "SyncNet's confidence; only with the user's weights"),
     "leak": Metric("leak", "", "near 0", "foreign", "partial correlation of the opening with the source's own, given the sound"),
     "filter_bank_distance": Metric("filter bank distance", "", "lower", "any", "Frechet distance of filter bank features, in FID's place"),

@@ -13,7 +13,7 @@ from .. import pipeline
 from ..checks import check_shape
 from ..compose.masks import lower_face_mask
 from ..config import CROP_SIZE, DubOptions
-from ..errors import FaceError, MediaError
+from ..errors import FaceError, MediaError, OptionsError
 from ..geometry.face_model import FaceModel
 from ..geometry.vertices import canonical_vertices, posed_vertices
 from ..media.audio import read_audio, speech_samples
@@ -87,11 +87,11 @@ def evaluate_video(
     Args:
         output, source: the dubbed video and the one it was made from.
         audio:          the speech it was made with.
-        models:         with the speech networks, unless ``hear`` is given.
+        models:         with the speech networks where ``sync_network_r`` is wanted.
         options:        ``length`` and ``face`` as the output was made with.
         judges:         from ``load_judges``, with networks of the user's for FID, LPIPS, CSIM and SyncScore; None: StyleSim's
             bundled encoder, and stand-ins under their own names for the others.
-        hear:           what opening the sound asks for; None: the project's own speech networks, which favour their own dubs.
+        hear:           what opening the sound asks for; None: the bundled linear judge, and beside it the speech networks.
         source_geometry, output_geometry: where they were estimated before.
         own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found by comparing them.
         most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always compared whole.
@@ -102,7 +102,10 @@ def evaluate_video(
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """
     stages, judges = stages or Stages(), judges or load_judges(None)
-    hear = hear or hears_with(models.speech, models.face_model)
+    networks = hears_with(models.speech, models.face_model) if models.speech is not None and hear is None else None
+    hear = hear or judges.sound or networks
+    if hear is None:
+        raise OptionsError("nothing hears the sound: pass models with the speech networks, or hear=.")
     made, given = probe(output), probe(source)
     if (made.width, made.height) != (given.width, given.height):
         raise MediaError(
@@ -120,7 +123,7 @@ def evaluate_video(
         raise FaceError(f"no frame of {output} shows a usable face together with its source; nothing can be compared.")
     if own_sound is None:
         own_sound = given.has_audio and same_sound(samples, torch.from_numpy(speech_samples(read_audio(source))))
-    metrics, curve, series = _motion_scores(seen, paired, samples, own_sound, hear, models)
+    metrics, curve, series = _motion_scores(seen, paired, samples, own_sound, hear, networks, models)
     metrics |= _lip_scores(seen, truth, shown, keep, own_sound, models)
     scores = _picture_scores(made, given, seen, truth, shown, keep[:most_frames], models, judges, stages.stage("comparing"))
     metrics |= _picture_means(scores, own_sound, judges, samples if judges.syncnet else None)
@@ -149,7 +152,7 @@ def same_sound(first: Tensor, second: Tensor) -> bool:
 
 
 def _motion_scores(
-    seen: FaceGeometry, paired: FaceGeometry, samples: Tensor, own: bool, hear: HearOpening, models: Models
+    seen: FaceGeometry, paired: FaceGeometry, samples: Tensor, own: bool, hear: HearOpening, networks: HearOpening | None, models: Models
 ) -> tuple[dict[str, float], dict, dict]:
     """Everything that needs geometry and sound only, at 25 fps."""
     face_model = models.face_model
@@ -161,6 +164,10 @@ def _motion_scores(
     valid = at_25.usable & truth_at_25.usable
     curve = sync_curve(opening, heard, valid, max_lag=min(12, max(1, frames - 21)))
     found = {"sync_r": curve.at(0), "sync_best_r": curve.best_r, "sync_lag": float(curve.best_lag)}
+    if networks is not None:
+        heard = networks(samples, frames)[:frames]  # hears better, which the series and the leak want
+        other = sync_curve(opening, heard, valid, max_lag=min(12, max(1, frames - 21)))
+        found |= {"sync_network_r": other.at(0), "sync_network_lag": float(other.best_lag)}
     if own:
         found |= mouth_correlation(at_25, truth_at_25, face_model)
         found["closure_rate"] = closure_rate(opening, true_opening)

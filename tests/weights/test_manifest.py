@@ -61,6 +61,7 @@ def test_names():
         "lip_sync": "lip_sync.safetensors",
         "renderer": "renderer.safetensors",
         "style_metric": "style_metric.safetensors",
+        "sync_judge": "sync_judge.safetensors",
         "face_landmarker": "face_landmarker.task",
     }
     with pytest.raises(OptionsError, match="named 'nose' but expected one of face_model"):
