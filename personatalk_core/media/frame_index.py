@@ -32,8 +32,8 @@ class FrameIndex:
     promised: int = 0
 
 
-def open_media(path: Path) -> av.container.InputContainer:
-    """Open a media file. Raises MediaError: missing, a folder, empty, or nothing that FFmpeg can read."""
+def check_media(path: Path) -> None:
+    """Refuse a path that no media file can be at. Raises MediaError: missing, a folder, empty, or closed to this user."""
     path = Path(path)
     if not path.exists():
         raise MediaError(f"{path} does not exist; pass the path of a video or sound file.")
@@ -42,9 +42,18 @@ def open_media(path: Path) -> av.container.InputContainer:
     try:
         if path.stat().st_size == 0:
             raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
-        return av.open(str(path), metadata_errors="ignore")
-    except PermissionError as error:
+        with path.open("rb"):
+            pass
+    except OSError as error:
         raise MediaError(f"{path} cannot be opened ({error.strerror}); check the permissions of the file.") from error
+
+
+def open_media(path: Path) -> av.container.InputContainer:
+    """Open a media file. Raises MediaError: as :func:`check_media`, or nothing that FFmpeg can read."""
+    path = Path(path)
+    check_media(path)
+    try:
+        return av.open(str(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown format.") from error
 

@@ -15,10 +15,12 @@ from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
 from .colour import remarks_on, same_size, tags_for_output, tags_of, to_rgb
 from .frame_decoder import FrameDecoder
-from .frame_index import FrameIndex, index_frames, open_media, packets_of, video_stream
+from .frame_index import FrameIndex, check_media, index_frames, open_media, packets_of, video_stream
+from .frame_rate import exact_rate, rate_times
 from .mp4_boxes import clean_aperture
 from .orientation import Orientation
 from .provenance import read_marks
+from .webp_animation import WebpDecoder, webp_durations
 
 MAX_PIXELS = 8192 * 8192  # a frame beyond it is refused rather than decoded
 
@@ -34,6 +36,10 @@ def probe(path: Path) -> VideoInfo:
         MediaError: missing, unreadable, without a video stream, without a frame, or too large.
     """
     path = Path(path)
+    check_media(path)
+    durations = webp_durations(path)
+    if durations is not None:
+        return _probe_webp(path, durations)
     with open_media(path) as container:
         stream = video_stream(container, path)
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -93,7 +99,7 @@ class VideoReader:
             MediaError: an index outside the video, the file has gone, or nothing in it decodes.
         """
         last, picture = -1, None
-        with FrameDecoder(self.info) as decoder:
+        with (WebpDecoder if webp_durations(self.info.path) is not None else FrameDecoder)(self.info) as decoder:
             for number in range(self.info.frame_count) if indices is None else indices:
                 number = int(number)
                 if not 0 <= number < self.info.frame_count:
@@ -133,6 +139,32 @@ def _first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
             for frame in stream.decode(None):
                 return frame, tags_of(stream.codec_context)
     raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")
+
+
+def _probe_webp(path: Path, durations: np.ndarray) -> VideoInfo:
+    with path.open("rb") as stream:
+        canvas = stream.read(30)[24:30]
+    size = [int.from_bytes(part, "little") + 1 for part in (canvas[:3], canvas[3:])]
+    if size[0] * size[1] > MAX_PIXELS:
+        raise MediaError(f"{path} is {size[0]} x {size[1]} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
+    times = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
+    rate = exact_rate(times, 0.001)
+    count = len(durations)
+    info = VideoInfo(
+        path=path,
+        width=size[0],
+        height=size[1],
+        times=times if rate is None else rate_times(rate, count),
+        durations=durations if rate is None else np.full(count, float(1 / rate)),
+        rate=rate or Fraction(count / float(durations.sum())).limit_denominator(100_000),
+        constant_rate=rate is not None,
+        has_audio=False,
+        sha256=sha256_of(path),
+        remarks=read_marks(path).remarks(),
+    )
+    with WebpDecoder(info) as decoder:
+        decoder.get(0)
+    return info
 
 
 def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex) -> tuple[str, ...]:
