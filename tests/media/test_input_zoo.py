@@ -144,6 +144,8 @@ def test_high_dynamic_range_keeps_its_tone(tmp_path, numbered, transfer, name):
 @needs_new_pyav
 @pytest.mark.parametrize("matrix,value_range", [(1, 1), (1, 2), (6, 1), (6, 2), (9, 1)])
 def test_stated_colours_are_believed(tmp_path, numbered, matrix, value_range):
+    if matrix == 9 and int(av.__version__.split(".")[0]) < 18:
+        pytest.skip("this PyAV cannot make the clip")
     path = tmp_path / "tagged.mp4"
     swscale = {1: 1, 6: 5, 9: 9}[matrix]
     with av.open(str(path), "w") as container:
@@ -153,7 +155,7 @@ def test_stated_colours_are_believed(tmp_path, numbered, matrix, value_range):
         frame = av.VideoFrame.from_ndarray(numbered(5), format="rgb24")
         container.mux(stream.encode(frame.reformat(format="yuv444p", dst_colorspace=swscale, dst_color_range=value_range)))
         container.mux(stream.encode(None))
-    assert np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 10  # a wrong matrix misses by 15 and more
+    assert np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 5  # a wrong matrix misses by 9 and more
 
 
 def test_interlaced_frames_are_kept_and_remarked(make_clip, read_number):
