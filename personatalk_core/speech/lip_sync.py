@@ -44,7 +44,7 @@ class LipSyncConfig:
     heads: int = 4
     layers: int = 2
     reach: int = 12
-    dropout: float = 0.1
+    dropout: float = 0.2
 
     @property
     def margin(self) -> int:

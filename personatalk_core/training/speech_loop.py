@@ -32,7 +32,7 @@ class SpeechTraining:
     patience: validations without gain before stopping; half: bfloat16 inside the audio encoder, float32 elsewhere.
     """
 
-    steps: int = 1500
+    steps: int = 700
     batch: int = 8
     frames: int = 100
     rate: float = 1e-3
@@ -40,8 +40,8 @@ class SpeechTraining:
     frozen_steps: int = 100
     decay: float = 0.05
     average: float = 0.99
-    check_every: int = 100
-    patience: int = 8
+    check_every: int = 50
+    patience: int = 6
     seed: int = 0
     half: bool = True
     loss: SpeechLossWeights = SpeechLossWeights()

@@ -20,7 +20,7 @@ class SpeechLossWeights:
     velocity: float = 2.0
     opening: float = 0.5
     width: float = 0.5
-    correlation: float = 0.5
+    correlation: float = 1.0
     closure: float = 1.0
     stillness: float = 1.0
     style: float = 0.1
