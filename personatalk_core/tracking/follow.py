@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from .candidate import Candidate
 from .landmarks import FaceLandmarker, FaceReading
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
-from .shots import CutDetector
+from .shots import Continuity, CutDetector
 
 LOOK_AROUND = 12  # frames between looks for people who came in (coarse tiles only)
 SEARCH_LEVELS = 2  # tile sizes of such a look
@@ -44,7 +44,9 @@ class FaceFollower:
         number = len(self.shots)
         shot = self.shots[-1] if self.shots else 0
         readings = self._read_followed(number, frame)
-        if self._cuts.is_cut(frame) and not self._goes_on(number, readings):
+        change = self._cuts.judge(frame)
+        doubtful = change == Continuity.DOUBTFUL and any(c.frames[-1] == number - 1 for c in self._active)
+        if (change == Continuity.CUT or doubtful) and not self._goes_on(number, readings):
             shot += 1
             readings, self._active = [], []
             self._next_deep_search = number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from enum import IntEnum
 
 import cv2
 import numpy as np
@@ -10,10 +11,19 @@ import numpy as np
 THUMBNAIL = (48, 27)  # width, height
 MIN_CHANGE = 12.0  # mean absolute change of 8-bit values below which no cut is called
 MAX_LIKENESS = 0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
+DOUBTFUL_LIKENESS = 0.9  # between the two: perhaps another person before the same wall; the faces must tell
 CHANGED_SHARE = 0.4  # of the picture must change: something large that moves before the camera changes less
 CHANGED = 15.0  # 8-bit values, in any channel
 TIMES_USUAL = 3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
 MEMORY = 12  # frames
+
+
+class Continuity(IntEnum):
+    """How a frame follows the one before."""
+
+    GOES_ON = 0
+    DOUBTFUL = 1
+    CUT = 2
 
 
 class CutDetector:
@@ -23,27 +33,23 @@ class CutDetector:
         self._last: np.ndarray | None = None
         self._changes: deque[float] = deque(maxlen=MEMORY)
 
-    def is_cut(self, frame: np.ndarray) -> bool:
-        """frame (H, W, 3) uint8 -> True when it does not continue the frame before; the first frame is never a cut."""
+    def judge(self, frame: np.ndarray) -> Continuity:
+        """frame (H, W, 3) uint8 -> how it continues the frame before; the first frame always goes on."""
         step = max(1, min(frame.shape[0] // (THUMBNAIL[1] * 4), frame.shape[1] // (THUMBNAIL[0] * 4)))
         thumbnail = cv2.resize(np.ascontiguousarray(frame[::step, ::step]), THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
         last, self._last = self._last, thumbnail
         if last is None:
-            return False
+            return Continuity.GOES_ON
         difference = np.abs(thumbnail - last)
         change = float(difference.mean())
         usual = float(np.median(self._changes)) if self._changes else 0.0
-        cut = (
-            change > MIN_CHANGE
-            and change > TIMES_USUAL * usual
-            and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
-            and likeness(thumbnail, last) < MAX_LIKENESS
-        )
-        if cut:
+        much = change > MIN_CHANGE and change > TIMES_USUAL * usual and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
+        alike = likeness(thumbnail, last) if much else 1.0
+        if alike < MAX_LIKENESS:
             self._changes.clear()
-        else:
-            self._changes.append(change)
-        return cut
+            return Continuity.CUT
+        self._changes.append(change)
+        return Continuity.DOUBTFUL if alike < DOUBTFUL_LIKENESS else Continuity.GOES_ON
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from personatalk_core.tracking.shots import CutDetector
+from personatalk_core.tracking.shots import Continuity, CutDetector
 
 
 def cuts(frames) -> list[int]:
     detector = CutDetector()
-    return [i for i, frame in enumerate(frames) if detector.is_cut(frame)]
+    return [i for i, frame in enumerate(frames) if detector.judge(frame) == Continuity.CUT]
 
 
 def scene(seed: int, shift: int = 0) -> np.ndarray:

@@ -184,3 +184,15 @@ def test_cancelling_stops_between_frames(woman, track):
 
     with pytest.raises(Cancelled):
         track(woman[:5], on_progress=cancel)
+
+
+def test_a_cut_to_another_person_before_the_same_wall_is_a_cut(corpus, track):
+    """Two speakers recorded in one studio, framed alike: only the face says that the person changed."""
+    import av
+
+    def start(name: str) -> list[np.ndarray]:
+        with av.open(str(next(corpus.glob(f"*/{name}__*")))) as container:
+            return [f.to_ndarray(format="rgb24") for _, f in zip(range(5), container.decode(video=0), strict=False)]
+
+    result = track([*start("grid_x7"), *start("grid_x1"), *start("grid_x5")])
+    assert result.shot.tolist() == [0] * 5 + [1] * 5 + [2] * 5
