@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..config import CROP_SIZE
 from ..geometry.face_model import FaceModel
 from .correspondence import Surface, Window, corresponding_positions, sample_at
 from .detail import restore_detail
@@ -85,7 +84,7 @@ def attend(
     fine = F.interpolate(weights[None], scale_factor=step, mode="bilinear", align_corners=False)[0]
     fine = seen_weights(fine, seen)
     blended = blend(fine, pixels)
-    return restore_detail(blended, fine, pixels, scale=size / CROP_SIZE), sampled
+    return restore_detail(blended, fine, pixels, step), sampled
 
 
 def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -8,39 +8,37 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-FINE = 5  # px at 256: what differs from the mean over so many pixels is detail
-LOCAL = 9  # px at 256: strength is compared over so many pixels
 MOST = 1.8  # largest factor
 LEAST_STRENGTH = 1e-5  # squared luma below which there is no detail to speak of
 
 
-def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, scale: float = 1.0) -> Tensor:
+def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, step: int) -> Tensor:
     """Raise the detail of a blend to the strength its references had.
 
     Args:
         blended: (3, h, w), the sum of weights x pixels.  weights: (N, h, w), sums to 1.  pixels: (N, 3, h, w), aligned.
-        scale:   crop size over 256, so that the same detail is meant at every size.
+        step:    pixels a latent; what differs from the smooth mean over so many pixels is detail. h and w are multiples of it.
     Returns:
         (3, h, w); ``blended`` itself where one reference has all the weight.
     """
-    fine, local = _odd(FINE * scale), _odd(LOCAL * scale)
-    soft = _box(blended[None], fine)[0]
-    own = _strength((blended - soft)[None], local)[0]  # (1, h, w)
-    luma = pixels.mean(dim=1, keepdim=True)
-    wanted = (weights[:, None] * _box((luma - _box(luma, fine)).square(), local)).sum(dim=0)  # (1, h, w)
+    detail = fine_part(blended[None], step)[0]
+    luma = fine_part(pixels.mean(dim=1, keepdim=True), step)[:, 0]  # (N, h, w)
+    wanted = local_mean((weights * luma.square()).sum(dim=0), step)
+    own = local_mean(detail.mean(dim=0).square(), step)  # (h / step, w / step)
     factor = ((wanted + LEAST_STRENGTH) / (own + LEAST_STRENGTH)).sqrt().clamp(1.0, MOST)
-    return blended + (factor - 1.0) * (blended - soft)
+    return blended + (enlarge(factor[None, None], step)[0] - 1.0) * detail
 
 
-def _strength(fine: Tensor, local: int) -> Tensor:
-    """(N, 3, h, w) to (N, 1, h, w): local mean square of the luma."""
-    return _box(fine.mean(dim=1, keepdim=True).square(), local)
+def fine_part(image: Tensor, step: int) -> Tensor:
+    """(N, C, h, w) minus its smooth version on a grid ``step`` times coarser."""
+    return image - enlarge(F.avg_pool2d(image, step), step)
 
 
-def _box(image: Tensor, size: int) -> Tensor:
-    """Mean over size x size pixels, fewer at the border."""
-    return F.avg_pool2d(image, size, stride=1, padding=size // 2, count_include_pad=False)
+def local_mean(values: Tensor, step: int) -> Tensor:
+    """(h, w) to (h / step, w / step): mean over three by three latents."""
+    return F.avg_pool2d(F.avg_pool2d(values[None, None], step), 3, stride=1, padding=1, count_include_pad=False)[0, 0]
 
 
-def _odd(size: float) -> int:
-    return 2 * int(size / 2) + 1
+def enlarge(image: Tensor, step: int) -> Tensor:
+    """(N, C, h, w) to (N, C, h step, w step), bilinear."""
+    return F.interpolate(image, scale_factor=step, mode="bilinear", align_corners=False)

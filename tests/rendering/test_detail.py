@@ -1,0 +1,38 @@
+"""Detail lost by blending comes back in strength, and nothing else changes."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk_core.rendering.detail import fine_part, restore_detail
+
+
+def noise(count: int, seed: int = 0) -> torch.Tensor:
+    """Flat grey pictures with grain: the grain of an average of N is 1 / sqrt(N) as strong."""
+    grain = torch.randn(count, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
+    return 0.5 + 0.06 * grain.expand(-1, 3, -1, -1)
+
+
+def test_one_reference_is_left_alone():
+    pixels = noise(1)
+    assert torch.allclose(restore_detail(pixels[0], torch.ones(1, 64, 64), pixels, 4), pixels[0], atol=1e-6)
+
+
+def test_grain_averaged_away_comes_back():
+    pixels, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
+    blended = (weights[:, None] * pixels).sum(dim=0)
+    restored = restore_detail(blended, weights, pixels, 4)
+    strength = [float(fine_part(p[None], 4).std()) for p in (pixels[0], blended, restored)]
+    assert strength[1] < 0.65 * strength[0] and 0.9 * strength[0] < strength[2] < 1.1 * strength[0]
+
+
+def test_the_smooth_part_stays():
+    pixels, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
+    blended = (weights[:, None] * pixels).sum(dim=0)
+    change = restore_detail(blended, weights, pixels, 4) - blended
+    assert float(torch.nn.functional.avg_pool2d(change[None], 16).abs().max()) < 0.02
+
+
+def test_a_smooth_blend_gets_no_detail():
+    flat = torch.full((2, 3, 32, 32), 0.4)
+    assert torch.allclose(restore_detail(flat[0], torch.full((2, 32, 32), 0.5), flat, 4), flat[0], atol=1e-6)
