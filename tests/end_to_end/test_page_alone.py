@@ -155,5 +155,23 @@ def test_mix_sliders_set_the_weights(page, driver):
     assert "67 %" in sliders.first.locator("xpath=ancestor::*[@data-view='styles']").text_content()
 
 
+def test_chinese_words_in_the_light_theme(stub, page, driver):
+    stub.settings |= {"Comfy.Locale": "zh", "Comfy.ColorPalette": "light"}
+    page = page.context.browser.new_page(viewport={"width": 1600, "height": 1000})  # nothing of the earlier tests is restored
+    page.goto(f"http://127.0.0.1:{stub.port}/")
+    page.wait_for_function(f"() => window.app?.graph && {driver.LOADED}", timeout=90_000)
+    driver.open_workflow(page, "dub_video")
+    titles = page.evaluate("() => window.app.graph.nodes.map((node) => node.title)")
+    assert "视频配音 (PersonaTalk)" in titles and "加载模型 (PersonaTalk)" in titles
+    driver.run(page)
+    page.wait_for_selector("[data-view=dub] video", timeout=30_000, state="attached")
+    driver.look_at(page, "PersonaTalkDubVideo")
+    tag = page.locator("[data-view=dub] .tag").first
+    tag.wait_for(state="visible")
+    assert tag.text_content() == "之前"
+    driver.screenshot(page, "alone_chinese_light")
+    page.close()
+
+
 def test_no_script_failed(page):
     assert page.problems == []

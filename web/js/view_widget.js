@@ -15,9 +15,9 @@ const STYLE = `
 .personatalk .stage > video, .personatalk .stage > canvas { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .personatalk .line { position: absolute; top: 0; bottom: 0; width: 2px; background: var(--p-primary-color, #5aa9ff); pointer-events: none; }
 .personatalk .tag { position: absolute; top: 6px; padding: 1px 6px; border-radius: 4px; background: #000a; color: #fff; pointer-events: none; }
-.personatalk .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); gap: 4px; overflow-y: auto; align-content: start; flex: 1; min-height: 0; }
-.personatalk .strip button { position: relative; padding: 0; aspect-ratio: 1; overflow: hidden; border-width: 2px; }
-.personatalk .strip img { width: 100%; height: 100%; object-fit: cover; display: block; }
+.personatalk .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); gap: 4px; overflow-y: auto; align-content: start; grid-auto-rows: min-content; flex: 1; min-height: 0; }
+.personatalk .strip button { position: relative; padding: 0; width: 100%; aspect-ratio: 1; min-height: 0; overflow: hidden; border-width: 2px; }
+.personatalk .strip img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
 .personatalk .strip .number { position: absolute; left: 2px; bottom: 2px; padding: 0 4px; border-radius: 3px; background: #000a; color: #fff; font-size: 10px; }
 .personatalk .strip .pinned { border-color: #4caf50; }
 .personatalk .strip .excluded { border-color: #e05555; opacity: 0.4; }
