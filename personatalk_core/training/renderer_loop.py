@@ -21,6 +21,7 @@ from ..weights.checkpoint import write_atomically
 from .renderer_data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
 from .renderer_losses import RendererLossWeights, renderer_loss
 from .sheets import write_sheet
+from .training_state import load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -136,16 +137,14 @@ class RendererTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
         state |= {name: getattr(self, name) for name in ("best_state", "step", "best", "history")}
-        temporary = self.folder / "state.pt.partial"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "state.pt")
+        save_state(self.folder / "state.safetensors", state)
         write_atomically(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _resume(self) -> None:
-        path = self.folder / "state.pt"
+        path = self.folder / "state.safetensors"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        state = load_state(path)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -20,6 +20,7 @@ from .speech_clips import SpeechClip
 from .speech_data import SpeechBatch, WindowSampler
 from .speech_losses import SpeechLosses, SpeechLossWeights
 from .speech_scores import clip_style, predict_clip, score_clip, speaker_mean
+from .training_state import load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -159,16 +160,14 @@ class SpeechTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
         state |= {name: getattr(self, name) for name in ("best_state", "step", "best", "bad", "history")}
-        temporary = self.folder / "state.pt.partial"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "state.pt")
+        save_state(self.folder / "state.safetensors", state)
         write_atomically(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
 
     def _resume(self) -> None:
-        path = self.folder / "state.pt"
+        path = self.folder / "state.safetensors"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        state = load_state(path)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         if "optimiser" in state:
