@@ -13,6 +13,8 @@ from .. import __version__, pipeline
 from ..config import DubOptions
 from ..errors import MediaError, OptionsError, PersonaTalkError
 from ..geometry.geometry_file import load_geometry, save_geometry
+from ..media.audio import read_audio
+from ..media.timing import make_timeline
 from ..media.video_reader import probe
 from ..models import Models
 from ..progress import Stages
@@ -164,9 +166,13 @@ def _score(
         row.make(clip, video, models, options, frames, stages)
     audio = clip.own if row.audio == "own" else clip.foreign
     geometry = clip.geometry if is_source else None
+    first = None
+    if is_source:  # the same frames that a dub has, though the file goes on
+        dubbed = make_timeline(clip.geometry, read_audio(audio).duration, options.length).frame_count
+        first = min(dubbed, clip.geometry.frame_count, frames or dubbed)
     scores = evaluate_video(
         video, clip.video, audio, models, options, stages, judges=judges, hear=hear, source_geometry=clip.geometry,
-        output_geometry=geometry, own_sound=row.audio == "own", most_frames=most_frames or (frames if is_source else None),
+        output_geometry=geometry, own_sound=row.audio == "own", most_frames=most_frames, first_frames=first,
     )  # fmt: skip
     scores["state"], scores["file"] = stamp, str(video)
     write_atomically(cached, (json.dumps(scores, indent=1) + "\n").encode())

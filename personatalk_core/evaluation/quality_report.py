@@ -22,7 +22,7 @@ COLOURS = {"seen": "#c0392b", "source": "#888888", "heard": "#2471a3"}
 STYLE = (
     "body{font:14px system-ui,sans-serif;max-width:1300px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;"
     "margin:1em 0}td,th{border:1px solid #ccc;padding:3px 8px;text-align:right}th:first-child,td:first-child{text-align:left}"
-    "small{color:#666}figure{margin:1em 0}img{max-width:100%}svg{background:#fafafa;border:1px solid #ddd}"
+    "small{color:#666}figure{margin:1em 0}img{max-width:100%}div{overflow-x:auto}svg{background:#fafafa;border:1px solid #ddd}"
 )
 
 
@@ -53,11 +53,11 @@ def html_page(result: dict, sources: Mapping[str, Path]) -> str:
     names = used_metrics(result)
     parts = ["<!doctype html><meta charset='utf-8'><title>PersonaTalk quality</title>", f"<style>{STYLE}</style>", "<h1>Quality</h1>"]
     heads = "".join(f"<th title='{html.escape(METRICS[n].meaning, quote=True)}'>{_head(n)}</th>" for n in names)
-    parts.append(f"<table><tr><th></th>{heads}</tr>")
+    parts.append(f"<div><table><tr><th></th>{heads}</tr>")
     for row in result["rows"].values():
         cells = "".join(f"<td>{_cell(row['mean'], n, error=True)}</td>" for n in names)
         parts.append(f"<tr><td>{html.escape(row['title'])}</td>{cells}</tr>")
-    parts.append(f"</table><p><small>Means and standard errors over {len(result['clips'])} clips.</small></p>")
+    parts.append(f"</table></div><p><small>Means and standard errors over {len(result['clips'])} clips.</small></p>")
     for clip in result["clips"]:
         parts.append(f"<h2>{html.escape(clip)}</h2>")
         for row in result["rows"].values():
@@ -132,4 +132,5 @@ def _cell(mean: Mapping[str, dict], name: str, error: bool = False) -> str:
         return ""
     value = mean[name]["mean"]
     text = f"{value:.2f}" if abs(value) >= 1.995 else f"{value:.3f}"
-    return text + (f" <small>±{mean[name]['error']:.2g}</small>" if error and mean[name]["clips"] > 1 else "")
+    entry = mean[name]
+    return text + (f" <small>±{entry['error']:.2g}</small>" if error and entry["clips"] > 1 and entry["error"] >= 5e-4 else "")

@@ -80,6 +80,7 @@ def evaluate_video(
     output_geometry: FaceGeometry | None = None,
     own_sound: bool | None = None,
     most_frames: int | None = None,
+    first_frames: int | None = None,
 ) -> dict:
     """Score a dubbed video of any maker.
 
@@ -94,6 +95,7 @@ def evaluate_video(
         hear:           what opening the sound asks for; None: the bundled linear judge, and beside it the speech networks.
         source_geometry, output_geometry: where they were estimated before.
         own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found by comparing them.
+        first_frames: look at the beginning of the output only, this many frames; None: at all of it.
         most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always compared whole.
     Returns:
         {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of METRICS: float},
@@ -116,7 +118,8 @@ def evaluate_video(
     truth = source_geometry or pipeline.geometry_of_video(given, models, options, stages)
     seen = output_geometry or pipeline.geometry_of_video(made, models, options, stages)
     check_shape("output geometry", seen.expression, made.frame_count, "E")
-    shown = pair_frames(made, truth, sound.duration, options.length)
+    shown = pair_frames(made, truth, sound.duration, options.length)[:first_frames]
+    seen = frames_of(seen, range(len(shown)))
     paired = replace(frames_of(truth, shown), times=seen.times, durations=seen.durations)
     keep = (seen.usable & paired.usable).nonzero()[:, 0]
     if len(keep) == 0:
@@ -132,7 +135,7 @@ def evaluate_video(
         metrics["style_sim"] = _style_sim(seen, truth, models, judges.style)
     return {
         "video": Path(output).name, "source": Path(source).name, "audio": Path(audio).name, "own_sound": bool(own_sound),
-        "frames": made.frame_count, "frames_compared": len(keep),
+        "frames": len(shown), "frames_compared": len(keep),
         "metrics": {name: metrics[name] for name in METRICS if name in metrics and metrics[name] == metrics[name]},
         "sync_curve": curve, "series": series,
     }  # fmt: skip
@@ -167,7 +170,8 @@ def _motion_scores(
     if networks is not None:
         heard = networks(samples, frames)[:frames]  # hears better, which the series and the leak want
         other = sync_curve(opening, heard, valid, max_lag=min(12, max(1, frames - 21)))
-        found |= {"sync_network_r": other.at(0), "sync_network_lag": float(other.best_lag)}
+        lag = float(other.best_lag)  # and finds lags better
+        found |= {"sync_network_r": other.at(0), "sync_lag": lag, "sync_best_r": curve.at(other.best_lag)}
     if own:
         found |= mouth_correlation(at_25, truth_at_25, face_model)
         found["closure_rate"] = closure_rate(opening, true_opening)

@@ -51,7 +51,7 @@ def test_the_source_itself_is_perfect(scene, models):
     found = evaluate_video(source, source, folder / "own.wav", models, DubOptions(), hear=hear, source_geometry=geometry,
                            output_geometry=geometry, most_frames=4)  # fmt: skip
     metrics = found["metrics"]
-    assert found["own_sound"] and found["frames"] == FRAMES
+    assert found["own_sound"] and found["frames"] == FRAMES == found["frames_compared"]
     assert metrics["ssim"] == pytest.approx(1.0) and metrics["psnr"] == pytest.approx(100.0) and metrics["lmd"] == 0.0
     assert metrics["sync_r"] == pytest.approx(1.0, abs=1e-4) and metrics["sync_lag"] == 0.0
     assert metrics["opening_r"] == pytest.approx(1.0, abs=1e-4) and metrics["lip_detail_ratio"] == pytest.approx(1.0)
@@ -92,3 +92,15 @@ def test_the_same_sound_is_known_when_shifted_and_quieter():
     shifted = torch.cat([torch.zeros(1920), 0.3 * loud])
     assert same_sound(shifted, loud)
     assert not same_sound(torch.flip(loud, [0]), loud)
+
+
+def test_the_beginning_can_be_looked_at_alone(scene, models):
+    folder, source, _, geometry, hear = scene
+    broken = geometry.expression.clone()
+    broken[34:] = torch.randn(broken[34:].shape, generator=torch.Generator().manual_seed(0))
+    spoiled = replace(geometry, expression=broken)
+    given = {"hear": hear, "source_geometry": geometry, "output_geometry": spoiled, "most_frames": 1}
+    whole = evaluate_video(source, source, folder / "own.wav", models, DubOptions(), **given)
+    begun = evaluate_video(source, source, folder / "own.wav", models, DubOptions(), **given, first_frames=34)
+    assert begun["frames"] == 34 and begun["metrics"]["opening_r"] == pytest.approx(1.0, abs=1e-4)
+    assert whole["metrics"]["opening_r"] < 0.99
