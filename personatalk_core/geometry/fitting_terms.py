@@ -32,7 +32,7 @@ class FittingWeights:
     laplacian_pose: float = 70.0
     laplacian_lower: float = 0.35
     laplacian_upper: float = 4.0
-    regularisation: float = 0.1
+    regularisation: float = 0.02
 
 
 def norm(residual: Tensor) -> Tensor:
