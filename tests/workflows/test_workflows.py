@@ -52,6 +52,12 @@ def test_all_workflows_are_there():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_workflow_has_a_small_thumbnail(path):
+    picture = path.with_suffix(".jpg").read_bytes()
+    assert picture[:2] == b"\xff\xd8" and len(picture) < 200_000
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_workflow_fits_the_nodes(path, drawing):
     assert problems(json.loads(path.read_text(encoding="utf-8")), drawing.CORE_NODES) == []
 
