@@ -25,6 +25,7 @@ from .provenance import XMP_KEY, write_xmp
 
 THREADS = 4  # fixed: the encoder's bytes depend on it
 CRF = "16"  # visually lossless
+STEADY = "mbtree=0"  # 2026-11: macroblock-tree gave other bytes from run to run where a side is no multiple of 16
 VARIABLE_TIME_BASE = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and most containers' time bases
 MOVIE_TIMESCALE = 90_000  # ticks a second of the edit lists; the default of 1000 cuts sound short by up to half a millisecond
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -134,7 +135,7 @@ class VideoWriter:
         else:
             # H.264 has no odd sizes with 4:2:0: MP4 cuts the last column with a clean aperture, Matroska keeps full chroma
             coded_format = "yuv444p" if odd and not mp4 else "yuv420p"
-            codec, self._pixel_format, options = "libx264", coded_format, {"crf": CRF, "preset": "medium"}
+            codec, self._pixel_format, options = "libx264", coded_format, {"crf": CRF, "preset": "medium", "x264-params": STEADY}
         self._clean_aperture = bool(odd) and coded_format == "yuv420p"
         self._pad = (self.width % 2, self.height % 2) if self._clean_aperture else (0, 0)
         self._stream = self._container.add_stream(codec, rate=self._rate, options=options | {"threads": str(THREADS)})
