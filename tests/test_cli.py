@@ -14,10 +14,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from personatalk_core.media.audio import read_audio
 
 from personatalk_core.cli import main
 from personatalk_core.demo import DEMO_SPEECH, SAMPLE_RATE
+from personatalk_core.media.audio import read_audio
 
 ROOT = Path(__file__).resolve().parent.parent
 
