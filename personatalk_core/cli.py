@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--reference", type=Path, required=True, help="the video it was made from")
     evaluate.add_argument("--audio", type=Path, required=True, help="the speech it was made with")
     evaluate.add_argument("--out", type=Path, help="also write the scores and curves as JSON")
+    _judges(evaluate)
     _length(evaluate)
     _face(evaluate)
 
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     quality.add_argument("--outputs", nargs="+", default=[], metavar="NAME=DIR", help="somebody else's dubs, files named as their sources")
     quality.add_argument("--frames", type=int, help="dub only the first frames of each clip")
     quality.add_argument("--clips", type=int, help="use only the first clips")
+    _judges(quality)
 
     study = _verb(verbs, "user-study", "make a blind viewing test as one offline page, or analyse its answers")
     study.add_argument("--systems", nargs="+", default=[], metavar="NAME=DIR", help="whose videos are shown")
@@ -170,6 +172,10 @@ def _length(verb: argparse.ArgumentParser) -> None:
 
 def _face(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--face", default="auto", metavar="auto|largest|index:N|point:X,Y@FRAME", help="which face, where there are several")
+
+
+def _judges(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--judges", type=Path, metavar="DIR", help="inception.onnx, arcface.onnx, lpips.onnx, syncnet.safetensors of yours")
 
 
 def _references(verb: argparse.ArgumentParser) -> None:

@@ -93,10 +93,13 @@ def reconstruct(args: argparse.Namespace, stages: Stages) -> str:
 
 def evaluate(args: argparse.Namespace, stages: Stages) -> str:
     """Scores of one dub."""
+    from .evaluation.judge_networks import load_judges
     from .evaluation.video_scores import evaluate_video
 
     options = options_of(args)
-    result = evaluate_video(args.video, args.reference, args.audio, _models(args, options), options, stages)
+    result = evaluate_video(
+        args.video, args.reference, args.audio, _models(args, options), options, stages, judges=load_judges(args.judges)
+    )
     if args.out:
         write_atomically(args.out, (json.dumps(result, indent=2, default=str) + "\n").encode())
     return "\n".join(f"{name:<28} {value:.4g}" for name, value in result["metrics"].items())
@@ -104,6 +107,7 @@ def evaluate(args: argparse.Namespace, stages: Stages) -> str:
 
 def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
     """The paper's protocol on a folder."""
+    from .evaluation.judge_networks import load_judges
     from .evaluation.quality_benchmark import benchmark_quality as run
     from .evaluation.quality_rows import ROWS
 
@@ -113,7 +117,18 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
         raise OptionsError(f"rows {', '.join(unknown)} are unknown; expected some of {', '.join(ROWS)}.")
     outputs = _named_folders(args.outputs)
     rows = tuple(args.rows or ROWS)
-    run(args.data, args.out, _models(args, options), options, stages, rows=rows, outputs=outputs, frames=args.frames, clips=args.clips)
+    run(
+        args.data,
+        args.out,
+        _models(args, options),
+        options,
+        stages,
+        rows=rows,
+        outputs=outputs,
+        judges=load_judges(args.judges),
+        frames=args.frames,
+        clips=args.clips,
+    )
     return (args.out / "quality.md").read_text(encoding="utf-8")
 
 
