@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +16,12 @@ from ..geometry.mouth import mouth_opening
 from ..rendering.references import ReferenceOptions, allowed_references, nearest_frames, spread_by_opening
 from ..rendering.renderer import DualAttentionRenderer, RenderedCrops
 from ..types import OnProgress
-from ..weights.checkpoint import write_atomically
 from .renderer_data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
 from .renderer_losses import RendererLossWeights, renderer_loss
 from .sheets import write_sheet
-from .training_state import load_state, save_state
+from .training_state import resume_run, save_run
+
+KEPT = ("best_state", "step", "best", "history")  # what a resumed run goes on from, beside its networks and optimiser
 
 
 @dataclass(frozen=True)
@@ -134,21 +134,10 @@ class RendererTrainer:
         self._save()
 
     def _save(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
-        state |= {name: getattr(self, name) for name in ("best_state", "step", "best", "history")}
-        save_state(self.folder / "state.safetensors", state)
-        write_atomically(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
+        save_run(self, self.folder, KEPT)
 
     def _resume(self) -> None:
-        path = self.folder / "state.safetensors"
-        if not path.is_file():
-            return
-        state = load_state(path)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.best_state, self.step, self.best, self.history = (state[n] for n in ("best_state", "step", "best", "history"))
+        resume_run(self, self.folder, KEPT)
 
 
 def render_example(renderer: DualAttentionRenderer, example: RenderingExample, face_model: FaceModel) -> RenderedCrops:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from ..speech.audio_encoder import AudioEncoder
 from ..speech.lip_sync import LipSyncNetwork, template_offsets
 from ..speech.networks import SpeechNetworks
 from ..types import OnProgress
-from ..weights.checkpoint import write_atomically
 from .speech_clips import SpeechClip
 from .speech_data import SpeechBatch, WindowSampler
 from .speech_losses import SpeechLosses, SpeechLossWeights
 from .speech_scores import clip_style, predict_clip, score_clip, speaker_mean
-from .training_state import load_state, save_state
+from .training_state import resume_run, save_run
+
+KEPT = ("best_state", "step", "best", "bad", "history")  # what a resumed run goes on from, beside its networks and optimiser
 
 
 @dataclass(frozen=True)
@@ -157,23 +157,10 @@ class SpeechTrainer:
         self._save()
 
     def _save(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
-        state |= {name: getattr(self, name) for name in ("best_state", "step", "best", "bad", "history")}
-        save_state(self.folder / "state.safetensors", state)
-        write_atomically(self.folder / "history.json", json.dumps(self.history, indent=1).encode())
+        save_run(self, self.folder, KEPT)
 
     def _resume(self) -> None:
-        path = self.folder / "state.safetensors"
-        if not path.is_file():
-            return
-        state = load_state(path)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        if "optimiser" in state:
-            self.optimiser.load_state_dict(state["optimiser"])
-        self.best_state = state["best_state"]
-        self.step, self.best, self.bad, self.history = state["step"], state["best"], state["bad"], state["history"]
+        resume_run(self, self.folder, KEPT)
 
 
 def set_average_style(networks: SpeechNetworks, clips: list[SpeechClip]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..weights.checkpoint import load_checkpoint, save_checkpoint
+from ..weights.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 
 KIND = "training_state"
+STATE_FILE = "state.safetensors"
+PARTS = ("model", "average", "optimiser")
 TENSOR, PAIRS = "__tensor__", "__pairs__"
 
 
@@ -31,6 +35,26 @@ def load_state(path: Path) -> dict:
         return _restore(checkpoint.config["state"], checkpoint.tensors)
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{path} is not a complete training state ({error}); delete it to train from the start.") from error
+
+
+def save_run(run: object, folder: Path, names: Sequence[str]) -> None:
+    """Write a training loop's ``model``, ``average``, ``optimiser`` and the attributes ``names``, with ``history.json`` for people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {part: getattr(run, part).state_dict() for part in PARTS} | {name: getattr(run, name) for name in names}
+    save_state(folder / STATE_FILE, state)
+    write_atomically(folder / "history.json", json.dumps(run.history, indent=1).encode())
+
+
+def resume_run(run: object, folder: Path, names: Sequence[str]) -> None:
+    """Put back what :func:`save_run` wrote; nothing happens where it wrote nothing. A state without an optimiser starts a new one."""
+    if not (folder / STATE_FILE).is_file():
+        return
+    state = load_state(folder / STATE_FILE)
+    for part in PARTS:
+        if part != "optimiser" or part in state:
+            getattr(run, part).load_state_dict(state[part])
+    for name in names:
+        setattr(run, name, state[name])
 
 
 def _strip(value: object, tensors: dict[str, Tensor]) -> object:
