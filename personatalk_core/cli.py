@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,10 +105,26 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = _verb(verbs, "doctor", "show what is installed, which weights were found, device, expected time and memory", compute=True)
     doctor.add_argument("--json", action="store_true", help="machine-readable output")
 
+    batch = _verb(verbs, "batch", "dub every line of a manifest, on Ray where it is installed", compute=True)
+    batch.add_argument("--manifest", type=Path, required=True, help="JSON Lines; fields in personatalk_core/batch/README.md")
+    batch.add_argument("--out", type=Path, required=True, help="folder for outputs, reports and results.jsonl; resumed when it exists")
+    batch.add_argument("--runner", choices=("auto", "ray", "one-by-one"), default="auto", help="auto: Ray where it is installed")
+    batch.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster; default: Ray on this machine")
+    batch.add_argument("--workers", type=int, metavar="N", help="processes at most; default: as many as fit")
+    batch.add_argument("--cpus-per-worker", type=float, default=2.0, metavar="N", help="default 2")
+    batch.add_argument("--gpus-per-worker", type=float, metavar="F", help="default 1 where there are GPUs; 0.5 lets two share one")
+    batch.add_argument("--retries", type=int, default=0, metavar="N", help="run a failed job up to N more times")
+
     publish = _verb(verbs, "publish", "upload weights and model card to the Hub")
     publish.add_argument("--repo", required=True, metavar="OWNER/NAME")
     publish.add_argument("--folder", type=Path, help="weights to upload; default: the bundled ones")
     publish.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+
+    prepare = _verb(verbs, "prepare", "raw videos to a folder to train from: 25 fps, 16 kHz, 256-pixel crops, checked")
+    prepare.add_argument("--data", type=Path, required=True, help="folder of videos; an INDEX.tsv may name speakers and lags")
+    prepare.add_argument("--out", type=Path, required=True, help="folder for clips and manifest.json; resumed when it exists")
+    prepare.add_argument("--with-silent", action="store_true", help="keep clips without usable speech, for the renderer and the face model")
+    prepare.add_argument("--held-out", type=float, default=0.15, metavar="SHARE", help="of the speakers, kept for validation")
 
     train = _verb(verbs, "train", "train a part from a folder of videos")
     train.add_argument("part", choices=("face-model", "speech", "renderer"))
@@ -115,6 +132,10 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="folder for checkpoints, curves and the final weights")
     train.add_argument("--steps", type=int, help="training steps; default: the part's own recipe")
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--encoder", choices=("moonshine", "hubert"), help="speech: what hears (default: moonshine)")
+    train.add_argument("--encoder-weights", metavar="FILE|DIR|OWNER/NAME", help="speech: pretrained weights to start from")
+    train.add_argument("--hold-out", nargs="+", metavar="SPEAKER", help="speech: who is never trained on; default: a fifth, drawn")
+    train.add_argument("--recipe", type=Path, help="speech: JSON of options; default: the recipe of the bundled weights")
 
     demo = _verb(verbs, "demo", "dub the sample clip with the sample line", compute=True)
     demo.add_argument("--out-dir", type=Path, default=Path("out"))
@@ -128,6 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     from . import commands  # heavy imports only once a verb is known
 
+    if args.verb == "batch":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     bars = StageBars(quiet=args.quiet)
     try:
         with bars:

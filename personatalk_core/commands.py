@@ -10,7 +10,7 @@ from pathlib import Path
 from . import pipeline
 from .cli import options_of, parse_hub
 from .demo import DEMO_SPEECH, write_sample_video
-from .errors import OptionsError
+from .errors import BatchError, OptionsError
 from .geometry.geometry_file import load_geometry, save_geometry
 from .media.video_reader import probe
 from .models import Models, load_models
@@ -167,12 +167,44 @@ def doctor(args: argparse.Namespace, stages: Stages) -> str | dict:
     return findings if args.json else format_findings(findings)
 
 
+def batch(args: argparse.Namespace, stages: Stages) -> str:
+    """Every job of a manifest. Raises BatchError, after all have run, where some failed."""
+    from .batch.ray_runner import RayOptions, WeightsChoice
+    from .batch.run_batch import run_batch
+
+    summary = run_batch(
+        args.manifest,
+        args.out,
+        options_of(args),
+        weights=WeightsChoice(args.weights, parse_hub(args.hub), args.offline),
+        runner=args.runner,
+        ray_options=RayOptions(args.address, args.workers, args.cpus_per_worker, args.gpus_per_worker),
+        retries=args.retries,
+        quiet=args.quiet,
+    )
+    if summary.failed:
+        raise BatchError(str(summary))
+    return str(summary)
+
+
 def publish(args: argparse.Namespace, stages: Stages) -> str:
     """Weights and model card to the Hub."""
     from .weights.publish import publish_weights
 
     done = publish_weights(args.repo, folder=args.folder, private=not args.public, on_progress=stages.stage("publish"))
     return f"published {done}"
+
+
+def prepare(args: argparse.Namespace, stages: Stages) -> str:
+    """Raw videos to a folder to train from."""
+    from .training.prepared_folder import describe, prepare_data
+
+    if not args.data.is_dir():
+        raise OptionsError(f"{args.data} is not a folder; pass a folder of videos with --data.")
+    if not 0 <= args.held_out < 1:
+        raise OptionsError(f"the held out share is {args.held_out} but expected 0 or more and less than 1.")
+    progress = stages.stage("prepare")
+    return describe(prepare_data(args.data, args.out, progress, with_silent=args.with_silent, held_out=args.held_out))
 
 
 def train(args: argparse.Namespace, stages: Stages) -> str:
@@ -185,7 +217,11 @@ def train(args: argparse.Namespace, stages: Stages) -> str:
         from .training.speech import train_speech as run
     else:
         from .training.renderer import train_renderer as run
-    choices = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {})
+    given = {name: getattr(args, name) for name in ("encoder", "encoder_weights", "recipe", "hold_out") if getattr(args, name)}
+    if given and args.part != "speech":
+        option = next(iter(given)).replace("_", "-")
+        raise OptionsError(f"--{option} belongs to 'train speech' but the part is '{args.part}'; leave it out.")
+    choices = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {}) | given
     return str(run(args.data, args.out, on_progress=stages.stage(f"train {args.part}"), **choices))
 
 
