@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from .speech_clips import SpeechClip, hold_out_speakers
 from .speech_lag import estimate_lags
 from .speech_loop import SpeechTrainer, SpeechTraining
 from .speech_losses import MouthMeasure
+from .speech_recipe import read_recipe
 
 MIN_CLIP_FRAMES = 40
-HELD_OUT_SHARE = 0.2
+HUBERT = "facebook/hubert-base-ls960"
 
 
 def train_speech(
@@ -34,7 +36,10 @@ def train_speech(
     seed: int = 0,
     steps: int | None = None,
     options: SpeechTraining | None = None,
-    encoder: Path | str | None = None,
+    recipe: Path | None = None,
+    encoder: str = "moonshine",
+    encoder_weights: Path | str | None = None,
+    hold_out: Sequence[str] = (),
     face_model: FaceModel | None = None,
 ) -> Path:
     """Prepare, train, choose and save; a killed run goes on where it was when called again with the same folders.
@@ -46,9 +51,12 @@ def train_speech(
         on_progress: first videos prepared, then steps done.
         seed:    of everything random; the same seed, data and machine give the same weights.
         steps:   overrides the recipe's.
-        options: the recipe; None is the one of the bundled weights.
-        encoder: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or Hub repository; None starts from the
-            bundled encoder, which is already fine-tuned.
+        options: the recipe; None reads it from ``recipe``.
+        recipe:  JSON file of options; None is the one of the bundled weights.
+        encoder: ``moonshine`` or ``hubert``.
+        encoder_weights: what to start from: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or Hub repository;
+            None starts from the bundled Moonshine, which is already fine-tuned, or from ``facebook/hubert-base-ls960``.
+        hold_out: speakers who choose the checkpoint and are never trained on; none draws a share of them.
     Returns:
         ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
     Raises:
@@ -56,18 +64,19 @@ def train_speech(
         WeightsError: the encoder cannot be loaded.
     """
     out = Path(out)
-    options = replace(options or SpeechTraining(), seed=seed)
+    options = replace(options or read_recipe(recipe), seed=seed)
     options = replace(options, steps=steps) if steps else options
+    options = replace(options, hold_out=tuple(hold_out)) if hold_out else options
     face_model = face_model or load_face_model()
     prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
-    audio_encoder = start_encoder(encoder)
+    audio_encoder = start_encoder(encoder, encoder_weights)
     clips = speech_clips(prepared, face_model, audio_encoder)
     if not clips:
         raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film a talker.")
-    training, validation = hold_out_speakers(clips, HELD_OUT_SHARE, seed)
+    training, validation = hold_out_speakers(clips, options.held_out_share, seed, options.hold_out)
     _write_plan(out, training, validation, left_out)
     torch.manual_seed(seed)
-    networks = SpeechNetworks(audio_encoder, network_for(face_model, width=audio_encoder.config.width))
+    networks = SpeechNetworks(audio_encoder, network_for(face_model, width=audio_encoder.config.width, dropout=options.dropout))
     trainer = SpeechTrainer(networks, face_model, training, validation, options, out)
     best = trainer.run(on_progress)
     from .speech_curves import draw_curves
@@ -77,14 +86,18 @@ def train_speech(
     return out / "lip_sync.safetensors"
 
 
-def start_encoder(source: Path | str | None) -> AudioEncoder:
+def start_encoder(kind: str, weights: Path | str | None) -> AudioEncoder:
     """The pretrained encoder to fine-tune. See :func:`train_speech`."""
-    if source is None:
-        bundled = load_speech_networks(audio_encoder=BUNDLED_AUDIO_ENCODER).audio_encoder
-        fresh = AudioEncoder(AudioEncoderConfig(**vars(bundled.config)))
-        fresh.backbone.load_state_dict(bundled.backbone.state_dict())
-        return fresh
-    return from_moonshine(Path(source)) if str(source).endswith(".safetensors") else from_hubert(source)
+    if kind == "hubert":
+        return from_hubert(weights or HUBERT)
+    if kind != "moonshine":
+        raise OptionsError(f"audio encoder is '{kind}' but expected moonshine or hubert.")
+    if weights is not None:
+        return from_moonshine(Path(weights))
+    bundled = load_speech_networks(audio_encoder=BUNDLED_AUDIO_ENCODER).audio_encoder
+    fresh = AudioEncoder(AudioEncoderConfig(**vars(bundled.config)))
+    fresh.backbone.load_state_dict(bundled.backbone.state_dict())
+    return fresh
 
 
 def speech_clips(prepared: list[PreparedClip], face_model: FaceModel, encoder: AudioEncoder) -> list[SpeechClip]:

@@ -7,6 +7,8 @@ from scipy.signal import fftconvolve
 
 from ..config import SAMPLE_RATE
 
+PIECE, SEARCH = 480, 120  # samples: 30 ms and 7.5 ms, so that a period of the deepest voice can be skipped or repeated
+
 
 def change_level(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Any loudness between whispered and clipped: -18 to +9 dB."""
@@ -38,15 +40,66 @@ def reverberate(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return fftconvolve(samples, response)[: len(samples)]
 
 
+def change_voice(samples: np.ndarray, factor: float) -> np.ndarray:
+    """Another throat: pitch and formants times ``factor``, every sound where it was.
+
+    The sound is stretched by ``factor`` from overlapping pieces, each taken where it continues the last one best (WSOLA,
+    Verhelst and Roelands 1993); reading the result that much faster brings the timing back.
+
+    Args:
+        samples: (S,) at 16 kHz.
+        factor:  in [0.5, 2].
+    Returns:
+        (S,) float32.
+    """
+    window, hop = np.hanning(PIECE + 1)[:-1].astype(np.float32), PIECE // 2
+    edge = PIECE + 2 * SEARCH
+    padded = np.pad(np.asarray(samples, dtype=np.float32), (edge, edge + PIECE))
+    count = int(len(samples) * factor) // hop + 2
+    wanted = ((np.arange(count) * hop + hop) / factor - hop).round().astype(int) + edge  # where each piece should begin
+    stretched = np.zeros(count * hop + PIECE, np.float32)
+    begin = wanted[0]
+    for number, near in enumerate(wanted.clip(SEARCH, len(padded) - PIECE - SEARCH)):
+        if number:
+            around = padded[near - SEARCH : near + SEARCH + PIECE]
+            following = padded[begin + hop : begin + hop + PIECE]
+            begin = near - SEARCH + int(np.correlate(around[::2], following[::2], "valid").argmax()) * 2
+        stretched[number * hop : number * hop + PIECE] += window * padded[begin : begin + PIECE]
+    return np.interp(np.arange(len(samples)) * factor, np.arange(len(stretched)), stretched).astype(np.float32)
+
+
+def music(length: int, rng: np.random.Generator) -> np.ndarray:
+    """(S,) chords of a few decaying overtones with a beat beneath them, as of a song under speech."""
+    beat = int(rng.uniform(0.3, 0.8) * SAMPLE_RATE)
+    time = np.arange(beat) / SAMPLE_RATE
+    sound = np.zeros(length + beat)
+    for begin in range(0, length, beat):
+        chord = np.zeros(beat)
+        root = 110 * 2 ** (rng.integers(0, 24) / 12)
+        for interval in (0, rng.integers(3, 5), 7):
+            for overtone in range(1, 5):
+                chord += np.sin(2 * np.pi * root * 2 ** (interval / 12) * overtone * time + rng.uniform(0, 6.28)) / overtone**1.5
+        drum = rng.standard_normal(beat) * np.exp(-time * 60) * rng.uniform(0, 2)
+        sound[begin : begin + beat] += chord * np.exp(-time * rng.uniform(1, 8)) + drum
+    return sound[:length]
+
+
 def add_noise(samples: np.ndarray, rng: np.random.Generator, other: np.ndarray | None = None) -> np.ndarray:
-    """Noise of a random slope, or other people's speech played backwards, at 5 to 30 dB below the speech."""
-    if other is not None and len(other) > SAMPLE_RATE and rng.random() < 0.4:
-        noise = np.resize(other[::-1], len(samples)).astype(np.float64)
+    """What is heard beneath speech, 3 to 25 dB below it: hiss or rumble, music, or other people talking.
+
+    other: (S',) somebody else's speech, for the last of these.
+    """
+    kind = rng.random()
+    if kind < 0.4 and other is not None and len(other) > SAMPLE_RATE:
+        noise = np.resize(np.roll(other, int(rng.integers(len(other)))), len(samples)).astype(np.float64)
+        noise = noise + (np.roll(noise[::-1], int(rng.integers(len(noise)))) if rng.random() < 0.5 else 0.0)
+    elif kind < 0.6:
+        noise = music(len(samples), rng)
     else:
         spectrum = np.fft.rfft(rng.standard_normal(len(samples)))
         spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** rng.uniform(0, 1)
         noise = np.fft.irfft(spectrum, len(samples))
-    ratio = rng.uniform(5, 30)
+    ratio = rng.uniform(3, 25)
     power, noise_power = (samples**2).mean(), (noise**2).mean() + 1e-12
     return samples + noise * np.sqrt(power / noise_power * 10 ** (-ratio / 10))
 
@@ -55,9 +108,9 @@ def augment_sound(samples: np.ndarray, rng: np.random.Generator, other: np.ndarr
     """Some of the above, in the order in which they happen. samples (S,) to (S,) float32."""
     if rng.random() < 0.6:
         samples = colour(samples, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         samples = reverberate(samples, rng)
-    if rng.random() < 0.4:
+    if rng.random() < 0.55:
         samples = add_noise(samples, rng, other)
     if rng.random() < 0.1:
         samples = narrow_band(samples, rng)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from ..checks import check_shape
+from ..errors import OptionsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +38,22 @@ class SpeechClip:
         return len(self.expression)
 
 
-def hold_out_speakers(clips: list[SpeechClip], share: float, seed: int) -> tuple[list[SpeechClip], list[SpeechClip]]:
+def hold_out_speakers(
+    clips: list[SpeechClip], share: float, seed: int, names: Sequence[str] = ()
+) -> tuple[list[SpeechClip], list[SpeechClip]]:
     """Split clips into training and validation by speaker, so that no validation speaker is trained on.
 
-    Speakers with the most material stay in training; of the others, whole speakers are drawn until ``share`` of all
-    speakers (at least one, when there are two) is held out.
+    Speakers named are held out, and nobody else. Where none is named, speakers with the most material stay in training; of
+    the others, whole speakers are drawn until ``share`` of all speakers (at least one, when there are two) is held out.
+
+    Raises:
+        OptionsError: a speaker named does not exist, or nobody would be left to train on.
     """
+    if names:
+        known = {clip.speaker for clip in clips}
+        if not set(names) < known:
+            raise OptionsError(f"speakers to hold out are {', '.join(names)}; expected some, not all, of {', '.join(sorted(known))}.")
+        return [c for c in clips if c.speaker not in names], [c for c in clips if c.speaker in names]
     seconds: dict[str, float] = {}
     for clip in clips:
         seconds[clip.speaker] = seconds.get(clip.speaker, 0.0) + clip.frame_count

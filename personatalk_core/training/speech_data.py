@@ -9,26 +9,30 @@ import torch
 from torch import Tensor
 
 from ..config import SAMPLES_PER_FRAME
-from .speech_augmentation import augment_sound
+from .speech_augmentation import augment_sound, change_voice
 from .speech_clips import SpeechClip
 from .speech_losses import MouthMeasure
+from .speech_mirror import Mirror
 
 CONTEXT = 12_000  # samples of sound to either side of a window
 EDGE_FRAMES = 3  # around an inserted silence nothing is asked of the mouth
 SILENCE_FLOOR = 1e-4
+CLOSED_SHARE = 0.15  # of a person's range of opening that counts as closed, as in ``evaluation/lip_closure.py``
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechBatch:
     """samples (B, S); origin: sample where frame 0 begins; expression (B, T, E_low); valid (B, T) float; silent (B, T) float:
-    frames of inserted silence; style_expression (B, T', E_low) and style_weight (B, T'): how the speaker speaks;
-    template (B, A): identity; weight (B,): importance; quiet mouths count as much as lively ones."""
+    frames of inserted silence; closed (B, T) float: frames in which this person's lips are closed; style_expression
+    (B, T', E_low) and style_weight (B, T'): how the speaker speaks; identity (B, A); weight (B,): importance; quiet mouths
+    count as much as lively ones."""
 
     samples: Tensor
     origin: int
     expression: Tensor
     valid: Tensor
     silent: Tensor
+    closed: Tensor
     style_expression: Tensor
     style_weight: Tensor
     identity: Tensor
@@ -49,6 +53,7 @@ class WindowSampler:
         frames:       T of a window.
         style_frames: T' given to the style encoder, at most.
         augment:      False gives the plain windows.
+        mirror:       of the face model; half of the augmented windows are seen in it. None: no window is.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class WindowSampler:
         style_frames: int = 200,
         seed: int = 0,
         augment: bool = True,
+        mirror: Mirror | None = None,
     ) -> None:
         self.clips, self.frames, self.style_frames, self.seed, self.augment = clips, frames, style_frames, seed, augment
+        self.mirror = mirror
         self.by_speaker: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             self.by_speaker.setdefault(clip.speaker, []).append(index)
@@ -70,6 +77,7 @@ class WindowSampler:
         spread = np.array([float(c.expression[c.valid].var(0).sum()) for c in clips])
         self.weight = np.clip(np.median(spread) / spread, 0.4, 2.5) ** 0.5
         self.rest = [rest_expression(c, measure) for c in clips]
+        self.closed = [closed_frames(c, measure) for c in clips]
 
     def batch(self, size: int, step: int) -> SpeechBatch:
         """The batch of a step."""
@@ -86,25 +94,32 @@ class WindowSampler:
         place = first + speed * (np.arange(self.frames) + 0.5) - 0.5  # clip frame shown by each window frame
         expression, valid = _at(clip.expression, clip.valid, place)
         samples = self._sound(clip, first, speed)
-        silent = torch.zeros(self.frames)
+        silent, closed = torch.zeros(self.frames), self.closed[index][np.rint(place).clip(0, clip.frame_count - 1).astype(int)]
         style, style_weight = self._style(index, rng)
+        identity, rest = clip.identity, self.rest[index]
         if self.augment:
-            gain = float(np.exp(rng.normal(0, 0.12)))
-            shift = torch.from_numpy(rng.normal(0, 0.15, clip.expression.shape[1]).astype(np.float32))
-            centre = clip.expression[clip.valid].mean(0)
-            rest = self.rest[index]
-            expression, style, rest = (centre + shift + gain * (x - centre) for x in (expression, style, rest))
+            gain = torch.from_numpy(np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, len(rest))).astype(np.float32))
+            shift = torch.from_numpy(rng.normal(0, 0.15, len(rest)).astype(np.float32))
+            expression, style = (rest + shift + gain * (x - rest) for x in (expression, style))  # closed lips stay closed
+            rest = rest + shift
+            if self.mirror is not None and rng.random() < 0.5:
+                expression, style, rest = (x @ self.mirror.expression for x in (expression, style, rest))
+                identity = identity @ self.mirror.identity
+            if rng.random() < 0.6:
+                samples = change_voice(samples, float(np.clip(np.exp(rng.normal(0, 0.14)), 0.7, 1.4)))
             samples = augment_sound(samples, rng, self.clips[int(rng.integers(len(self.clips)))].samples)
             if rng.random() < 0.25:
                 expression, valid, silent = _insert_silence(samples, expression, valid, rest, rng)
+                closed = torch.maximum(closed, silent)
         return {
             "samples": torch.from_numpy(samples),
             "expression": expression,
             "valid": valid.float(),
             "silent": silent,
+            "closed": closed,
             "style_expression": style,
             "style_weight": style_weight,
-            "identity": clip.identity,
+            "identity": identity,
             "weight": torch.tensor(self.weight[index], dtype=torch.float32),
         }
 
@@ -133,6 +148,13 @@ def rest_expression(clip: SpeechClip, measure: MouthMeasure) -> Tensor:
     frames = clip.expression[clip.valid]
     opening = measure(frames[None], clip.identity[None])[0][0]
     return frames[opening <= opening.quantile(0.1)].mean(0)
+
+
+def closed_frames(clip: SpeechClip, measure: MouthMeasure) -> Tensor:
+    """(T,) float, 1 where this person's lips count as closed: in the lowest part of the range of openings."""
+    opening = measure(clip.expression[None], clip.identity[None])[0][0]
+    low, high = (opening[clip.valid].quantile(q) for q in (0.05, 0.95))
+    return (opening <= low + CLOSED_SHARE * (high - low)).float() * clip.valid
 
 
 def _at(expression: Tensor, valid: Tensor, place: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..geometry.face_model import FaceModel
 from ..speech.audio_encoder import AudioEncoder
@@ -17,6 +18,7 @@ from ..types import OnProgress
 from .speech_clips import SpeechClip
 from .speech_data import SpeechBatch, WindowSampler
 from .speech_losses import SpeechLosses, SpeechLossWeights
+from .speech_mirror import face_mirror
 from .speech_scores import clip_style, predict_clip, score_clip, speaker_mean
 from .training_state import resume_run, save_run
 
@@ -25,26 +27,32 @@ KEPT = ("best_state", "step", "best", "bad", "history")  # what a resumed run go
 
 @dataclass(frozen=True)
 class SpeechTraining:
-    """Knobs of the loop.
+    """Knobs of the recipe; ``speech_recipe.json`` holds those of the bundled weights.
 
     steps, batch, frames (of a window); encoder_rate and rate: peak learning rates of the backbone and of the rest;
     frozen_steps: steps before the backbone learns; its convolutions never do, as is usual for HuBERT; decay: weight
     decay; average: share of the moving average of weights that a step keeps; check_every: steps between validations;
-    patience: validations without gain before stopping; half: bfloat16 inside the audio encoder, float32 elsewhere.
+    patience: validations without gain before stopping; dropout: in the attention layers; feature_dropout: share of audio
+    features left out at a step; half: bfloat16 inside the audio encoder, float32 elsewhere; hold_out: speakers kept for
+    validation, drawn by ``held_out_share`` where none is named.
     """
 
-    steps: int = 700
+    steps: int = 1400
     batch: int = 8
     frames: int = 100
     rate: float = 1e-3
     encoder_rate: float = 1e-4
     frozen_steps: int = 100
     decay: float = 0.05
-    average: float = 0.99
-    check_every: int = 50
+    average: float = 0.995
+    check_every: int = 100
     patience: int = 6
     seed: int = 0
+    dropout: float = 0.25
+    feature_dropout: float = 0.1
     half: bool = True
+    hold_out: tuple[str, ...] = ()
+    held_out_share: float = 0.2
     loss: SpeechLossWeights = SpeechLossWeights()
 
 
@@ -66,14 +74,17 @@ class SpeechTrainer:
         self.average = copy.deepcopy(self.model).eval()
         self.training_clips = training
         self.losses = SpeechLosses(face_model, options.loss)
-        self.sampler = WindowSampler(training, self.losses.measure, options.frames, seed=options.seed)
+        self.sampler = WindowSampler(training, self.losses.measure, options.frames, seed=options.seed, mirror=face_mirror(face_model))
         pretrained = list(networks.audio_encoder.backbone.parameters())
         self.fine_tuned = list(networks.audio_encoder.backbone.attending_parameters())
         known = {id(p) for p in pretrained}
         for parameter in pretrained:
             parameter.requires_grad_(False)
         rest = [p for p in self.model.parameters() if id(p) not in known]
-        groups = [{"params": rest, "top": options.rate}, {"params": self.fine_tuned, "top": options.encoder_rate}]
+        groups = [
+            {"params": rest, "top": options.rate, "waits": 0},
+            {"params": self.fine_tuned, "top": options.encoder_rate, "waits": options.frozen_steps},
+        ]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=options.decay)
         self.step, self.best, self.bad = 0, -1.0, 0
         self.history: list[dict[str, float]] = []
@@ -101,7 +112,7 @@ class SpeechTrainer:
     def _train_step(self, batch: SpeechBatch) -> dict[str, float]:
         self.model.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = group["top"] * self._schedule(frozen=group["top"] == self.options.encoder_rate)
+            group["lr"] = group["top"] * self._schedule(group["waits"])
         loss, terms = self.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -121,19 +132,18 @@ class SpeechTrainer:
             parameter.requires_grad_(self.step >= self.options.frozen_steps)
         with torch.autocast(batch.samples.device.type, torch.bfloat16, enabled=self.options.half):
             audio = encoder(batch.samples, batch.origin, batch.expression.shape[1])
-        audio = audio.float()
+        audio = functional.dropout(audio.float(), self.options.feature_dropout)
         style = network.style(network.offsets(batch.style_expression), batch.style_weight)
         template = torch.stack([template_offsets(i, self.face_model) for i in batch.identity])
         predicted = network(audio, style, template)
-        terms = self.losses(predicted, batch.expression, batch.valid, batch.silent, batch.identity, batch.weight)
+        terms = self.losses(predicted, batch.expression, batch.valid, batch.silent, batch.closed, batch.identity, batch.weight)
         swapped = network(audio.detach(), style.roll(1, 0), template)
         speech = batch.valid * (1 - batch.silent)
         terms["style"] = self.losses.style(swapped, speech, batch.style_expression.roll(1, 0), batch.style_weight.roll(1, 0))
         return self.losses.total(terms), terms
 
-    def _schedule(self, frozen: bool) -> float:
-        """Linear warm-up, then cosine to a twentieth."""
-        begin = self.options.frozen_steps if frozen else 0
+    def _schedule(self, begin: int) -> float:
+        """Zero until ``begin``, linear warm-up, then cosine to a twentieth."""
         if self.step < begin:
             return 0.0
         warm = min(1.0, (self.step - begin + 1) / 50)

@@ -24,6 +24,7 @@ class SpeechLossWeights:
     closure: float = 1.0
     stillness: float = 1.0
     style: float = 0.1
+    liveliness: float = 0.3
 
 
 class MouthMeasure(nn.Module):
@@ -51,8 +52,9 @@ class MouthMeasure(nn.Module):
 class SpeechLosses(nn.Module):
     """vertex: squared distance, lips counting five times.  velocity: of the frame-to-frame motion.  opening, width:
     of the two mouth measures.  correlation: 1 - r of the opening, blind to a person's amplitude.  closure: opening
-    above the true one where the true mouth is closed.  stillness: motion in silence.  style: mean and standard
-    deviation over time of the output differ from those of the style asked for."""
+    above the true one where this person's mouth is closed.  stillness: motion in silence.  style: mean and standard
+    deviation over time of the output differ from those of the style asked for.  liveliness: squared logarithm of the ratio
+    of the spreads of opening and width to the true ones, because squared errors alone shrink what cannot be foreseen."""
 
     def __init__(self, face_model: FaceModel, weights: SpeechLossWeights) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class SpeechLosses(nn.Module):
         self.register_buffer("root", torch.linalg.cholesky(gram + 1e-8 * torch.eye(len(gram))))
 
     def forward(
-        self, predicted: Tensor, expression: Tensor, valid: Tensor, silent: Tensor, identity: Tensor, weight: Tensor
+        self, predicted: Tensor, expression: Tensor, valid: Tensor, silent: Tensor, closed: Tensor, identity: Tensor, weight: Tensor
     ) -> dict[str, Tensor]:
         """Terms of the frames, each a scalar; shapes as in ``SpeechBatch``."""
         count = valid * rearrange(weight, "b -> b 1")
@@ -75,7 +77,7 @@ class SpeechLosses(nn.Module):
         motion = (predicted.diff(dim=1) - expression.diff(dim=1)) @ self.root
         opening, width = self.measure(predicted, identity)
         true_opening, true_width = self.measure(expression, identity)
-        closed = count * (true_opening < 0.03)
+        closed = count * closed
         return {
             "vertex": _mean(error.square().sum(-1), count),
             "velocity": _mean(motion.square().sum(-1), pair),
@@ -83,6 +85,7 @@ class SpeechLosses(nn.Module):
             "width": _mean(((width - true_width) / 0.05).square(), count),
             "correlation": 0.5 * (_decorrelation(opening, true_opening, valid) + _decorrelation(width, true_width, valid)),
             "closure": _mean(((opening - true_opening).clamp(min=0) / 0.03).square(), closed),
+            "liveliness": 0.5 * (_spread_ratio(opening, true_opening, valid) + _spread_ratio(width, true_width, valid)),
             "stillness": _mean((predicted.diff(dim=1) @ self.root).square().sum(-1), silent[:, 1:] * silent[:, :-1]),
         }
 
@@ -109,6 +112,13 @@ def _decorrelation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     scale = ((a.square() * share).sum(1) * (b.square() * share).sum(1) + 1e-10).sqrt()
     enough = (weight.sum(1) >= 25).float()
     return ((1 - product / scale) * enough).sum() / enough.sum().clamp(min=1.0)
+
+
+def _spread_ratio(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the batch of the squared logarithm of the ratio of two (B, T) series' spreads over time."""
+    first, second = (_statistics(x[..., None], weight)[1][:, 0] + 0.004 for x in (a, b))
+    enough = (weight.sum(1) >= 25).float()
+    return ((first / second).log().square() * enough).sum() / enough.sum().clamp(min=1.0)
 
 
 def _statistics(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

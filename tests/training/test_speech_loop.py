@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from personatalk_core.errors import OptionsError
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.lip_sync import network_for
 from personatalk_core.speech.networks import SpeechNetworks
@@ -70,3 +71,12 @@ def test_validation_speakers_are_never_trained_on(talker):
     assert validation and not {c.speaker for c in training} & {c.speaker for c in validation}
     assert len(training) + len(validation) == 10
     assert hold_out_speakers(clips[:1], 0.2, seed=0) == (clips[:1], [])
+
+
+def test_speakers_to_hold_out_can_be_named(talker):
+    clips = [talker(name, seed=i, seconds=2.0) for i, name in enumerate("aabbc")]
+    training, validation = hold_out_speakers(clips, 0.2, 0, ["b", "c"])
+    assert {c.speaker for c in training} == {"a"} and {c.speaker for c in validation} == {"b", "c"}
+    for wrong in (["x"], ["a", "b", "c"]):
+        with pytest.raises(OptionsError, match="hold out"):
+            hold_out_speakers(clips, 0.2, 0, wrong)

@@ -12,7 +12,8 @@ def batch(face_model):
     expression = torch.randn(2, 40, face_model.lower_count, generator=generator)
     identity = torch.randn(2, face_model.identity_count, generator=generator) * 0.3
     ones = torch.ones(2, 40)
-    return {"expression": expression, "valid": ones, "silent": torch.zeros(2, 40), "identity": identity, "weight": torch.ones(2)}
+    none = torch.zeros(2, 40)
+    return {"expression": expression, "valid": ones, "silent": none, "closed": none, "identity": identity, "weight": torch.ones(2)}
 
 
 def test_measures_are_those_of_the_geometry(face_model, batch):
@@ -44,6 +45,15 @@ def test_each_term_sees_its_own_mistake(face_model, batch):
     assert float(still["correlation"]) == pytest.approx(1.0, abs=0.05)
 
 
+def test_liveliness_is_the_spread_and_nothing_else(face_model, batch):
+    losses = SpeechLosses(face_model, SpeechLossWeights())
+    truth = batch["expression"]
+    centre = truth.mean(1, keepdim=True)
+    assert float(losses(truth[:, torch.randperm(40)], **batch)["liveliness"]) < 1e-6
+    calm, lively = (float(losses(centre + gain * (truth - centre), **batch)["liveliness"]) for gain in (0.5, 2.0))
+    assert 0.1 < calm < 1.0 and 0.1 < lively < 1.0  # log(2) squared is 0.48
+
+
 def test_invalid_frames_do_not_count(face_model, batch):
     losses = SpeechLosses(face_model, SpeechLossWeights())
     predicted = batch["expression"].clone()
@@ -61,11 +71,12 @@ def test_an_open_mouth_costs_where_the_true_one_is_closed(face_model, batch):
     opening = measure(grid, torch.zeros(1, face_model.identity_count))[0][0]
     shut, wide = grid[0, opening.argmin()], grid[0, opening.argmax()]
     assert float(opening.min()) < 0.03 < float(opening.max())
-    one = {"valid": torch.ones(1, 30), "silent": torch.zeros(1, 30), "weight": torch.ones(1)}
+    one = {"valid": torch.ones(1, 30), "silent": torch.zeros(1, 30), "closed": torch.ones(1, 30), "weight": torch.ones(1)}
     one["identity"] = torch.zeros(1, face_model.identity_count)
     closed, opened = shut.expand(1, 30, -1), wide.expand(1, 30, -1)
     assert float(losses(opened, expression=closed, **one)["closure"]) > 1
     assert float(losses(closed, expression=opened, **one)["closure"]) == 0
+    assert float(losses(opened, expression=closed, **(one | {"closed": torch.zeros(1, 30)}))["closure"]) == 0
 
 
 def test_style_term_compares_mean_and_spread(face_model, batch):
