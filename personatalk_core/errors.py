@@ -37,3 +37,7 @@ class WeightsError(PersonaTalkError):
 
 class DependencyError(PersonaTalkError):
     """A library or system package that a stage needs is missing."""
+
+
+class BatchError(PersonaTalkError):
+    """Jobs of a batch failed; the others are done."""

@@ -1,0 +1,79 @@
+"""Ray on a local two-node cluster: one node is killed while it works, and still every job is done exactly once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib.util import find_spec
+
+import av
+import pytest
+
+from personatalk_core.batch.ray_runner import RayOptions
+from personatalk_core.batch.run_batch import run_batch
+from personatalk_core.config import DubOptions
+from personatalk_core.demo import DEMO_SPEECH, sample_frames
+
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (extra 'batch')")
+BASE = DubOptions(device="cpu", lip_references=4, face_references=1)
+STORE = 80 << 20
+QUICK = {f"health_check_{name}": value for name, value in (("initial_delay_ms", 0), ("period_ms", 500), ("failure_threshold", 2))}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "_system_config": QUICK}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Four short clips of the sample, six frames each."""
+    frames = sample_frames("woman")
+    for number in range(4):
+        with av.open(str(tmp_path / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=15, options={"crf": "10", "threads": "1"})
+            stream.width, stream.height, stream.pix_fmt = 350, 350, "yuv444p"
+            for frame in frames[number * 8 : number * 8 + 6]:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    path = tmp_path / "jobs.jsonl"
+    entries = [{"video": f"{n}.mp4", "audio": str(DEMO_SPEECH), "out": f"{n}.mp4"} for n in range(4)]
+    path.write_text("".join(json.dumps(e) + "\n" for e in [*entries, {**entries[0], "video": "gone.mp4", "out": "gone.mp4"}]))
+    return path
+
+
+def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
+    second = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    taken = []
+
+    def kill_when_both_work(job):
+        taken.append(job.out)
+        if len(taken) == 2:
+            cluster.remove_node(second, allow_graceful=False)
+
+    choice = RayOptions(address=cluster.address, cpus=1.0)
+    told = {"runner": "ray", "ray_options": choice, "retries": 1, "on_taken": kill_when_both_work}
+    summary = run_batch(clips, tmp_path / "ray", BASE, quiet=True, **told)
+    lines = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
+    assert Counter(entry["out"] for entry in lines) == Counter(["0.mp4", "1.mp4", "2.mp4", "3.mp4", "gone.mp4"])
+    assert {entry["out"]: entry["status"] for entry in lines} == {**{f"{n}.mp4": "done" for n in range(4)}, "gone.mp4": "failed"}
+    assert sum(entry["lost"] for entry in lines) == 1, "the node died with one job under way"
+    assert len(taken) == 4 + 1 + 2  # four good jobs, one of them twice for the dead node, and the failing one with its retry
+    assert (summary.done, len(summary.failed)) == (4, 1) and "does not exist" in summary.failed[0].error
+
+    plain = run_batch(clips, tmp_path / "plain", BASE, runner="one-by-one", quiet=True)
+    assert plain.done == 4
+    for number in range(4):
+        assert (tmp_path / "ray" / f"{number}.mp4").read_bytes() == (tmp_path / "plain" / f"{number}.mp4").read_bytes()
+
+
