@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,6 +31,26 @@ from .errors import ShapeError
 
 OnProgress = Callable[[int, int], None]
 """``on_progress(done, total)``, called after each unit of work; it may raise to cancel."""
+
+
+class Kept(Protocol):
+    """What a WindowStore gives back: tensors by name, and JSON values."""
+
+    tensors: dict[str, Tensor]
+    config: dict
+
+
+class WindowStore(Protocol):
+    """Keeps finished windows of work on disk under names, so that a later run goes on after them."""
+
+    def save(self, name: str, tensors: dict[str, Tensor], config: dict | None = None) -> None:
+        """Keep them, whole or not at all. Raises MediaError when the disk is full."""
+
+    def load(self, name: str) -> Kept | None:
+        """What was kept, or None."""
+
+    def path(self, name: str) -> Path:
+        """A file beside what is kept, for data that is appended to."""
 
 
 class FrameStatus(IntEnum):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
 import numpy as np
 
 from ..types import AudioClip
-from .audio import resampled
+from .audio import fit_audio
+from .sound_stream import SoundFile, fitted_blocks, resampled_blocks
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 FLAC_MAX_RATE = 655_350
@@ -18,41 +20,62 @@ BLOCK = 4096  # samples handed to the encoder at once
 
 
 class AudioTrack:
-    """A stream of ``container`` fed from a clip that starts at 0."""
+    """A stream of ``container`` fed block by block from sound that starts at 0.
 
-    def __init__(self, container: av.container.OutputContainer, clip: AudioClip, file_format: str, *, lossless: bool) -> None:
+    Args:
+        sound:    a clip, or a file that is decoded as it is needed.
+        duration: seconds to cut or pad it to; None writes a clip as it is.
+    """
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        sound: AudioClip | SoundFile,
+        file_format: str,
+        *,
+        lossless: bool,
+        duration: float | None = None,
+    ) -> None:
+        rate, blocks = sound.sample_rate, _blocks(sound, duration)
+        channels = sound.samples.shape[0] if isinstance(sound, AudioClip) else sound.channels
         if lossless:
             codec, options = ("flac", {"strict": "-2"}) if file_format == "mp4" else ("pcm_f32le", {})
             sample_format = "s32" if codec == "flac" else "flt"
         else:
             codec, options, sample_format = "aac", {}, "fltp"
-            if clip.sample_rate not in AAC_RATES:
-                clip = resampled(clip, next((rate for rate in reversed(AAC_RATES) if rate >= clip.sample_rate), 48000))
-        self._samples, self._rate = clip.samples, clip.sample_rate
-        channels = self._samples.shape[0]
+            if rate not in AAC_RATES:
+                wanted = next((known for known in reversed(AAC_RATES) if known >= rate), 48000)
+                rate, blocks = wanted, resampled_blocks(blocks, rate, wanted)
+        self._queue, self._rate = _SampleQueue(blocks, channels), rate
         self._layout = LAYOUTS[channels]
-        self._stream = container.add_stream(codec, rate=self._rate, options=options)
+        self._stream = container.add_stream(codec, rate=rate, options=options)
         context = self._stream.codec_context
         context.layout, context.format = self._layout, sample_format
         if codec == "aac":
             context.bit_rate = BITS_PER_CHANNEL * channels
-        context.time_base = Fraction(1, self._rate)
+        context.time_base = Fraction(1, rate)
         self._flac = codec == "flac"
         self._sample_format = sample_format
         self._done = 0
 
     def write_until(self, time: Fraction | float, container: av.container.OutputContainer) -> None:
         """Encode what is heard before ``time`` seconds."""
-        target = min(int(time * self._rate), self._samples.shape[1])
-        while self._done < target:
-            end = min(self._done + BLOCK, target)
-            container.mux(self._stream.encode(self._frame(self._samples[:, self._done : end])))
-            self._done = end
+        target = int(time * self._rate)
+        while self._done < target and self._write(min(BLOCK, target - self._done), container):
+            pass
 
     def finish(self, container: av.container.OutputContainer) -> None:
         """Encode the rest and close the stream."""
-        self.write_until(float("inf") if self._samples.shape[1] == 0 else self._samples.shape[1] / self._rate + 1, container)
+        while self._write(BLOCK, container):
+            pass
         container.mux(self._stream.encode(None))
+
+    def _write(self, count: int, container: av.container.OutputContainer) -> bool:
+        block = self._queue.take(count)
+        if block.shape[1]:
+            container.mux(self._stream.encode(self._frame(block)))
+            self._done += block.shape[1]
+        return block.shape[1] == count
 
     def _frame(self, block: np.ndarray) -> av.AudioFrame:
         if self._sample_format == "fltp":
@@ -64,3 +87,33 @@ class AudioTrack:
         frame = av.AudioFrame.from_ndarray(data, format=self._sample_format, layout=self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
         return frame
+
+
+class _SampleQueue:
+    """Samples in the portions that are asked for, from blocks of any size."""
+
+    def __init__(self, blocks: Iterable[np.ndarray], channels: int) -> None:
+        self._blocks = iter(blocks)
+        self._held = np.zeros((channels, 0), np.float32)
+
+    def take(self, count: int) -> np.ndarray:
+        """The next ``count`` samples (C, n); fewer at the end."""
+        parts, have = [self._held], self._held.shape[1]
+        while have < count:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            parts.append(block)
+            have += block.shape[1]
+        joined = np.concatenate(parts, axis=1) if len(parts) > 1 else self._held
+        self._held = joined[:, count:]
+        return joined[:, :count]
+
+
+def _blocks(sound: AudioClip | SoundFile, duration: float | None) -> Iterator[np.ndarray]:
+    if isinstance(sound, AudioClip):
+        samples = sound.samples if duration is None else fit_audio(sound, duration).samples
+        return (samples[:, at : at + BLOCK] for at in range(0, samples.shape[1], BLOCK))
+    if duration is None:
+        return sound.blocks()
+    return fitted_blocks(sound.blocks(), sound.channels, round(duration * sound.sample_rate))
