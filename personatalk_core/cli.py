@@ -113,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     batch.add_argument("--workers", type=int, metavar="N", help="processes at most; default: as many as fit")
     batch.add_argument("--cpus-per-worker", type=float, default=2.0, metavar="N", help="default 2")
     batch.add_argument("--gpus-per-worker", type=float, metavar="F", help="default 1 where there are GPUs; 0.5 lets two share one")
+    _signing(batch)
     batch.add_argument("--retries", type=int, default=0, metavar="N", help="run a failed job up to N more times")
 
     publish = _verb(verbs, "publish", "upload weights and model card to the Hub")
@@ -212,6 +213,14 @@ def _output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--mask-out", type=Path, help="also write the mask of changed pixels as a video")
     verb.add_argument("--lossless", action="store_true", help="lossless RGB instead of H.264 yuv420p")
     verb.add_argument("--no-provenance", dest="provenance", action="store_false", help='do not write the "AI-edited" metadata')
+    _signing(verb)
+
+
+def _signing(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--sign-certificate", type=Path, metavar="PEM", help="sign the output (C2PA) with this certificate chain")
+    verb.add_argument("--sign-key", type=Path, metavar="PEM", help="private key of the certificate, not encrypted")
+    verb.add_argument("--sign-algorithm", default="es256", metavar="ALG", help="es256 (default), es384, es512, ps256 ... ed25519")
+    verb.add_argument("--sign-timestamp", default="", metavar="URL", help="time stamp authority to ask; default: none")
 
 
 def parse_hub(text: str | None):

@@ -12,6 +12,7 @@ from .cli import options_of, parse_hub
 from .demo import DEMO_SPEECH, write_sample_video
 from .errors import BatchError, OptionsError
 from .geometry.geometry_file import load_geometry, save_geometry
+from .media.content_credentials import SigningChoice, signed_output
 from .media.video_reader import probe
 from .models import Models, load_models
 from .progress import Stages
@@ -26,7 +27,9 @@ def dub(args: argparse.Namespace, stages: Stages) -> str:
     pipeline.check_target(args.out, options)
     models = _models(args, options)
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
-    report = pipeline.dub(args.video, args.audio, args.out, models, options, style=style, mask_out=args.mask_out, stages=stages)
+    inputs = [path for path in (args.audio, args.style) if path]
+    with signed_output(args.out, _signing(args).signer(), source=args.video, others=inputs) as out:
+        report = pipeline.dub(args.video, args.audio, out, models, options, style=style, mask_out=args.mask_out, stages=stages)
     return _finish(report, args, stages)
 
 
@@ -78,7 +81,8 @@ def render(args: argparse.Namespace, stages: Stages) -> str:
     pipeline.check_target(args.out, options)
     models = _models(args, options, parts=("renderer",))
     target = load_geometry(args.geometry, models.face_model)
-    report = pipeline.render(probe(args.video), target, args.out, models, options, audio=args.audio, mask_out=args.mask_out, stages=stages)
+    with signed_output(args.out, _signing(args).signer(), source=args.video, others=[args.audio] if args.audio else []) as out:
+        report = pipeline.render(probe(args.video), target, out, models, options, audio=args.audio, mask_out=args.mask_out, stages=stages)
     return _finish(report, args, stages)
 
 
@@ -179,6 +183,7 @@ def batch(args: argparse.Namespace, stages: Stages) -> str:
         weights=WeightsChoice(args.weights, parse_hub(args.hub), args.offline),
         runner=args.runner,
         ray_options=RayOptions(args.address, args.workers, args.cpus_per_worker, args.gpus_per_worker),
+        signing=_signing(args),
         retries=args.retries,
         quiet=args.quiet,
     )
@@ -241,6 +246,10 @@ def bench(args: argparse.Namespace, stages: Stages) -> str:
 
     options = options_of(args)
     return format_benchmark(run_benchmark(_models(args, options), options, stages))
+
+
+def _signing(args: argparse.Namespace) -> SigningChoice:
+    return SigningChoice(args.sign_certificate, args.sign_key, args.sign_algorithm, args.sign_timestamp)
 
 
 def _models(args: argparse.Namespace, options, parts: tuple[str, ...] = ("speech", "renderer")) -> Models:

@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import __version__, pipeline
 from ..config import DubOptions
 from ..errors import PersonaTalkError
+from ..media.content_credentials import ContentSigner, signed_output
 from ..models import Models
 from ..progress import Stages
 from ..speech.style_file import load_style
@@ -47,11 +48,12 @@ class JobResult:
     worker: str = ""
 
 
-def job_key(job: Job, options: DubOptions, weights: dict[str, str]) -> str:
+def job_key(job: Job, options: DubOptions, weights: dict[str, str], signed: bool = False) -> str:
     """What a finished file must agree with to be kept: the job's choices, the bytes of its inputs, the weights, the release.
 
     Args:
         weights: sha256 of each by name.
+        signed:  whether it carries the user's signature.
     Returns:
         64 hexadecimal digits; empty where an input cannot be read.
     """
@@ -60,7 +62,7 @@ def job_key(job: Job, options: DubOptions, weights: dict[str, str]) -> str:
     except OSError:
         return ""
     choices = {name: value for name, value in asdict(options).items() if name != "device"}
-    identity = [__version__, job.out, job.mask_out, job.style is not None, inputs, choices, sorted(weights.items())]
+    identity = [__version__, job.out, job.mask_out, job.style is not None, inputs, choices, sorted(weights.items()), signed]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -69,7 +71,9 @@ def weights_of(models: Models) -> dict[str, str]:
     return {name: found.sha256 for name, found in models.origins.items()}
 
 
-def run_job(job: Job, folder: Path, models: Models, base: DubOptions, stages: Stages | None = None) -> JobResult:
+def run_job(
+    job: Job, folder: Path, models: Models, base: DubOptions, stages: Stages | None = None, signer: ContentSigner | None = None
+) -> JobResult:
     """Dub one job into ``folder``; a failure becomes a result, never an exception.
 
     Only KeyboardInterrupt and its like escape: they end the batch, and what was half written is gone by then.
@@ -78,10 +82,11 @@ def run_job(job: Job, folder: Path, models: Models, base: DubOptions, stages: St
     about = {"out": job.out, "line": job.line, "worker": socket.gethostname()}
     try:
         options = job.dub_options(base)
-        key = job_key(job, options, weights_of(models))
+        key = job_key(job, options, weights_of(models), signer is not None)
         style = load_style(job.style, models.face_model, models.speech) if job.style else None
         mask = folder / job.mask_out if job.mask_out else None
-        report = pipeline.dub(job.video, job.audio, folder / job.out, models, options, style=style, mask_out=mask, stages=stages)
+        with signed_output(folder / job.out, signer, source=job.video, others=job.inputs[1:]) as out:
+            report = pipeline.dub(job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages)
         report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
         write_atomically(folder / job.report, (json.dumps(asdict(report), indent=2) + "\n").encode())
         return JobResult(
@@ -102,11 +107,13 @@ def run_job(job: Job, folder: Path, models: Models, base: DubOptions, stages: St
     return JobResult(**about, status=FAILED, error=" ".join(sentence.split()), seconds=round(time.monotonic() - started, 3))
 
 
-def is_finished(job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str]) -> bool:
+def is_finished(
+    job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool = False
+) -> bool:
     """The job's file is there as an earlier run left it, from the same inputs, choices and weights."""
     if result is None or result.status != DONE or not result.key:
         return False
     wanted = [name for name in (job.out, job.mask_out, job.report) if name]
     if not all((folder / name).is_file() for name in wanted):
         return False
-    return result.key == job_key(job, job.dub_options(base), weights) and result.sha256 == sha256_of(folder / job.out)
+    return result.key == job_key(job, job.dub_options(base), weights, signed) and result.sha256 == sha256_of(folder / job.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import DubOptions
+from ..media.content_credentials import ContentSigner
 from ..models import Models
 from ..progress import Stages
 from .batch_view import BatchView
@@ -21,8 +22,10 @@ class _ShownStages(Stages):
         self._view.show(self._queue, {self._out: (name, done, total)})
 
 
-def run_one_by_one(queue: JobQueue, folder: Path, models: Models, base: DubOptions, view: BatchView) -> None:
+def run_one_by_one(
+    queue: JobQueue, folder: Path, models: Models, base: DubOptions, view: BatchView, signer: ContentSigner | None = None
+) -> None:
     """Run a queue until it is empty."""
     while (job := queue.take()) is not None:
-        queue.finish(run_job(job, folder, models, base, _ShownStages(view, queue, job.out)))
+        queue.finish(run_job(job, folder, models, base, _ShownStages(view, queue, job.out), signer))
         view.show(queue, {})

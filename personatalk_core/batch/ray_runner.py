@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..config import DubOptions
 from ..errors import DependencyError, OptionsError, PersonaTalkError, WeightsError
+from ..media.content_credentials import SigningChoice
 from ..models import load_models
 from ..progress import Stages
 from ..weights.resolver import HubSource
@@ -81,9 +82,9 @@ def import_ray():
 class DubWorker:
     """One actor: models once, then job after job. ``progress`` is answered while a job runs, by a second thread."""
 
-    def __init__(self, options: dict, folder: str, weights: WeightsChoice, threads: int) -> None:
+    def __init__(self, options: dict, folder: str, weights: WeightsChoice, signing: SigningChoice, threads: int) -> None:
         self._base, self._folder, self._weights, self._threads = DubOptions(**options), Path(folder), weights, threads
-        self._models = None
+        self._signing, self._signer, self._models = signing, None, None
         self._progress = STARTING
 
     def ready(self) -> tuple[str, str]:
@@ -92,6 +93,7 @@ class DubWorker:
             import torch
 
             torch.set_num_threads(self._threads)
+            self._signer = self._signing.signer()
             where = self._weights
             self._models = load_models(self._base, folder=where.folder, hub=where.hub, offline=where.offline)
         except PersonaTalkError as error:
@@ -111,7 +113,7 @@ class DubWorker:
                 worker._progress = (name, done, total)
 
         self._progress = STARTING
-        return asdict(run_job(job, self._folder, self._models, self._base, Watched()))
+        return asdict(run_job(job, self._folder, self._models, self._base, Watched(), self._signer))
 
 
 @dataclass(eq=False)
@@ -134,12 +136,14 @@ def run_on_ray(
     choice: RayOptions,
     view: BatchView,
     *,
+    signing: SigningChoice = SigningChoice(),  # noqa: B008 (frozen)
     on_taken: Callable[[Job], None] | None = None,
 ) -> None:
     """Run a queue until it is empty.
 
     Args:
         folder:   output folder; on a cluster every node must see it, and the inputs, under the same path.
+        signing:  with what to sign; every node must see these files too.
         on_taken: called with each job that was handed to an actor.
     Raises:
         DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has what a worker needs, or
@@ -154,7 +158,7 @@ def run_on_ray(
     try:
         gpus = _gpu_share(ray, choice, base)
         kind = ray.remote(DubWorker).options(num_cpus=choice.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2)
-        arguments = (asdict(base), str(Path(folder).resolve()), weights, max(1, int(choice.cpus)))
+        arguments = (asdict(base), str(Path(folder).resolve()), weights, signing, max(1, int(choice.cpus)))
 
         def new_seat() -> _Seat:
             actor = kind.remote(*arguments)
@@ -207,7 +211,7 @@ def _settle(ray, queue: JobQueue, seat: _Seat) -> bool:
     if not seat.started:
         host, trouble = value
         if trouble:
-            raise WeightsError(f"A worker on {host} cannot load the models: {trouble}")
+            raise WeightsError(f"A worker on {host} cannot start: {trouble}")
         seat.started = True
     else:
         queue.finish(JobResult(**value))

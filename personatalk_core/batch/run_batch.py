@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import DubOptions
 from ..errors import OptionsError
+from ..media.content_credentials import SigningChoice
 from ..models import PARTS, load_models
 from ..weights.resolver import resolve_weights
 from .batch_view import BatchView
@@ -44,6 +45,7 @@ def run_batch(
     weights: WeightsChoice = WeightsChoice(),  # noqa: B008 (frozen)
     runner: str = "auto",
     ray_options: RayOptions = RayOptions(),  # noqa: B008 (frozen)
+    signing: SigningChoice = SigningChoice(),  # noqa: B008 (frozen)
     retries: int = 0,
     quiet: bool = False,
     on_taken: Callable[[Job], None] | None = None,
@@ -55,6 +57,7 @@ def run_batch(
         folder:   where outputs, reports and results.jsonl go.
         base:     device, number format and defaults of all jobs.
         runner:   ``auto`` takes Ray where it is installed; the files are the same either way.
+        signing:  with what to sign each file; nothing is signed without a certificate.
         retries:  further attempts after a failed one, >= 0.
     Returns:
         What happened; failed jobs raise nothing here.
@@ -69,11 +72,12 @@ def run_batch(
     if on_ray:
         import_ray()
         ray_options.verify()
+    signer = signing.signer()
     jobs = read_manifest(manifest, base.verify())
     places = {"folder": weights.folder, "hub": weights.hub, "offline": weights.offline}
     hashes = {name: resolve_weights(name, **places).sha256 for name in PARTS}
     with ResultsFile(folder) as results:
-        kept, left = _split(jobs, results, Path(folder), base, hashes)
+        kept, left = _split(jobs, results, Path(folder), base, hashes, signer is not None)
         failed: list[JobResult] = []
 
         def on_result(result: JobResult) -> None:
@@ -85,18 +89,18 @@ def run_batch(
         view = BatchView(len(jobs), skipped=len(kept), quiet=quiet)
         try:
             if left and on_ray:
-                run_on_ray(queue, Path(folder), base, weights, ray_options, view, on_taken=on_taken)
+                run_on_ray(queue, Path(folder), base, weights, ray_options, view, signing=signing, on_taken=on_taken)
             elif left:
-                run_one_by_one(queue, Path(folder), load_models(base, **places), base, view)
+                run_one_by_one(queue, Path(folder), load_models(base, **places), base, view, signer)
         finally:
             view.close()
     return BatchSummary(len(jobs), len(kept), queue.done, tuple(sorted(failed, key=lambda r: r.line)))
 
 
-def _split(jobs: list[Job], results: ResultsFile, folder: Path, base: DubOptions, weights: dict[str, str]):
+def _split(jobs: list[Job], results: ResultsFile, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool):
     """(jobs that an earlier run finished, jobs to run); results.jsonl keeps the lines of the former and of other manifests' jobs."""
     known = results.read()
-    kept = [job for job in jobs if is_finished(job, known.get(job.out), folder, base, weights)]
+    kept = [job for job in jobs if is_finished(job, known.get(job.out), folder, base, weights, signed)]
     left = {job.out for job in jobs} - {job.out for job in kept}
     results.keep(result for out, result in known.items() if out not in left)
     return kept, [job for job in jobs if job.out in left]
