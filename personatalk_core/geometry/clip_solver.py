@@ -7,7 +7,7 @@ five steps do what thousands of gradient steps would, and windows agree where th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from einops import einsum, rearrange
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .camera import rotation_matrix
 from .face_model import FaceModel
-from .fitting_terms import FittingWeights, total_loss
+from .fitting_terms import FittingWeights, resting, total_loss
 from .initialisation import Coefficients, reconstruct
 
 POSE = 6  # rotation 3, translation 2, log scale 1
@@ -26,7 +26,7 @@ FLOORS = {"point": 2e-3, "pose": 2e-3, "expression": 0.05}  # norms below these 
 @dataclass(frozen=True, eq=False)
 class ClipTarget:
     """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial coefficients;
-    unit: pixels that count as one, for the whole clip."""
+    unit: pixels that count as one, for the whole clip.  lip_pairs (N, 2): which of the K are opposite each other on the lips."""
 
     landmarks: Tensor
     vertex: Tensor
@@ -34,6 +34,7 @@ class ClipTarget:
     seen: Tensor
     start: Coefficients
     unit: float
+    lip_pairs: Tensor = field(default_factory=lambda: torch.zeros((0, 2), dtype=torch.int64))
 
 
 def pose_vector(coefficients: Coefficients, unit: float) -> Tensor:
@@ -50,9 +51,9 @@ def from_pose_vector(pose: Tensor, expression: Tensor, identity: Tensor, unit: f
 def clip_loss(coefficients: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights) -> Tensor:
     """The value being minimised, for a report or a test."""
     points = reconstruct(coefficients, face_model, target.vertex)[..., :2] / target.unit
-    start = target.start
-    return total_loss(points, target.landmarks / target.unit, target.seen, target.weight, pose_vector(coefficients, target.unit),
-                      pose_vector(start, target.unit), coefficients.expression, start.expression, coefficients.identity, start.identity,
+    start, unit = target.start, target.unit
+    return total_loss(points, target.landmarks / unit, target.seen, target.weight, target.lip_pairs, pose_vector(coefficients, unit),
+                      pose_vector(start, unit), coefficients.expression, start.expression, coefficients.identity, start.identity,
                       face_model.lower_count, weights)  # fmt: skip
 
 
@@ -81,16 +82,15 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
     blocks = points.new_zeros((3, frames, width, width))  # [d, t] couples frames t and t + d
     right = points.new_zeros((frames, width))
 
-    def least_squares(residual: Tensor, weight: Tensor, spread: int) -> None:
-        """Add the landmark (spread 0) or velocity (spread 1) term: residual (T - spread, K, 2), weight (T - spread, K)."""
-        factor = weight / residual.norm(dim=-1).clamp_min(FLOORS["point"])
-        factor = rearrange(torch.stack([factor, factor], -1), "t k c -> t (k c) 1")
-        flat = rearrange(residual, "t k c -> t (k c)")
-        if spread == 0:
-            scaled = jacobian * factor
-            blocks[0] += scaled.mT @ jacobian
-            right.sub_(einsum(scaled, flat, "t n p, t n -> t p"))
-            return
+    def add_points(residual: Tensor, weight: Tensor, rows: Tensor) -> None:
+        """Add a term of one frame: residual (T, N, 2), weight (T, N), rows (T, 2N, P) its derivative."""
+        scaled = rows * _reweighted(residual, weight)
+        blocks[0] += scaled.mT @ rows
+        right.sub_(einsum(scaled, rearrange(residual, "t k c -> t (k c)"), "t n p, t n -> t p"))
+
+    def add_velocity(residual: Tensor, weight: Tensor) -> None:
+        """Add the term of neighbouring frames: residual (T - 1, K, 2), weight (T - 1, K)."""
+        factor, flat = _reweighted(residual, weight), rearrange(residual, "t k c -> t (k c)")
         early, late = jacobian[:-1], jacobian[1:]
         scaled_early, scaled_late = early * factor, late * factor
         blocks[0, :-1] += scaled_early.mT @ early
@@ -99,10 +99,10 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
         right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p")
         right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p")
 
-    def diagonal(values: Tensor, columns: slice, floor: float, weight: float, stencil: tuple[int, ...]) -> None:
-        """Add weight * sum of ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
+    def diagonal(values: Tensor, columns: slice, floor: float, weight: Tensor | float, stencil: tuple[int, ...]) -> None:
+        """Add sum of weight * ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
         reach = len(stencil)
-        if frames < reach or weight == 0:
+        if frames < reach:
             return
         count = frames - reach + 1
         residual = sum(s * values[k : k + count] for k, s in enumerate(stencil))
@@ -113,20 +113,35 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
                 blocks[j - i, i : i + count].diagonal(dim1=1, dim2=2)[:, columns] += a * stencil[j] * factor
 
     expression, start = now.expression.double(), target.start.expression.double()
-    least_squares(points - aim, weights.landmark * target.weight * seen[:, None], 0)
+    residual = points - aim
+    add_points(residual, weights.landmark * target.weight * seen[:, None], jacobian)
+    if weights.opening and len(target.lip_pairs):
+        by_point = rearrange(jacobian, "t (k i) p -> t k i p", i=2)
+        upper, lower = target.lip_pairs.unbind(1)
+        apart = rearrange(by_point[:, upper] - by_point[:, lower], "t n i p -> t (n i) p")
+        add_points(residual[:, upper] - residual[:, lower], weights.opening * seen[:, None], apart)
     if frames > 1 and weights.tempo * weights.velocity:
-        velocity = points.diff(dim=0) - aim.diff(dim=0)
-        least_squares(velocity, weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None], 1)
+        add_velocity(residual.diff(dim=0), weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None])
     of_pose, of_expression = slice(0, POSE), slice(POSE, width)
-    diagonal(pose.double(), of_pose, FLOORS["pose"], weights.tempo * weights.laplacian_pose, (1, -2, 1))
-    lower, upper = slice(POSE, POSE + face_model.lower_count), slice(POSE + face_model.lower_count, width)
-    diagonal(expression[:, : face_model.lower_count], lower, FLOORS["expression"], weights.tempo * weights.laplacian_lower, (1, -2, 1))
-    diagonal(expression[:, face_model.lower_count :], upper, FLOORS["expression"], weights.tempo * weights.laplacian_upper, (1, -2, 1))
+    count, laplacian = face_model.lower_count, (1, -2, 1)
+    if weights.tempo:
+        lower, upper = slice(POSE, POSE + count), slice(POSE + count, width)
+        pose_rest, lower_rest = resting(pose_start, weights.pose_speed), resting(start[:, :count], weights.lower_speed)
+        smooth = weights.tempo * weights.laplacian_pose * pose_rest
+        diagonal(pose.double(), of_pose, FLOORS["pose"], smooth, laplacian)
+        diagonal(expression[:, :count], lower, FLOORS["expression"], weights.tempo * weights.laplacian_lower * lower_rest, laplacian)
+        diagonal(expression[:, count:], upper, FLOORS["expression"], weights.tempo * weights.laplacian_upper, laplacian)
     keep = max(weights.regularisation, 1e-6)  # without L_reg the system would be singular where no landmark is
     diagonal((pose - pose_start).double(), of_pose, FLOORS["pose"], keep, (1,))
     diagonal(expression - start, of_expression, FLOORS["expression"], keep, (1,))
     change = _solve_blocks(blocks, right).to(now.expression.dtype)
     return from_pose_vector(pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit)
+
+
+def _reweighted(residual: Tensor, weight: Tensor) -> Tensor:
+    """weight / norm of each residual, for both of its coordinates: (T, N, 2) and (T, N) to (T, 2N, 1)."""
+    factor = weight / residual.norm(dim=-1).clamp_min(FLOORS["point"])
+    return rearrange(torch.stack([factor, factor], -1), "t k c -> t (k c) 1")
 
 
 def _points_and_jacobian(now: Coefficients, target: ClipTarget, face_model: FaceModel) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ def estimate_geometry(
     vertex = face_model.landmark_vertex[key]
     weight = coordinate_weight(face_model, vertex)[:, 0]
     unit = float(start.scale[seen].median())
-    target = ClipTarget(points[:, key, :2], vertex, weight, seen, start, unit)
+    target = ClipTarget(points[:, key, :2], vertex, weight, seen, start, unit, lip_pairs(face_model, vertex))
     solved = solve_windows(target, face_model, weights, shot, on_progress)
     times = as_tensor(track.times, torch.float64)
     steps = times.diff()
@@ -94,6 +94,15 @@ def key_landmarks(face_model: FaceModel, usable: Tensor, count: int = KEY_VERTIC
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (position - position[chosen[-1]]).norm(dim=1))
     return usable[torch.tensor(sorted(chosen))]
+
+
+def lip_pairs(face_model: FaceModel, vertex: Tensor) -> Tensor:
+    """(N, 2) positions in ``vertex`` of inner-lip vertices opposite each other, upper then lower; those that are both there."""
+    ring = face_model.inner_lips
+    where = {int(v): k for k, v in enumerate(vertex)}
+    opposite = [(int(ring[k]), int(ring[-k])) for k in range(1, len(ring) // 2)]
+    pairs = [(where[upper], where[lower]) for upper, lower in opposite if upper in where and lower in where]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
 def bridge(found: Coefficients, seen: Tensor, shot: Tensor) -> Coefficients:

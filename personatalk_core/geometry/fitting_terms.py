@@ -3,7 +3,8 @@
 Every norm is the plain (not squared) L2 norm, as printed: a sum of norms forgives a few large residuals, so a lip that
 snaps shut stays shut while jitter is smoothed. Key points are measured in units of the eye distance (canonical units),
 expression in standard deviations, pose as (rotation in radians, translation / scale, log scale), so that one weight fits
-every image size. Frames without a face carry no landmark terms.
+every image size. Frames without a face carry no landmark terms. Two things are added to the paper's terms: lambda is at its
+full size only where a face rests, and the gap between the lips is a term of its own, so that smoothing opens no closed mouth.
 """
 
 from __future__ import annotations
@@ -12,26 +13,31 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """What each term counts, chosen on training clips.
+    """What each term counts, chosen on training clips by ``python -m personatalk_core.evaluation.geometry_fit_choice``.
 
-    landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  tempo: all of eq. 1.
-    velocity: its first part, 1 in the paper; with it at 1 the fit follows the landmarker's own jitter (jitter on still heads
-    0.60 of the raw landmarks' instead of 0.52 at the same error).  laplacian_pose, laplacian_lower, laplacian_upper:
-    lambda for pose, for expression of the lower face (the first ``lower_count`` columns, which must keep every closing of
-    the lips) and for the rest; 0.2 in the paper, whose count of key points and units are not given.
-    regularisation: eq. 2.
+    landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  opening: the gap between the inner
+    lips, not in the paper; both lips tremble together, so their gap is the stillest thing that the landmarks say.
+    tempo: all of eq. 1.  velocity: its first part, 1 in the paper; at 1 the fit follows the landmarker's own jitter.
+    laplacian_pose, laplacian_lower, laplacian_upper: lambda for pose, for expression of the lower face (the first
+    ``lower_count`` columns) and for the rest; 0.2 in the paper, whose count of key points and units are not given.
+    pose_speed, lower_speed: how fast the head (units or radians a frame) and the lower face (standard deviations a frame)
+    move where their lambda is halved; 0 keeps it everywhere, as in the paper.  regularisation: eq. 2.
     """
 
     landmark: float = 1.0
+    opening: float = 10.0
     tempo: float = 1.0
-    velocity: float = 0.2
-    laplacian_pose: float = 70.0
-    laplacian_lower: float = 0.35
-    laplacian_upper: float = 4.0
+    velocity: float = 0.05
+    laplacian_pose: float = 400.0
+    laplacian_lower: float = 4.0
+    laplacian_upper: float = 0.5
+    pose_speed: float = 0.005
+    lower_speed: float = 0.2
     regularisation: float = 0.02
 
 
@@ -58,17 +64,45 @@ def velocity_term(points: Tensor, landmarks: Tensor, seen: Tensor, weight: Tenso
     return (norm(points.diff(dim=0) - landmarks.diff(dim=0)) * weight * both[:, None]).sum()
 
 
-def laplacian_term(values: Tensor) -> Tensor:
-    """Second part of eq. 1: sum over inner frames of ||v_{t-1} - 2 v_t + v_{t+1}||; values (T, N)."""
-    return norm(values[2:] - 2 * values[1:-1] + values[:-2]).sum()
+def opening_term(points: Tensor, landmarks: Tensor, seen: Tensor, lip_pairs: Tensor) -> Tensor:
+    """Sum over frames and pairs of ||(kp_upper - kp_lower) - (kp_bar_upper - kp_bar_lower)||; lip_pairs (N, 2) of key points."""
+    upper, lower = lip_pairs.unbind(1)
+    residual = points - landmarks
+    return (norm(residual[:, upper] - residual[:, lower]) * seen[:, None]).sum()
 
 
-def tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count: int, weights: FittingWeights) -> Tensor:
-    """L_tempo, eq. 1. pose (T, 6), expression (T, E)."""
+def laplacian_term(values: Tensor, rest: Tensor | float = 1.0) -> Tensor:
+    """Second part of eq. 1: sum over inner frames of rest * ||v_{t-1} - 2 v_t + v_{t+1}||; values (T, N), rest (T - 2,)."""
+    return (rest * norm(values[2:] - 2 * values[1:-1] + values[:-2])).sum()
+
+
+def resting(values: Tensor, speed: float) -> Tensor:
+    """How much of lambda counts in each inner frame: 1 / (1 + (rate / speed)^2).
+
+    Args:
+        values: (T, N), where the optimisation starts; their rate a frame is read off means of five frames, so that
+            jitter does not count as motion.
+        speed:  the rate at which a half counts, in units of the values a frame; 0: all counts everywhere.
+    Returns:
+        (T - 2,) in (0, 1]; empty below three frames.
+    """
+    inner = max(len(values) - 2, 0)
+    if speed == 0 or inner == 0:
+        return values.new_ones(inner)
+    padded = functional.pad(values.T, (4, 4), mode="replicate")
+    mean = functional.avg_pool1d(padded, 5, 1).T  # (T + 4, N)
+    rate = (mean[4:] - mean[:-4]).norm(dim=-1) / 4  # (T,)
+    return 1 / (1 + (rate / speed).square())[1:-1]
+
+
+def tempo_loss(
+    points, landmarks, seen, weight, pose, expression, lower_count: int, weights: FittingWeights, pose_rest=1.0, lower_rest=1.0
+) -> Tensor:
+    """L_tempo, eq. 1. pose (T, 6), expression (T, E); pose_rest and lower_rest (T - 2,) of :func:`resting`."""
     lower, upper = expression[:, :lower_count], expression[:, lower_count:]
-    smooth = weights.laplacian_lower * laplacian_term(lower) + weights.laplacian_upper * laplacian_term(upper)
+    smooth = weights.laplacian_lower * laplacian_term(lower, lower_rest) + weights.laplacian_upper * laplacian_term(upper)
     motion = weights.velocity * velocity_term(points, landmarks, seen, weight)
-    return motion + weights.laplacian_pose * laplacian_term(pose) + smooth
+    return motion + weights.laplacian_pose * laplacian_term(pose, pose_rest) + smooth
 
 
 def regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start) -> Tensor:
@@ -81,11 +115,14 @@ def regularisation_loss(identity, identity_mean, expression, expression_start, p
 
 
 def total_loss(
-    points, landmarks, seen, weight, pose, pose_start, expression, expression_start, identity, identity_mean, lower_count, weights
+    points, landmarks, seen, weight, lip_pairs, pose, pose_start, expression, expression_start, identity, identity_mean, lower_count,
+    weights,
 ) -> Tensor:
-    """What the fitting minimises: landmark term + L_tempo + L_reg."""
+    """What the fitting minimises: landmark and opening terms + L_tempo + L_reg."""
+    rests = resting(pose_start, weights.pose_speed), resting(expression_start[:, :lower_count], weights.lower_speed)
     return (
         weights.landmark * landmark_term(points, landmarks, seen, weight)
-        + weights.tempo * tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count, weights)
+        + weights.opening * opening_term(points, landmarks, seen, lip_pairs)
+        + weights.tempo * tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count, weights, *rests)
         + weights.regularisation * regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start)
     )

@@ -29,7 +29,8 @@ def target_of(model, frames=6, noise=0.4, seed=0):
     vertex = torch.arange(0, 468, 9)
     landmarks = reconstruct(start, model, vertex)[..., :2]
     landmarks = landmarks + torch.randn(landmarks.shape, generator=generator) * noise
-    return solver.ClipTarget(landmarks, vertex, torch.ones(len(vertex)), torch.ones(frames, dtype=torch.bool), start, 80.0)
+    pairs = torch.tensor([[1, 2], [30, 40]])
+    return solver.ClipTarget(landmarks, vertex, torch.ones(len(vertex)), torch.ones(frames, dtype=torch.bool), start, 80.0, pairs)
 
 
 def test_jacobian_equals_autograd(model):

@@ -10,7 +10,9 @@ from personatalk_core.geometry.fitting_terms import (
     landmark_term,
     laplacian_term,
     norm,
+    opening_term,
     regularisation_loss,
+    resting,
     tempo_loss,
     total_loss,
     velocity_term,
@@ -20,6 +22,7 @@ POINTS = torch.tensor([[[0.0, 0], [1, 1]], [[3.0, 4], [1, 1]], [[3.0, 4], [1, 2]
 STILL = torch.zeros(3, 2, 2)
 SEEN = torch.tensor([True, True, True])
 WEIGHT = torch.tensor([1.0, 2.0])
+PAIR = torch.tensor([[0, 1]])
 
 
 def test_landmark_term_sums_distances():
@@ -67,11 +70,39 @@ def test_regularisation_sums_three_distances():
 
 
 def test_total_is_landmarks_plus_both_equations():
-    weights = FittingWeights(landmark=2, tempo=3, velocity=1, regularisation=5, laplacian_pose=0, laplacian_lower=0, laplacian_upper=0)
+    weights = FittingWeights(landmark=2, opening=7, tempo=3, velocity=1, regularisation=5, laplacian_pose=0.5, laplacian_lower=0,
+                             laplacian_upper=0, pose_speed=2.0)  # fmt: skip
     zero = torch.zeros(3, 6)
-    value = total_loss(POINTS, STILL, SEEN, WEIGHT, zero, zero + 1, zero, zero, torch.zeros(2), torch.zeros(2), 3, weights)
+    pose = zero.clone()
+    pose[1, 0] = 1.0  # second difference 2; the start rests, so all of lambda counts
+    value = total_loss(POINTS, STILL, SEEN, WEIGHT, PAIR, pose, zero + 1, zero, zero, torch.zeros(2), torch.zeros(2), 3, weights)
     landmark = float(landmark_term(POINTS, STILL, SEEN, WEIGHT))
-    assert float(value) == pytest.approx(2 * landmark + 3 * 7 + 5 * 3 * math.sqrt(6), rel=1e-6)
+    away = math.sqrt(6) + math.sqrt(5) + math.sqrt(6)  # of the pose from its start
+    gap = math.sqrt(2) + math.sqrt(13) + math.sqrt(8)
+    assert float(value) == pytest.approx(2 * landmark + 7 * gap + 3 * (7 + 0.5 * 2) + 5 * away, rel=1e-6)
+
+
+def test_opening_term_compares_the_gap_not_the_place():
+    # frame 0: (0,0)-(1,1); frame 1: (3,4)-(1,1); frame 2: (3,4)-(1,2)
+    assert float(opening_term(POINTS, STILL, SEEN, PAIR)) == pytest.approx(math.sqrt(2) + math.sqrt(13) + math.sqrt(8), rel=1e-6)
+    assert float(opening_term(POINTS + 7, POINTS, SEEN, PAIR)) == 0
+    assert float(opening_term(POINTS, STILL, torch.tensor([True, False, False]), PAIR)) == pytest.approx(math.sqrt(2))
+    assert float(opening_term(POINTS, STILL, SEEN, PAIR[:0])) == 0
+
+
+def test_lambda_is_whole_at_rest_half_at_its_speed_and_blind_to_jitter():
+    assert torch.equal(resting(torch.ones(6, 3), 0.5), torch.ones(4))
+    moving = torch.arange(20.0)[:, None] * torch.tensor([0.3, 0.4])  # 0.5 a frame
+    assert torch.allclose(resting(moving, 0.5)[4:-4], torch.full((10,), 0.5))
+    assert torch.equal(resting(moving, 0.0), torch.ones(18))
+    jitter = torch.tensor([1.0, -1.0]).repeat(10)[:, None]
+    assert float(resting(jitter, 0.5)[2:-2].min()) > 0.95  # it moves by 2 a frame, but goes nowhere
+    assert resting(moving[:2], 0.5).shape == (0,)
+
+
+def test_lambda_counts_less_where_less_rests():
+    peak = torch.tensor([[0.0, 0], [0, 0], [3, 4], [0, 0], [0, 0]])
+    assert float(laplacian_term(peak, torch.tensor([1.0, 0.5, 0.0]))) == 5 + 5 + 0
 
 
 def test_norm_has_a_finite_gradient_at_zero():
