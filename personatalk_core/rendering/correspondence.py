@@ -6,6 +6,7 @@ colour, a reference's image position, whether the reference saw it) can then be 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +40,33 @@ class Window:
         """Write the rectangle of an image the caller owns."""
         image[..., self.top : self.bottom, self.left : self.right] = part
 
+    def grown(self, margin: int, height: int, width: int) -> Window:
+        """The same rectangle with a margin on all sides, inside a picture of height x width."""
+        low = max(0, self.top - margin), max(0, self.left - margin)
+        return Window(low[0], min(height, self.bottom + margin), low[1], min(width, self.right + margin))
+
+    def common(self, other: Window) -> Window:
+        """What two rectangles share; empty (no rows, no columns) where they do not meet."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Window(top, max(top, min(self.bottom, other.bottom)), left, max(left, min(self.right, other.right)))
+
     def scaled(self, divisor: int) -> Window:
         """The same rectangle on a grid that is ``divisor`` times coarser."""
         return Window(self.top // divisor, self.bottom // divisor, self.left // divisor, self.right // divisor)
+
+    def enlarged(self, factor: int) -> Window:
+        """The same rectangle on a grid that is ``factor`` times finer."""
+        return Window(self.top * factor, self.bottom * factor, self.left * factor, self.right * factor)
+
+
+def bounding_window(wanted: Tensor, step: int = 1) -> Window:
+    """The smallest rectangle on multiples of ``step`` around the entries of (H, W) bool that are true; empty where none is."""
+    rows, columns = (wanted.any(dim=d).nonzero()[:, 0] for d in (1, 0))
+    if len(rows) == 0:
+        return Window(0, 0, 0, 0)
+    low = [int(place[0]) // step * step for place in (rows, columns)]
+    high = [-(-(int(place[-1]) + 1) // step) * step for place in (rows, columns)]
+    return Window(low[0], high[0], low[1], high[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +89,7 @@ class Surface:
             vertex, weight = (x[window.top : window.bottom, window.left : window.right] for x in (vertex, weight))
         height, width = vertex.shape[:2]
         rows = F.embedding_bag(vertex.reshape(-1, 3), values, mode="sum", per_sample_weights=weight.reshape(-1, 3))
-        return rearrange(rows, "(h w) k -> k h w", h=height, w=width)
+        return rearrange(rows, "(h w) k -> k h w", h=height, w=width)  # channels last in memory
 
 
 def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surface]:
@@ -74,7 +99,7 @@ def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surfa
     index = triangle.clamp_min(0)
     vertex = face_model.triangles[index]  # (B, H, W, 3)
     weight = rearrange(barycentric, "b k h w -> b h w k") * drawn[..., None]
-    face = drawn & drawn_triangles(face_model)[index]
+    face = drawn & drawn_triangles(face_model)[index]  # (B, H, W)
     return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
 
 
@@ -104,8 +129,8 @@ def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, wind
     mesh = surface.mesh
     if window is not None:
         own, mesh = window.cut(own), window.cut(mesh)
-    positions = torch.where(mesh, read[:, :2], own)
-    return positions, torch.where(mesh, read[:, 2], torch.ones_like(read[:, 2]))
+    empty = (~mesh).to(read.dtype)  # there the mesh reads 0
+    return read[:, :2] + own * empty, read[:, 2] + empty
 
 
 def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0, mode: str = "bilinear") -> Tensor:
@@ -114,3 +139,13 @@ def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0, mode: str =
     size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
     grid = rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0
     return F.grid_sample(images, grid.to(images.dtype), mode=mode, padding_mode="border", align_corners=False)
+
+
+def sample_rows(images: Tensor, rows: Sequence[int], positions: Tensor, scale: float = 1.0) -> Tensor:
+    """:func:`sample_at` for images (M, C, H, W) of which only some rows are read, at positions (len(rows), 2, h, w).
+
+    A CPU reads image by image, so that none is copied; a GPU reads all in one call.
+    """
+    if images.device.type != "cpu":
+        return sample_at(images[list(rows)], positions, scale)
+    return torch.cat([sample_at(images[row : row + 1], positions[k : k + 1], scale) for k, row in enumerate(rows)])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+REACH = 6  # latents around a pixel that its residual depends on: four of the convolutions at H/4, one of the finer ones, one to resize
+NEAR = 3  # of these, the ones that change a trained residual by more than 1e-5
 
 
 class TextureDecoder(nn.Module):

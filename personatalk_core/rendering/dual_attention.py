@@ -15,9 +15,8 @@ from torch.nn import functional as F
 
 # Before training: logit per squared canonical unit of mouth shape difference, and per squared unit of head_pose difference.
 # Chosen on speakers held out of the training corpus.
-LIP_SHARPNESS = (8000.0, 30.0)
+LIP_SHARPNESS = (2000.0, 10.0)
 FACE_SHARPNESS = (300.0, 100.0)
-NEGLIGIBLE = 20.0  # logits this far below the best everywhere are dropped: exp(-20) / UNSEEN is far below 1e-4
 UNSEEN = 1e-3  # weight left to what no reference saw, so that something is always drawn
 POSITION_GRID = 16  # learnable positions live on this grid and are interpolated to the latent
 
@@ -50,6 +49,10 @@ class ReferenceAttention(nn.Module):
         position = F.interpolate(self.key_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)], dim=1)
 
+    def start(self) -> Tensor:
+        """(2,): what a difference of mouth shape and of head pose costs before the latents have their say."""
+        return torch.stack([self.log_shape, self.log_pose]).exp()
+
     def sharpness(self, geometry: Tensor) -> Tensor:
         """(B, width, L, L) to (B, 2, L, L): how much a difference of mouth shape and of head pose costs at each latent, > 0."""
         start = torch.stack([self.log_shape, self.log_pose])[None, :, None, None]
@@ -65,12 +68,6 @@ def geometric_logits(sharpness: Tensor, difference: Tensor, allowed: Tensor | No
     """The geometric start of the logits: (2, h, w) and (N, 2) to (N, h, w), all <= 0, -inf for references not allowed (N,) bool."""
     logits = -einsum(difference, sharpness, "n k, k h w -> n h w")
     return logits if allowed is None else logits.masked_fill(~allowed[:, None, None], -torch.inf)
-
-
-def matters(logits: Tensor) -> Tensor:
-    """Which references can carry weight anywhere: (N, h, w) to (M,) int64. The others would get less than about 1e-4."""
-    gap = (logits - logits.amax(dim=0, keepdim=True)).amax(dim=(1, 2))
-    return (gap > -NEGLIGIBLE).nonzero()[:, 0]
 
 
 def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:

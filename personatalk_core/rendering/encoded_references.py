@@ -44,6 +44,11 @@ class EncodedReferences:
         rows = torch.as_tensor(index, dtype=torch.int64, device=self.pixels.device).reshape(-1) % len(self)
         return EncodedReferences(**{f.name: getattr(self, f.name).index_select(0, rows) for f in fields(self)})
 
+    def lend(self, rows: Sequence[int]) -> LentReferences:
+        """Some of the references, by number, without copying pixels or latents."""
+        index = torch.tensor(list(rows), dtype=torch.int64, device=self.points.device)
+        return LentReferences(self, tuple(rows), *(x.index_select(0, index) for x in (self.points, self.seen, self.shape, self.pose)))
+
     def to(self, device: torch.device | str) -> EncodedReferences:
         """The same references on another device."""
         return EncodedReferences(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
@@ -52,3 +57,22 @@ class EncodedReferences:
     def join(parts: Sequence[EncodedReferences]) -> EncodedReferences:
         """Concatenate along N."""
         return EncodedReferences(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(EncodedReferences)})
+
+
+@dataclass(frozen=True, eq=False)
+class LentReferences:
+    """n of many references: ``rows`` names them; points, seen, shape, pose as in :class:`EncodedReferences` but of these rows only."""
+
+    whole: EncodedReferences
+    rows: tuple[int, ...]
+    points: Tensor
+    seen: Tensor
+    shape: Tensor
+    pose: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def only(self, kept: Tensor) -> LentReferences:
+        """Of these, the ones at the places (M,) int64."""
+        return self.whole.lend([self.rows[k] for k in kept.tolist()])

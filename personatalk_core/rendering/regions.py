@@ -8,7 +8,6 @@ from torch import Tensor
 from ..geometry.face_model import FaceModel, Region
 
 LIP_REACH = 0.16  # canonical units from the red of the lips over which the lip mask M^l falls to 0
-LIP_BOX_MARGIN = 0.22  # canonical units around the lips inside which Lip-Attention works
 
 
 def mouth_vertices(face_model: FaceModel) -> Tensor:

@@ -6,6 +6,7 @@ videos, crops' places in a frame, or how references were chosen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,12 +22,13 @@ from ..errors import ShapeError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
-from .correspondence import Surface, draw_surface
-from .decoder import TextureDecoder
+from .correspondence import Surface, Window, bounding_window, draw_surface
+from .decoder import NEAR, REACH, TextureDecoder
 from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, ReferenceAttention, unlikeness
 from .encoded_references import EncodedReferences
 from .encoders import LatentEncoder
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
+from .local_linear import linear_correction, most_alike
 from .regions import lip_weight
 from .similarity import head_pose, mouth_shape
 from .visibility import vertex_visibility
@@ -85,7 +87,7 @@ class DualAttentionRenderer(nn.Module):
         check_shape("reference expression", expression, count, face_model.expression_count)
         scale = CROP_SIZE / size
         surfaces = draw_surface(points * scale, face_model, CROP_SIZE)
-        geometry = torch.stack([geometry_map(surface, face_model) for surface in surfaces])
+        geometry = geometry_maps(surfaces, face_model)
         seen = vertex_visibility(points * scale, torch.stack([surface.depth for surface in surfaces]), face_model)
         return self.encode_drawn(crops, points, expression, geometry, seen, face_model)
 
@@ -95,16 +97,17 @@ class DualAttentionRenderer(nn.Module):
         """The same for frames that were drawn before: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
         size = crops.shape[-1]
         base = crops if size == CROP_SIZE else F.interpolate(crops, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
-        where, texture = self.geometry_encoder(geometry), self.texture_encoder(base)
+        where, texture = self.geometry_encoder(geometry), self.texture_encoder(channels_last(base))
         return EncodedReferences(
-            pixels=crops, points=points, seen=seen, shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
+            pixels=channels_last(crops), points=points, seen=seen,
+            shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
             pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=self.lip_attention.key_value(where, texture),
             face_key_value=self.face_attention.key_value(where, texture),
         )  # fmt: skip
 
     def render(
         self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
-        face_index: Tensor | None = None, lip_allowed: Tensor | None = None, dense: bool = False,
+        face_index: Tensor | None = None, lip_allowed: Tensor | None = None, wanted: Tensor | None = None, dense: bool = False,
     ) -> RenderedCrops:  # fmt: skip
         """Render target geometries.
 
@@ -116,7 +119,9 @@ class DualAttentionRenderer(nn.Module):
             face:              face references; each target uses the rows named by ``face_index``.
             face_index:        (B, N_f) int64 into ``face``; None: every target uses all.
             lip_allowed:       (B, N_l) bool; None: all. At least one a row.
-            dense:             the slow twin: Lip-Attention over the whole crop.
+            wanted:            (B, R, R) bool, pixels that will be shown; the others come out as the likest face reference's, which
+                               saves their cost. None: all.
+            dense:             the slow twin: both attention layers and the decoder over the whole crop.
         Returns:
             RenderedCrops.
         Raises:
@@ -133,40 +138,74 @@ class DualAttentionRenderer(nn.Module):
             face_index = torch.arange(len(face), device=target_points.device).expand(count, -1)
         size = _crop_size(face.pixels)
         surfaces = draw_surface(target_points, face_model, size)
-        geometry = torch.stack([geometry_map(surface, face_model) for surface in surfaces])  # (B, 4, R, R)
+        geometry = geometry_maps(surfaces, face_model)  # (B, 4, R, R)
         base = geometry if size == CROP_SIZE else F.interpolate(geometry, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         encoded = self.geometry_encoder(base)
         queries = [(layer.query(encoded), layer.sharpness(encoded)) for layer in (self.lip_attention, self.face_attention)]
         shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
-        sampled = []
+        step = size // encoded.shape[-1]
+        start = self.lip_attention.start()
+        sampled, windows = [], []
         for b in range(count):
-            own = face[face_index[b]]
-            of_lips = Queries(queries[0][0][b], queries[0][1][b], unlikeness(shape[b], pose[b], lip.shape, lip.pose), lip_allowed[b])
+            own = face.lend(face_index[b].tolist())
+            unlike = unlikeness(shape[b], pose[b], lip.shape, lip.pose)
             of_face = Queries(queries[1][0][b], queries[1][1][b], unlikeness(shape[b], pose[b], own.shape, own.pose))
+            window = Window(0, size, 0, size)
+            if not dense:
+                shown, reach = (surfaces[b].mesh, REACH) if wanted is None else (surfaces[b].mesh & wanted[b], NEAR)
+                window = bounding_window(shown, step).grown(reach * step, size, size)
+            windows.append(window)
+            mask = self.fusion_mask(geometry[b], surfaces[b])
             if self.config.variant == "global":
+                of_lips = Queries(queries[0][0][b], queries[0][1][b], unlike, lip_allowed[b])
                 coarse = F.avg_pool2d(base[b, :3], LATENT_STRIDE)
-                sampled.append(sample_global(of_lips, of_face, coarse, geometry[b, 3:], lip, own, self.coordinate_sharpness))
+                sampled.append(sample_global(of_lips, of_face, coarse, mask, lip, face[own.rows], self.coordinate_sharpness))
             else:
+                rows = most_alike(unlike, start, lip_allowed[b])
+                near, unlike = lip.lend(rows.tolist()), unlike[rows]
+                correction = linear_correction(near.shape - shape[b], near.pose - pose[b], -unlike @ start)
+                of_lips = Queries(queries[0][0][b], queries[0][1][b], unlike, correction=correction)
                 places = target_points[b]
-                sampled.append(sample_aligned(of_lips, of_face, surfaces[b], places, geometry[b, 3:], lip, own, face_model, dense))
-        pixels, latent = torch.stack([s[0] for s in sampled]), torch.stack([s[1] for s in sampled])
-        mesh = torch.stack([surface.mesh for surface in surfaces])[:, None]
-        rgb = pixels + self._residual(latent, pixels, base) * mesh
+                sampled.append(sample_aligned(of_lips, of_face, surfaces[b], places, mask, near, own, face_model, dense, window))
+        rgb = torch.stack([s[0] for s in sampled])
+        for b, window in enumerate(windows):
+            residual = self._residual(sampled[b][1][None], rgb[b : b + 1], base[b : b + 1], window)
+            window.paste(rgb[b], window.cut(rgb[b]) + residual[0] * window.cut(surfaces[b].mesh))
         drawn = torch.stack([surface.face for surface in surfaces])
         return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), geometry[:, 3:], rearrange(drawn, "b h w -> b 1 h w").float())
 
-    def _residual(self, latent: Tensor, pixels: Tensor, geometry: Tensor) -> Tensor:
-        """What the decoder adds, computed at 256 x 256 and carried to the crop's own size."""
+    def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
+        """M^l of eq. 4, (1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two layers only."""
+        return geometry[3:]
+
+    def _residual(self, latent: Tensor, pixels: Tensor, geometry: Tensor, window: Window) -> Tensor:
+        """What the decoder adds inside a window, computed at 256 x 256 and carried to the crop's own size."""
         size = pixels.shape[-1]
-        small = pixels if size == CROP_SIZE else F.interpolate(pixels, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
-        residual = self.decoder(latent, small, geometry[:, :3], geometry[:, 3:])
-        return residual if size == CROP_SIZE else F.interpolate(residual, (size, size), mode="bilinear", align_corners=False)
+        step = size // latent.shape[-1]
+        near = window.scaled(step)  # on latents
+        fine, height, width = near.enlarged(LATENT_STRIDE), *window.size
+        small = window.cut(pixels)
+        if size != CROP_SIZE:
+            small = F.interpolate(small, near.enlarged(LATENT_STRIDE).size, mode="bilinear", antialias=True)
+        part = fine.cut(geometry)
+        residual = self.decoder(near.cut(latent), small, part[:, :3], part[:, 3:])
+        return residual if size == CROP_SIZE else F.interpolate(residual, (height, width), mode="bilinear", align_corners=False)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images laid out pixel by pixel in memory, which convolutions with few channels read faster."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def geometry_maps(surfaces: Sequence[Surface], face_model: FaceModel) -> Tensor:
+    """(B, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of B drawn meshes of one size."""
+    values = torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
+    return channels_last(torch.stack([surface.interpolate(values) * surface.face for surface in surfaces]))
 
 
 def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
-    """(4, H, W): PNCC without the skirt, background 0, and the soft lip mask."""
-    values = torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
-    return surface.interpolate(values) * surface.face
+    """The same of one mesh: (4, H, W)."""
+    return geometry_maps([surface], face_model)[0]
 
 
 def _crop_size(crops: Tensor) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.face_model import FaceModel
 
 DEPTH_TOLERANCE = 0.05  # canonical units behind the drawn surface at which a vertex counts as half hidden
+NOTHING = -1e4  # depth of pixels where nothing is drawn
 FACING_START, FACING_END = 0.02, 0.30  # cosine between normal and view: never seen below the first, fully above the second
 
 
@@ -37,14 +37,28 @@ def vertex_visibility(points: Tensor, depth: Tensor, face_model: FaceModel) -> T
     facing = vertex_normals(points, face_model.triangles)[..., 2]
     seen = ((facing - FACING_START) / (FACING_END - FACING_START)).clamp(0, 1)
     unit = pixels_per_unit(points, face_model)  # (N,)
-    grid = rearrange(points[..., :2] * (2.0 / size) - 1.0, "n v k -> n v 1 k")
-    nearest = F.max_pool2d(depth[:, None].clamp_min(-1e4), 3, stride=1, padding=1)  # the surface around each pixel
-    farthest = -F.max_pool2d(-depth[:, None].clamp_min(-1e4), 3, stride=1, padding=1)
-    front = F.grid_sample(torch.where(farthest > -1e4, farthest, nearest), grid, mode="nearest", align_corners=False)[:, 0, :, 0]  # (N, V)
+    front = surface_depth(points, depth)  # (N, V)
     behind = (front - points[..., 2]) / (unit[:, None] * DEPTH_TOLERANCE)
     seen = seen * (2.0 - behind).clamp(0, 1)
     inside = ((points[..., :2] >= 0) & (points[..., :2] <= size)).all(dim=-1)
     return seen * inside
+
+
+def surface_depth(points: Tensor, depth: Tensor) -> Tensor:
+    """Depth of the drawn surface where each vertex (N, V, 3) should be: the farthest of the three by three pixels around it.
+
+    depth (N, H, W), -inf where nothing; at the border of the drawing the nearest, outside the crop 0. Returns (N, V).
+    """
+    height, width = depth.shape[-2:]
+    place = torch.round(points[..., :2] - 0.5).long()  # (N, V, 2) column, row
+    inside = ((place >= 0) & (place < place.new_tensor([width, height]))).all(dim=-1)
+    near = torch.arange(-1, 2, device=depth.device)
+    row = (place[..., 1, None] + near).clamp(0, height - 1)[..., :, None]  # (N, V, 3, 1)
+    column = (place[..., 0, None] + near).clamp(0, width - 1)[..., None, :]  # (N, V, 1, 3)
+    frame = torch.arange(len(depth), device=depth.device)[:, None, None, None]
+    around = depth[frame, row, column].flatten(2).clamp_min(NOTHING)  # (N, V, 9)
+    farthest = around.amin(dim=-1)
+    return torch.where(farthest > NOTHING, farthest, around.amax(dim=-1)) * inside
 
 
 def pixels_per_unit(points: Tensor, face_model: FaceModel) -> Tensor:

@@ -1,0 +1,47 @@
+"""Full-resolution reference pixels, carried to the target by bicubic reading at sub-pixel positions.
+
+Positions are rounded to 1/32 of a pixel (far below the landmarks' noise), so that OpenCV's ``remap`` on a CPU, several times
+faster than ``grid_sample``, and torch on a GPU read the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .correspondence import sample_at
+
+SUBPIXELS = 32  # OpenCV's own grid
+KERNEL = "bicubic"  # bilinear reading alone costs a fifth of the finest detail
+
+
+def carry_pixels(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tensor:
+    """Read some references at their own positions.
+
+    Args:
+        images:    (M, 3, H, W) in [0, 1].
+        rows:      n of the M, in any order.
+        positions: (n, 2, h, w) in pixels; the centre of the first pixel is 0.5.
+    Returns:
+        (n, 3, h, w); beyond the border the nearest pixel counts.
+    """
+    snapped = torch.round(positions.float() * SUBPIXELS) / SUBPIXELS
+    if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad:
+        return carry_pixels_plain(images, rows, snapped)
+    place = (snapped - 0.5).contiguous().numpy()  # OpenCV counts from the first pixel's centre
+    carried = np.empty((len(rows), 3, *positions.shape[-2:]), np.float32)
+    for k, row in enumerate(rows):
+        picture = np.ascontiguousarray(rearrange(images[row], "c h w -> h w c").numpy())
+        read = cv2.remap(picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        carried[k] = rearrange(read, "h w c -> c h w")
+    return torch.from_numpy(carried)
+
+
+def carry_pixels_plain(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tensor:
+    """The same through torch on any device, at the positions as they come."""
+    return sample_at(images[list(rows)], positions, mode=KERNEL)
