@@ -65,19 +65,12 @@ class DubImages(io.ComfyNode):
 
         options = DubOptions(length=length, style_strength=style_strength, face=face, lossless=True).verify()
         out, mask = temporary(".mp4"), temporary(".mp4")
-        stages = NodeStages(cls.hidden.unique_id, *STAGES)
+        speech, ready = audio_path(audio), models.ready("speech", "renderer")
         try:
-            report = dub(
-                images_path(images, fps),
-                audio_path(audio),
-                out,
-                models.ready("speech", "renderer"),
-                options,
-                style=style,
-                mask_out=mask,
-                stages=stages,
-            )
-            return io.NodeOutput(video_images(out), video_mask(mask), audio, fps, report_text(report, stages))
+            with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
+                source = images_path(images, fps, stages)
+                report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages)
+                return io.NodeOutput(video_images(out, stages), video_mask(mask, stages), audio, fps, report_text(report, stages))
         finally:
             out.unlink(missing_ok=True)
             mask.unlink(missing_ok=True)

@@ -7,11 +7,31 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfy_api.latest import InputImpl, io
+
 from .media_sockets import temporary, view_of
 
 if TYPE_CHECKING:
     from ..personatalk_core.progress import Stages
     from ..personatalk_core.types import DubReport, FaceGeometry
+
+
+def dubbed_outputs() -> list[io.Output]:
+    """The outputs of every node that writes a dubbed video; :func:`dubbed` fills them."""
+    return [
+        io.Video.Output(display_name="video", tooltip="The dubbed video with the new sound: to Save Video."),
+        io.Video.Output(
+            display_name="mask",
+            tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
+        ),
+        io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
+    ]
+
+
+def dubbed(out: Path, mask: Path, report: DubReport, stages: Stages, shown: dict) -> io.NodeOutput:
+    """The outputs of :func:`dubbed_outputs` and what the page shows (:func:`dub_ui`)."""
+    videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
+    return io.NodeOutput(*videos, report_text(report, stages), ui=shown)
 
 
 def report_text(report: DubReport, stages: Stages) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 
 from .choices import (
     DEFAULTS,
@@ -15,6 +15,7 @@ from .choices import (
     provenance_input,
     style_strength_input,
 )
+from .dub_result import dub_ui, dubbed, dubbed_outputs
 from .sockets import CATEGORY, Models, Style
 
 STAGES = ("tracking", "geometry", "speech to geometry", "rendering")
@@ -48,14 +49,7 @@ class DubVideo(io.ComfyNode):
                 lossless_input(),
                 provenance_input(),
             ],
-            outputs=[
-                io.Video.Output(display_name="video", tooltip="The dubbed video with the new sound: to Save Video."),
-                io.Video.Output(
-                    display_name="mask",
-                    tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
-                ),
-                io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
-            ],
+            outputs=dubbed_outputs(),
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
@@ -81,7 +75,6 @@ class DubVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import dub
-        from .dub_result import dub_ui, report_text
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeStages
 
@@ -95,7 +88,7 @@ class DubVideo(io.ComfyNode):
             provenance=provenance,
         ).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
-        stages = NodeStages(cls.hidden.unique_id, *STAGES)
-        report = dub(source, audio_path(audio), out, models.ready("speech", "renderer"), options, style=style, mask_out=mask, stages=stages)
-        videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out, length=length))
+        speech, ready = audio_path(audio), models.ready("speech", "renderer")
+        with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
+            report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages)
+        return dubbed(out, mask, report, stages, dub_ui(source, out, length=length))

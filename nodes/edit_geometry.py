@@ -30,7 +30,7 @@ class EditGeometry(io.ComfyNode):
             node_id="PersonaTalkEditGeometry",
             display_name="Edit Geometry (PersonaTalk)",
             category=CATEGORY,
-            description="Changes how the mouth moves before it is rendered: further, calmer, earlier, or with an expression added.",
+            description="Changes how the mouth moves before it is rendered: further, calmer, earlier, faster, or with an expression added.",
             search_aliases=["smooth geometry", "mouth gain", "retime"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -61,6 +61,18 @@ class EditGeometry(io.ComfyNode):
                     max=2.0,
                     step=0.01,
                     tooltip="Seconds by which the mouth comes later (negative: earlier). Corrects sound that is out of step.",
+                ),
+                io.Float.Input(
+                    "speed",
+                    default=1.0,
+                    min=0.25,
+                    max=4.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "Plays picture and mouth faster (2) or slower (0.5) at the same frame rate. Other than 1 the old sound no longer"
+                        " fits: connect matching audio to Render Faces, or the result is silent."
+                    ),
                 ),
                 io.Combo.Input(
                     "add",
@@ -105,9 +117,11 @@ class EditGeometry(io.ComfyNode):
         add: str = "none",
         amount: float = 0.0,
         upper_gain: float = 1.0,
+        speed: float = 1.0,
     ) -> io.NodeOutput:
         from ..personatalk_core.geometry.editing import GeometryEdit, edit_geometry
+        from ..personatalk_core.geometry.retime import geometry_at_speed
 
         added = {add: amount} if add != "none" and amount else {}
         edit = GeometryEdit(lower_gain=mouth_gain, upper_gain=upper_gain, smoothing=smoothing, shift=shift, add=added)
-        return io.NodeOutput(edit_geometry(geometry, models.models.face_model, edit))
+        return io.NodeOutput(geometry_at_speed(edit_geometry(geometry, models.models.face_model, edit), speed))

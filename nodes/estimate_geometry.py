@@ -33,4 +33,5 @@ class EstimateGeometry(io.ComfyNode):
         from ..personatalk_core.pipeline import geometry_of_track
         from .progress_bar import NodeStages
 
-        return io.NodeOutput(geometry_of_track(track.info, track.track, models.models, NodeStages(cls.hidden.unique_id, "geometry")))
+        with NodeStages(cls.hidden.unique_id, "geometry") as stages:
+            return io.NodeOutput(geometry_of_track(track.info, track.track, models.models, stages))

@@ -59,9 +59,7 @@ class EvaluateDub(io.ComfyNode):
         from .progress_bar import NodeStages
 
         options = DubOptions(length=length, face=face).verify()
-        stages = NodeStages(cls.hidden.unique_id, "tracking", "geometry", "comparing")
-        output, given = video_path(dubbed), video_path(source)
-        rows = compare_with_source(
-            output, given, audio_path(audio), models.ready("speech"), options, stages, most_frames=most_frames or None
-        )
+        output, given, speech, ready = video_path(dubbed), video_path(source), audio_path(audio), models.ready("speech")
+        with NodeStages(cls.hidden.unique_id, "tracking", "geometry", "comparing") as stages:
+            rows = compare_with_source(output, given, speech, ready, options, stages, most_frames=most_frames or None)
         return io.NodeOutput(score_table(rows), json.dumps(rows))

@@ -44,5 +44,6 @@ class GenerateGeometry(io.ComfyNode):
         from .progress_bar import NodeStages
 
         options = DubOptions(style_strength=style_strength, length=length).verify()
-        stages = NodeStages(cls.hidden.unique_id, "speech to geometry")
-        return io.NodeOutput(animate(geometry, audio_path(audio), models.ready("speech"), options, style=style, stages=stages))
+        speech, ready = audio_path(audio), models.ready("speech")
+        with NodeStages(cls.hidden.unique_id, "speech to geometry") as stages:
+            return io.NodeOutput(animate(geometry, speech, ready, options, style=style, stages=stages))

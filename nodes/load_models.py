@@ -60,6 +60,18 @@ class LoadModels(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, hub: str | None = None) -> bool | str:
+        from ..personatalk_core.errors import OptionsError
+        from ..personatalk_core.weights.hub import HubSource
+
+        try:
+            if hub:
+                HubSource.parse(hub)
+        except OptionsError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, weights: str, dtype: str, hub: str) -> str:
         return model_folders.folder_state(weights)
 

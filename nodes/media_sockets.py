@@ -11,11 +11,15 @@ import shutil
 import uuid
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import folder_paths
 from comfy_api.latest import InputImpl
 
 from ..personatalk_core.errors import MediaError
+
+if TYPE_CHECKING:
+    from ..personatalk_core.progress import Stages
 
 
 def temporary(suffix: str, name: str = "") -> Path:
@@ -38,7 +42,7 @@ def video_path(video) -> Path:
     return Path(source) if isinstance(source, str) else _buffer_path(source)
 
 
-def images_path(images, fps: Fraction | float) -> Path:
+def images_path(images, fps: Fraction | float, stages: Stages | None = None) -> Path:
     """A lossless video of an IMAGE batch [B, H, W, C] in 0..1."""
     from ..personatalk_core.media.array_files import write_frames
 
@@ -47,21 +51,24 @@ def images_path(images, fps: Fraction | float) -> Path:
     for image in images:
         digest.update(image.cpu().contiguous().numpy())
     path = temporary(".mp4", digest.hexdigest())
-    return path if path.exists() else write_frames(path, (image[..., :3].cpu().numpy() for image in images), len(images), rate)
+    if path.exists():
+        return path
+    pictures = (image[..., :3].cpu().numpy() for image in images)
+    return write_frames(path, pictures, len(images), rate, on_progress=stages.stage("reading") if stages else None)
 
 
-def video_images(path: Path):
+def video_images(path: Path, stages: Stages):
     """A short video as an IMAGE."""
     import torch
 
     from ..personatalk_core.media.array_files import read_frames
 
-    return torch.from_numpy(read_frames(path)[0])
+    return torch.from_numpy(read_frames(path, on_progress=stages.stage("reading"))[0])
 
 
-def video_mask(path: Path):
+def video_mask(path: Path, stages: Stages):
     """A grey video as a MASK [B, H, W]."""
-    return video_images(path)[..., 0].contiguous()
+    return video_images(path, stages)[..., 0].contiguous()
 
 
 def audio_path(audio: dict) -> Path:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 import folder_paths
 
+from ..personatalk_core.errors import OptionsError
+
 WEIGHTS, STYLES = "personatalk", "personatalk_styles"
 BUNDLED, ROOT = "bundled", "models/personatalk"
+LONGEST_NAME = 120  # bytes of a style's name: file systems take 255, and a temporary file is named after it
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³")}  # names of devices on Windows
 
 
 def register_folders() -> None:
@@ -27,7 +33,12 @@ def weight_choices() -> list[str]:
 
 
 def weights_folder(choice: str) -> Path | None:
-    """The folder of a choice, or None where the shipped files are meant or the folder does not exist yet."""
+    """The folder of a choice, or None where the shipped files are meant or the folder does not exist yet.
+
+    Raises OptionsError for anything that is not offered: a workflow made by somebody else must not point outside these folders.
+    """
+    if choice not in weight_choices():
+        raise OptionsError(f"weights is '{choice}' but expected one of {', '.join(weight_choices())}.")
     if choice == BUNDLED:
         return None
     inside = choice.removeprefix(ROOT).lstrip("/")
@@ -36,7 +47,7 @@ def weights_folder(choice: str) -> Path | None:
 
 def folder_state(choice: str) -> str:
     """Changes when a weight file of the folder does, so that the cached networks are loaded again."""
-    folder = weights_folder(choice)
+    folder = weights_folder(choice) if choice in weight_choices() else None
     files = sorted(folder.glob("*.*")) if folder else []
     return "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files if file.is_file())
 
@@ -47,14 +58,34 @@ def style_choices() -> list[str]:
 
 
 def style_path(name: str) -> Path | None:
-    """The path of a style file, or None where there is none of that name."""
-    found = folder_paths.get_full_path(STYLES, name)
+    """The path of a style file, or None where there is none of that name among those that are offered."""
+    found = folder_paths.get_full_path(STYLES, name) if name in style_choices() else None
     return Path(found) if found else None
 
 
 def new_style_path(name: str) -> Path:
-    """Where a style of that name is saved: the first styles folder. The name must be a plain file name."""
-    return Path(folder_paths.get_folder_paths(STYLES)[0]) / f"{name}.safetensors"
+    """Where a style of that name is saved: the first styles folder.
+
+    Raises OptionsError for what is no plain file name on Windows, macOS and Linux alike, or would be the same file there.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not re.fullmatch(r"\w(?:[\w .-]*[\w-])?", name):
+        raise OptionsError(f"file_name is '{name}' but expected letters, digits, spaces, dots, dashes and underscores, without a folder.")
+    if len(name.encode()) > LONGEST_NAME:
+        raise OptionsError(f"file_name takes {len(name.encode())} bytes but expected at most {LONGEST_NAME}; use a shorter one.")
+    if name.partition(".")[0].strip().upper() in RESERVED:
+        raise OptionsError(f"file_name is '{name}', which Windows keeps for a device; use another.")
+    path = Path(folder_paths.get_folder_paths(STYLES)[0]) / f"{name}.safetensors"
+    for other in path.parent.glob("*.safetensors"):
+        if other.name != path.name and _same_file_name(other.name) == _same_file_name(path.name):
+            raise OptionsError(
+                f"file_name is '{name}' but '{other.stem}' exists, which is the same file on Windows and macOS; use that name or another."
+            )
+    return path
+
+
+def _same_file_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _roots() -> list[Path]:

@@ -76,6 +76,7 @@ class PasteBack(io.ComfyNode):
         out = temporary(".mp4")
         under, over, changed = (probe(video_path(one)) for one in (video, rendered, mask))
         options = DubOptions(lossless=lossless, provenance=provenance).verify()
-        stages = NodeStages(cls.hidden.unique_id, "pasting")
-        blend_videos(under, over, changed, geometry, out, options, strength=strength, feather=feather, on_progress=stages.stage("pasting"))
+        with NodeStages(cls.hidden.unique_id, "pasting") as stages:
+            pasted = stages.stage("pasting")
+            blend_videos(under, over, changed, geometry, out, options, strength=strength, feather=feather, on_progress=pasted)
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)))

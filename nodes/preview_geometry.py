@@ -44,6 +44,6 @@ class PreviewGeometry(io.ComfyNode):
         from .progress_bar import NodeStages
 
         out, face_model = temporary(".mp4"), models.models.face_model
-        stages = NodeStages(cls.hidden.unique_id, "preview")
-        write_preview(probe(video_path(video)), geometry, face_model, out, drawing=drawing, on_progress=stages.stage("preview"))
+        with NodeStages(cls.hidden.unique_id, "preview") as stages:
+            write_preview(probe(video_path(video)), geometry, face_model, out, drawing=drawing, on_progress=stages.stage("preview"))
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=geometry_ui(geometry, face_model, out))

@@ -1,22 +1,22 @@
-"""The core's progress on ComfyUI's bar. Every step also asks whether the user cancelled."""
+"""The core's progress on ComfyUI's bar. Every step, and every operation of torch in between, also asks whether the user cancelled."""
 
 from __future__ import annotations
 
 import time
 
-import comfy.model_management
 import comfy.utils
 
 from ..personatalk_core.progress import Stages
+from .cancelling import Cancellable
 
-SHARES = {"tracking": 30, "geometry": 25, "speech to geometry": 5, "rendering": 40}  # of a dub's time
+SHARES = {"tracking": 20, "geometry": 8, "speech to geometry": 2, "rendering": 70}  # of a dub's time
 UNITS = 1000  # of the bar
 PREVIEW_SECONDS = 0.5  # between two pictures on the node
 PREVIEW_SIZE = 384  # pixels of their longer side
 
 
 class NodeStages(Stages):
-    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time."""
+    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time. Used as ``with NodeStages(...)``."""
 
     def __init__(self, node_id: str | None, *plan: str) -> None:
         super().__init__()
@@ -24,10 +24,18 @@ class NodeStages(Stages):
         self._total = sum(SHARES.get(name, 10) for name in plan) or 1
         self._bar = comfy.utils.ProgressBar(UNITS, node_id=node_id)
         self._value, self._shown = 0, 0.0
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._cancel = Cancellable()
+
+    def __enter__(self) -> NodeStages:
+        self._cancel.ask()
+        self._cancel.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._cancel.__exit__(*error)
 
     def show(self, name: str, done: int, total: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._cancel.ask()
         before = self._plan[: self._plan.index(name)] if name in self._plan else self._plan
         share = SHARES.get(name, 10) * min(1.0, done / max(1, total))
         value = int(UNITS * (sum(SHARES.get(n, 10) for n in before) + share) / self._total)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 
 from .choices import DEFAULTS, face_references_input, lip_references_input, lossless_input, provenance_input
+from .dub_result import dub_ui, dubbed, dubbed_outputs
 from .sockets import CATEGORY, Geometry, Models, References
 
 
@@ -34,14 +35,7 @@ class RenderFaces(io.ComfyNode):
                 lossless_input(),
                 provenance_input(),
             ],
-            outputs=[
-                io.Video.Output(display_name="video", tooltip="The dubbed video: to Save Video."),
-                io.Video.Output(
-                    display_name="mask",
-                    tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
-                ),
-                io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
-            ],
+            outputs=dubbed_outputs(),
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
@@ -62,7 +56,6 @@ class RenderFaces(io.ComfyNode):
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.media.video_reader import probe
         from ..personatalk_core.pipeline import render
-        from .dub_result import dub_ui, report_text
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeStages
 
@@ -70,17 +63,7 @@ class RenderFaces(io.ComfyNode):
             lip_references=lip_references, face_references=face_references, lossless=lossless, provenance=provenance
         ).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
-        stages = NodeStages(cls.hidden.unique_id, "rendering")
-        report = render(
-            probe(source),
-            geometry,
-            out,
-            models.ready("renderer"),
-            options,
-            audio=audio_path(audio) if audio is not None else None,
-            mask_out=mask,
-            references=references,
-            stages=stages,
-        )
-        videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-        return io.NodeOutput(*videos, report_text(report, stages), ui=dub_ui(source, out, geometry=geometry))
+        sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
+        with NodeStages(cls.hidden.unique_id, "rendering") as stages:
+            report = render(probe(source), geometry, out, ready, options, audio=sound, mask_out=mask, references=references, stages=stages)
+        return dubbed(out, mask, report, stages, dub_ui(source, out, geometry=geometry))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from comfy_api.latest import io, ui
 
 from .model_folders import new_style_path
@@ -35,19 +33,19 @@ class SaveStyle(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file_name: str | None = None) -> bool | str:
-        if file_name is not None and not re.fullmatch(r"\w(?:[\w .-]{0,98}[\w-])?", file_name):
-            return f"file_name is '{file_name}' but expected letters, digits, spaces, dots, dashes and underscores, without a folder."
+        from ..personatalk_core.errors import OptionsError
+
+        try:
+            new_style_path(file_name if file_name is not None else "linked")
+        except OptionsError as error:
+            return str(error)
         return True
 
     @classmethod
     def execute(cls, style, file_name: str) -> io.NodeOutput:
-        from ..personatalk_core.errors import OptionsError
         from ..personatalk_core.speech.style_file import save_style
 
-        checked = cls.validate_inputs(file_name)  # a linked name was not there to be checked before the run
-        if checked is not True:
-            raise OptionsError(checked)
-        path = new_style_path(file_name)
+        path = new_style_path(file_name)  # again: a linked name was not there to be checked before the run
         path.parent.mkdir(parents=True, exist_ok=True)
         save_style(path, style)
         return io.NodeOutput(style, ui=ui.PreviewText(f"{style.name}: {path.name}"))

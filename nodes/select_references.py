@@ -36,6 +36,7 @@ class SelectReferences(io.ComfyNode):
                 References.Output(display_name="references", tooltip="To Render Faces."),
                 io.Image.Output(display_name="lip_frames", tooltip="The mouth's reference frames, from closed to wide open."),
             ],
+            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
@@ -59,9 +60,12 @@ class SelectReferences(io.ComfyNode):
         from ..personatalk_core.rendering.references import ReferenceOptions, select_references
         from .media_sockets import video_path
         from .picture_strip import as_image, strip_ui
+        from .progress_bar import NodeStages
 
         options = ReferenceOptions(lip_references, face_references, exclude=parse_frames(exclude), pin=parse_frames(pin)).verify()
         source, face_model = geometry.reference or geometry, models.models.face_model
-        chosen = select_references(source, face_model, geometry.source_frame, options)
-        crops = reference_crops(probe(video_path(video)), source, chosen.lip, face_model)
+        with NodeStages(cls.hidden.unique_id, "reading") as stages:
+            chosen = select_references(source, face_model, geometry.source_frame, options)
+            read = stages.stage("reading")
+            crops = reference_crops(probe(video_path(video)), source, chosen.lip, face_model, on_progress=read)
         return io.NodeOutput(chosen, as_image(crops), ui=strip_ui(crops, chosen.lip.tolist(), options))

@@ -1,4 +1,4 @@
-"""The pack's own sockets. What travels over them is frozen: ComfyUI hands the same object to every receiver."""
+"""The pack's own sockets, and two of ComfyUI's. What travels over them is frozen: ComfyUI hands the same object to every receiver."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ Models = io.Custom("PERSONATALK_MODELS")  # model_loading.ManagedModels
 Track = io.Custom("PERSONATALK_TRACK")  # TrackedVideo
 Geometry = io.Custom("PERSONATALK_GEOMETRY")  # personatalk_core.types.FaceGeometry
 Style = io.Custom("PERSONATALK_STYLE")  # personatalk_core.types.StyleEmbedding
+FaceLandmarks = io.Custom("FACE_LANDMARKS")  # ComfyUI's own: {"frames", "image_size", "connection_sets"}
+FaceBoxes = io.Custom("BOUNDING_BOX")  # ComfyUI's own: a list of {"x", "y", "width", "height"} a frame
 References = io.Custom("PERSONATALK_REFERENCES")  # personatalk_core.types.ReferenceSelection
 
 

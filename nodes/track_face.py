@@ -7,7 +7,7 @@ import json
 from comfy_api.latest import io
 
 from .choices import check_face, face_input
-from .sockets import CATEGORY, Models, Track, TrackedVideo
+from .sockets import CATEGORY, FaceBoxes, FaceLandmarks, Models, Track, TrackedVideo
 
 
 class TrackFace(io.ComfyNode):
@@ -23,12 +23,25 @@ class TrackFace(io.ComfyNode):
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input("video", tooltip="A video of a talking person. It is streamed, never held in memory whole."),
                 face_input(),
+                FaceBoxes.Input(
+                    "face_box",
+                    optional=True,
+                    tooltip=(
+                        "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in the first box is followed, and the"
+                        " widget 'face' is ignored."
+                    ),
+                ),
             ],
             outputs=[
                 Track.Output(display_name="track", tooltip="To Estimate Geometry."),
                 io.String.Output(
                     display_name="report", tooltip="What was found in each frame (ok, no_face, side, covered, cut, tiny), as JSON."
                 ),
+                FaceLandmarks.Output(
+                    display_name="face_landmarks",
+                    tooltip="The followed face for ComfyUI's own nodes, such as Draw Face Mask and Visualize Face Landmarks.",
+                ),
+                FaceBoxes.Output(display_name="boxes", tooltip="A box around the face in each frame, for nodes that crop, mask or draw."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -38,16 +51,20 @@ class TrackFace(io.ComfyNode):
         return check_face(face)
 
     @classmethod
-    def execute(cls, models, video, face: str) -> io.NodeOutput:
+    def execute(cls, models, video, face: str, face_box=None) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.media.video_reader import probe
         from ..personatalk_core.pipeline import track_video
+        from ..personatalk_core.tracking.exchange import face_in_box
         from ..personatalk_core.types import status_names
+        from .face_sockets import face_sockets
         from .media_sockets import video_path
         from .progress_bar import NodeStages
 
         info = probe(video_path(video))
-        track = track_video(info, models.models, DubOptions(face=face).verify(), NodeStages(cls.hidden.unique_id, "tracking"))
+        options = DubOptions(face=face if face_box is None else face_in_box(face_box)).verify()
+        with NodeStages(cls.hidden.unique_id, "tracking") as stages:
+            track = track_video(info, models.models, options, stages)
         names = status_names(track.status)
         report = {"frames": len(names), "usable": names.count("ok"), "status": names}
-        return io.NodeOutput(TrackedVideo(info, track), json.dumps(report))
+        return io.NodeOutput(TrackedVideo(info, track), json.dumps(report), *face_sockets(track, models.models.face_model))

@@ -22,11 +22,14 @@ class VideoToMask(io.ComfyNode):
                     tooltip="The mask output of Render Faces or Dub Video. All its frames come into memory, about 4 MB each at 720p.",
                 )
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Mask.Output(display_name="mask", tooltip="What was changed in each frame: 0 untouched, 1 replaced.")],
         )
 
     @classmethod
     def execute(cls, video) -> io.NodeOutput:
         from .media_sockets import video_mask, video_path
+        from .progress_bar import NodeStages
 
-        return io.NodeOutput(video_mask(video_path(video)))
+        with NodeStages(cls.hidden.unique_id, "reading") as stages:
+            return io.NodeOutput(video_mask(video_path(video), stages))

@@ -8,12 +8,19 @@ from torch import Tensor
 from .geometry.face_model import FaceModel
 from .media.video_reader import VideoReader
 from .tracking.crop import crop_boxes, crop_image
-from .types import FaceGeometry, VideoInfo
+from .types import FaceGeometry, OnProgress, VideoInfo
 
 PICTURE_SIZE = 192
 
 
-def reference_crops(info: VideoInfo, geometry: FaceGeometry, frames: Tensor, face_model: FaceModel, size: int = PICTURE_SIZE) -> np.ndarray:
+def reference_crops(
+    info: VideoInfo,
+    geometry: FaceGeometry,
+    frames: Tensor,
+    face_model: FaceModel,
+    size: int = PICTURE_SIZE,
+    on_progress: OnProgress | None = None,
+) -> np.ndarray:
     """Face crops of frames of a video, in the given order.
 
     Args:
@@ -25,5 +32,9 @@ def reference_crops(info: VideoInfo, geometry: FaceGeometry, frames: Tensor, fac
     """
     boxes = crop_boxes(geometry, face_model)
     order = sorted(set(frames.tolist()))
-    crops = {i: crop_image(frame, boxes.box[i], size) for i, frame in zip(order, VideoReader(info).frames(order), strict=True)}
+    crops = {}
+    for i, frame in zip(order, VideoReader(info).frames(order), strict=True):
+        crops[i] = crop_image(frame, boxes.box[i], size)
+        if on_progress is not None:
+            on_progress(len(crops), len(order))
     return np.stack([crops[i] for i in frames.tolist()])

@@ -41,12 +41,14 @@ def write_frames(path: Path, frames: Iterable[np.ndarray], count: int, rate: Fra
     return Path(path)
 
 
-def read_frames(path: Path) -> tuple[np.ndarray, Fraction]:
+def read_frames(path: Path, *, on_progress: OnProgress | None = None) -> tuple[np.ndarray, Fraction]:
     """All frames of a short video at once: (T, H, W, 3) float32 in [0, 1], and its rate. Raises MediaError."""
     info = probe(path)
     frames = np.empty((info.frame_count, info.height, info.width, 3), np.float32)
     for index, frame in enumerate(VideoReader(info).frames()):
         frames[index] = frame
+        if on_progress is not None:
+            on_progress(index + 1, info.frame_count)
     frames /= 255.0
     return frames, info.rate
 

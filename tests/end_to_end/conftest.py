@@ -61,9 +61,16 @@ def write_inputs(folder: Path) -> None:
 
     write_frames(folder / "talking_person.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15))
     write_frames(folder / "other_speaker.mp4", sample_frames("man")[:FRAMES], FRAMES, Fraction(15))
+    there_and_back = [*sample_frames("woman"), *sample_frames("woman")[::-1]] * 3
+    write_frames(folder / "long_person.mp4", there_and_back, len(there_and_back), Fraction(15))
     with wave.open(str(DEMO_SPEECH)) as whole, wave.open(str(folder / "new_speech.wav"), "wb") as part:
         part.setparams(whole.getparams())
         part.writeframes(whole.readframes(int(SECONDS * whole.getframerate())))
+    with wave.open(str(DEMO_SPEECH)) as whole, wave.open(str(folder / "long_speech.wav"), "wb") as long:
+        long.setparams(whole.getparams())
+        line = whole.readframes(whole.getnframes())
+        for _ in range(round(60 * whole.getframerate() / whole.getnframes())):
+            long.writeframes(line)
 
 
 def write_speech_weights_where_none_ship(folder: Path) -> None:

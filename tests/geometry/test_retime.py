@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from personatalk_core.errors import OptionsError, ShapeError
-from personatalk_core.geometry.retime import freeze_geometry, retime_geometry
+from personatalk_core.geometry.retime import freeze_geometry, geometry_at_speed, retime_geometry
 
 
 def test_its_own_times_change_nothing(moving_geometry):
@@ -53,3 +53,21 @@ def test_unknown_frames_and_parts_are_refused(moving_geometry, face_model):
         freeze_geometry(moving_geometry, face_model, 8)
     with pytest.raises(OptionsError, match="'nose'"):
         freeze_geometry(moving_geometry, face_model, 0, part="nose")
+
+
+def test_speed_plays_picture_and_mouth_together(moving_geometry):
+    assert geometry_at_speed(moving_geometry, 1.0) is moving_geometry
+    step = float(moving_geometry.durations[0])
+    fast, slow = geometry_at_speed(moving_geometry, 2.0), geometry_at_speed(moving_geometry, 0.5)
+    assert (fast.frame_count, slow.frame_count) == (moving_geometry.frame_count // 2, moving_geometry.frame_count * 2)
+    assert fast.source_frame.tolist() == list(range(0, moving_geometry.frame_count, 2))
+    for played in (fast, slow):
+        torch.testing.assert_close(played.durations, torch.full_like(played.durations, step))
+        torch.testing.assert_close(played.times, torch.arange(played.frame_count).to(played.times) * step)
+        assert played.audio == ("", "") and played.reference is moving_geometry
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, 20.0, float("nan")])
+def test_impossible_speeds_are_refused(moving_geometry, speed):
+    with pytest.raises(OptionsError, match="speed"):
+        geometry_at_speed(moving_geometry, speed)

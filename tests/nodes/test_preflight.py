@@ -33,10 +33,9 @@ print(json.dumps({key: list(inspect.signature(check).parameters) for key, check 
         assert {inputs[name][0] for name in names} == {"STRING"}, node
 
 
-def test_progress_runs_once_over_all_stages_and_asks_for_cancel(in_host):
-    values = in_host("""
+HOST = """
 import json, types
-sent, asked = [], []
+sent, asked, cancelled = [], [], []
 class Bar:
     def __init__(self, total, node_id=None): sent.append(total)
     def update_absolute(self, value, total=None, preview=None): sent.append(value)
@@ -46,22 +45,129 @@ sys.modules.update({"comfy": comfy, "comfy.utils": utils, "comfy.model_managemen
 class Stop(BaseException): pass
 def throw():
     asked.append(1)
-    if len(asked) > 9: raise Stop
+    if cancelled: raise Stop
 mm.throw_exception_if_processing_interrupted = throw
-stages = part("nodes.progress_bar").NodeStages("1", "tracking", "geometry", "rendering")
-try:
-    for name in ("tracking", "geometry", "rendering"):
-        step = stages.stage(name)
-        for done in (1, 2, 3): step(done, 3)
-    stopped = False
-except Stop:
-    stopped = True
+NodeStages = part("nodes.progress_bar").NodeStages
+"""
+FOLDERS = """
+import json, folder_paths
+folder_paths.models_dir = MODELS
+for name in ("personatalk", "personatalk_styles"): folder_paths.folder_names_and_paths.pop(name, None)
+folders = part("nodes.model_folders")
+folders.register_folders()
+"""
+GOOD_NAMES = ["Anna", "安娜", "Anna 2.v1", "e\u0301mile", "COMEDY"]
+BAD_NAMES = [
+    "anna",
+    "ANNA",
+    "con",
+    "CON.v2",
+    "nul",
+    "Com1",
+    "LPT9.x",
+    "a:b",
+    "a/b",
+    "a\\b",
+    "C:\\x",
+    "\\\\server\\share",
+    "../a",
+    "..",
+    ".",
+]
+BAD_NAMES += [".", "", " a", "a ", "a.", "a*", "a?", 'a"', "a<b", "a|b", "a\0b", "a\nb", "x" * 121, "安" * 41]
+
+
+def test_progress_runs_once_over_all_stages_and_asks_for_cancel(in_host):
+    sent, stopped = in_host(
+        HOST
+        + """
+with NodeStages("1", "tracking", "geometry", "rendering") as stages:
+    try:
+        for name in ("tracking", "geometry", "rendering"):
+            step = stages.stage(name)
+            for done in (1, 2, 3):
+                cancelled.extend([1] * (name == "rendering" and done == 3))
+                step(done, 3)
+        stopped = False
+    except Stop:
+        stopped = True
 print(json.dumps([sent, stopped]))
-""")
-    sent, stopped = values
+"""
+    )
     assert stopped, "a cancelled run must leave through on_progress"
     steps = sent[1:]
     assert steps == sorted(steps) and 0 < steps[0] < steps[-1] < sent[0]
+
+
+def test_cancel_reaches_into_a_long_computation(in_host):
+    """Between two progress steps every operation of torch may stop, but it does not ask the host each time."""
+    stopped, steps, asked = in_host(
+        HOST
+        + """
+import time, torch
+done = 0
+try:
+    with NodeStages("1", "rendering"), torch.inference_mode():
+        while done < 2000:
+            torch.ones(3) + 1
+            time.sleep(0.001)
+            done += 1
+            if done == 400: cancelled.append(1)
+    stopped = False
+except Stop:
+    stopped = True
+torch.ones(3) + 1  # outside, nobody is asked
+print(json.dumps([stopped, done, len(asked)]))
+"""
+    )
+    assert stopped and 400 <= steps < 1000
+    assert asked < 50
+
+
+def test_style_names_work_on_every_system(in_host, tmp_path):
+    """Windows' devices and characters, names longer than a file system takes, names that differ in case only."""
+    said = in_host(
+        f"MODELS, names = {str(tmp_path)!r}, {GOOD_NAMES + BAD_NAMES!r}"
+        + FOLDERS
+        + """
+save = nodes["PersonaTalkSaveStyle"]
+folders.new_style_path("Anna").parent.mkdir(parents=True)
+folders.new_style_path("Anna").write_bytes(b"x")
+print(json.dumps([save.validate_inputs(file_name=name) for name in names]))
+"""
+    )
+    assert said[: len(GOOD_NAMES)] == [True] * len(GOOD_NAMES)
+    for name, answer in zip(BAD_NAMES, said[len(GOOD_NAMES) :], strict=True):
+        assert isinstance(answer, str) and answer.startswith("file_name") and answer.endswith("."), (name, answer)
+
+
+def test_a_workflow_cannot_point_outside_the_folders(in_host, tmp_path):
+    """Combos are checked by the host; a value that comes over a wire is not, so the nodes check again."""
+    (tmp_path / "models" / "personatalk" / "styles").mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "x.safetensors").write_bytes(b"x")
+    outside = ["models/personatalk/../../secret", "models/personatalk/styles", str(secret), "../../secret", "C:/secret"]
+    files = ["../../../secret/x.safetensors", str(secret / "x.safetensors"), "C:/x.safetensors", "..\\x.safetensors"]
+    hubs = ["../../secret", "http://example.org/x@" + "0" * 40, "a/b@main", "a/b@" + "0" * 40]
+    answers, states, styles, checked = in_host(
+        f"MODELS, outside, files, hubs = {str(tmp_path / 'models')!r}, {outside!r}, {files!r}, {hubs!r}"
+        + FOLDERS
+        + """
+answers = []
+for choice in outside:
+    try:
+        answers.append(f"opened {folders.weights_folder(choice)}")
+    except Exception as error:
+        answers.append(str(error))
+states = [folders.folder_state(choice) for choice in outside]
+load = nodes["PersonaTalkLoadModels"]
+print(json.dumps([answers, states, [folders.style_path(f) for f in files], [load.validate_inputs(hub=text) for text in hubs]]))
+"""
+    )
+    assert all("expected one of models/personatalk, bundled" in text for text in answers), answers
+    assert set(states) == {""} and set(styles) == {None}
+    assert all(isinstance(text, str) and "expected" in text for text in checked[:3]) and checked[3] is True
 
 
 def test_folders_and_weight_choices(in_host, tmp_path):

@@ -65,6 +65,15 @@ def test_words(node, language):
     assert len(words.get("outputs", {})) == len(info["output"])
 
 
+@pytest.mark.parametrize("node", GOLDEN)
+def test_english_words_are_the_schemas_own(node):
+    words = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))[node]
+    info = GOLDEN[node]
+    assert words["description"] == info["description"]
+    assert {name: text["tooltip"] for name, text in words["inputs"].items()} == {n: o["tooltip"] for n, (_, o) in inputs_of(info).items()}
+    assert [words["outputs"][str(k)]["tooltip"] for k in range(len(info["output"]))] == info["output_tooltips"]
+
+
 def test_the_gate_sees_a_widget_without_a_tooltip():
     broken = {"input": {"required": {"x": ["FLOAT", {"default": 1.0}]}}}
     assert [name for name, (_, options) in inputs_of(broken).items() if len(options.get("tooltip", "")) < 12] == ["x"]

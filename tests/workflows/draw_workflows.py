@@ -36,6 +36,12 @@ CORE_NODES = {  # the host's own nodes that the workflows use: inputs, widget va
         [("video", "VIDEO"), ("filename_prefix", "STRING"), ("format", "COMBO"), ("format.codec", "COMBO")],
         [("video", "VIDEO")],
     ),
+    "GetVideoComponents": (
+        [("video", "VIDEO")],
+        [("images", "IMAGE"), ("audio", "AUDIO"), ("fps", "FLOAT"), ("bit_depth", "INT"), ("color_space", "COMBO")],
+    ),
+    "ImageSharpen": ([("image", "IMAGE"), ("sharpen_radius", "INT"), ("sigma", "FLOAT"), ("alpha", "FLOAT")], [("IMAGE", "IMAGE")]),
+    "CreateVideo": ([("images", "IMAGE"), ("fps", "FLOAT"), ("audio", "AUDIO"), ("bit_depth", "INT")], [("VIDEO", "VIDEO")]),
     "PreviewAny": ([("source", "*")], [("STRING", "STRING")]),
     "PreviewImage": ([("images", "IMAGE")], []),
 }
@@ -187,6 +193,27 @@ def evaluate() -> dict[str, Node]:
     }
 
 
+def paste_back() -> dict[str, Node]:
+    """A graded version of the source gets the faces that were rendered from the source itself."""
+    wires = {
+        "video": ("graded video", "VIDEO"),
+        "rendered": ("dub", "video"),
+        "mask": ("dub", "mask"),
+        "geometry": ("speaking", "geometry"),
+    }
+    steps = {**person(), **geometry_of("person", "person", 1), **speaking(2), **rendered("dub", 2, prefix="before_grading")}
+    steps.pop("save dub")
+    return steps | {
+        "parts": Node("GetVideoComponents", 1, wires={"video": ("person", "VIDEO")}),
+        "graded": Node(
+            "ImageSharpen", 2, {"sharpen_radius": 2, "sigma": 1.0, "alpha": 0.5}, {"image": ("parts", "images")}, "Your grading"
+        ),
+        "graded video": Node("CreateVideo", 3, {"fps": 15.0, "bit_depth": 8}, {"images": ("graded", "IMAGE"), "fps": ("parts", "fps")}),
+        "pasted": Node("PersonaTalkPasteBack", 3, {"feather": 4.0}, wires),
+        "save": saved("pasted", "paste_back", 4),
+    }
+
+
 DRAWINGS = {
     "dub_video": dub_video,
     "step_by_step": step_by_step,
@@ -194,6 +221,7 @@ DRAWINGS = {
     "mix_styles": mix_styles,
     "compare_references": compare_references,
     "evaluate": evaluate,
+    "paste_back": paste_back,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 INFO = json.loads((ROOT / "tests" / "nodes" / "object_info.json").read_text(encoding="utf-8"))
-NEEDED = {"dub_video", "step_by_step", "swap_style", "mix_styles", "compare_references", "evaluate"}
+NEEDED = {"dub_video", "step_by_step", "swap_style", "mix_styles", "compare_references", "evaluate", "paste_back"}
 
 
 def _prompt_of(workflow):
