@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import pipeline
 from .cli import options_of, parse_hub
+from .config import DubOptions
 from .demo import DEMO_SPEECH, write_sample_video
 from .errors import BatchError, OptionsError
 from .geometry.geometry_file import load_geometry, save_geometry
 from .media.content_credentials import SigningChoice, signed_output
+from .media.image_sequence import is_picture_output, written_as_sequence
 from .media.video_reader import probe
 from .models import Models, load_models
 from .progress import Stages
@@ -23,12 +27,11 @@ from .weights.checkpoint import write_atomically
 
 def dub(args: argparse.Namespace, stages: Stages) -> str:
     """The whole method."""
-    options = options_of(args)
-    pipeline.check_target(args.out, options)
+    options = _output_options(args)
     models = _models(args, options)
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
     inputs = [path for path in (args.audio, args.style) if path]
-    with signed_output(args.out, _signing(args).signer(), source=args.video, others=inputs) as out:
+    with _output(args, inputs, stages) as out:
         report = pipeline.dub(args.video, args.audio, out, models, options, style=style, mask_out=args.mask_out, stages=stages)
     return _finish(report, args, stages)
 
@@ -77,11 +80,10 @@ def animate(args: argparse.Namespace, stages: Stages) -> str:
 
 def render(args: argparse.Namespace, stages: Stages) -> str:
     """Lip-synced geometry to video."""
-    options = options_of(args)
-    pipeline.check_target(args.out, options)
+    options = _output_options(args)
     models = _models(args, options, parts=("renderer",))
     target = load_geometry(args.geometry, models.face_model)
-    with signed_output(args.out, _signing(args).signer(), source=args.video, others=[args.audio] if args.audio else []) as out:
+    with _output(args, [args.audio] if args.audio else [], stages) as out:
         report = pipeline.render(probe(args.video), target, out, models, options, audio=args.audio, mask_out=args.mask_out, stages=stages)
     return _finish(report, args, stages)
 
@@ -114,23 +116,26 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
     from .evaluation.judge_networks import load_judges
     from .evaluation.quality_benchmark import benchmark_quality as run
     from .evaluation.quality_rows import ROWS
+    from .evaluation.ridge_speech import bundled_ridge_speech, load_ridge_speech
 
     options = options_of(args)
     unknown = sorted(set(args.rows or ()) - set(ROWS))
     if unknown:
         raise OptionsError(f"rows {', '.join(unknown)} are unknown; expected some of {', '.join(ROWS)}.")
-    outputs = _named_folders(args.outputs)
-    rows = tuple(args.rows or ROWS)
     run(
         args.data,
         args.out,
         _models(args, options),
         options,
         stages,
-        rows=rows,
-        outputs=outputs,
+        rows=tuple(args.rows or ROWS),
+        outputs=_named_folders(args.outputs),
+        foreign_outputs=_named_folders(args.foreign_outputs),
         judges=load_judges(args.judges),
+        ridge=load_ridge_speech(args.ridge) if args.ridge else bundled_ridge_speech(),
         frames=args.frames,
+        seconds=args.seconds,
+        most_frames=args.compare,
         clips=args.clips,
     )
     return (args.out / "quality.md").read_text(encoding="utf-8")
@@ -246,6 +251,29 @@ def bench(args: argparse.Namespace, stages: Stages) -> str:
 
     options = options_of(args)
     return format_benchmark(run_benchmark(_models(args, options), options, stages))
+
+
+def _output_options(args: argparse.Namespace) -> DubOptions:
+    """Options of a verb that writes a video or pictures; refuses an output that cannot work."""
+    options = options_of(args)
+    if is_picture_output(args.out):
+        return dataclasses.replace(options, lossless=True)
+    pipeline.check_target(args.out, options)
+    return options
+
+
+@contextmanager
+def _output(args: argparse.Namespace, inputs: list[Path], stages: Stages) -> Iterator[Path]:
+    """Where to write what is to appear as ``args.out``: pictures, a signed file, or the file itself."""
+    signer = _signing(args).signer()
+    if not is_picture_output(args.out):
+        with signed_output(args.out, signer, source=args.video, others=inputs) as out:
+            yield out
+        return
+    if signer is not None:
+        raise OptionsError("pictures cannot be signed; write an .mp4 or .mov file, or leave out --sign-certificate.")
+    with written_as_sequence(args.out, stages.stage("pictures")) as out:
+        yield out
 
 
 def _signing(args: argparse.Namespace) -> SigningChoice:

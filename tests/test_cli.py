@@ -258,3 +258,19 @@ def test_tools_refuse_bad_arguments_in_one_sentence(arguments, tmp_path, monkeyp
     assert main([*arguments, "--quiet"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_in_and_pictures_out_give_the_same_as_video(dubbed, sample_video, short_speech, tmp_path):
+    import cv2
+
+    (tmp_path / "in").mkdir()
+    for number, frame in enumerate(decode(sample_video), start=1):
+        cv2.imwrite(str(tmp_path / "in" / f"{number:04d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    arguments = ["dub", "--video", f"{tmp_path / 'in'}@15", "--audio", short_speech, "--out", tmp_path / "out" / "f%04d.png", "--quiet"]
+    assert main([str(a) for a in arguments]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+    names = sorted(p.name for p in (tmp_path / "out").glob("*.png"))
+    assert names == [f"f{n:04d}.png" for n in range(1, 19)]
+    pictures = np.stack([cv2.cvtColor(cv2.imread(str(tmp_path / "out" / name)), cv2.COLOR_BGR2RGB) for name in names])
+    assert np.abs(pictures.astype(int) - decode(dubbed["out"])).mean() < 0.5  # decoded by another path than the reader's
+    assert (tmp_path / "out" / "sound.wav").is_file()

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import av
 import numpy as np
 
 from ..errors import MediaError
 from ..types import VideoInfo
+from .colour import tags_of
 from .frame_index import open_media, packets_of, video_stream
+from .limits import check_frame_size
 
 BUDGET = 256 << 20  # bytes of decoded frames kept for reading backwards
 LEAP = 48  # frames: a shorter way forward is decoded through rather than sought
@@ -152,3 +156,20 @@ class FrameDecoder:
             yield from self._video.decode(None)
         except av.error.FFmpegError:
             return
+
+
+def first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
+    """The first frame that decodes, and the file's H.273 primaries, transfer and matrix. Raises MediaError: none does."""
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
+        for packet in packets_of(container, stream):
+            try:
+                for frame in packet.decode():
+                    return frame, tags_of(stream.codec_context)
+            except av.error.FFmpegError:
+                continue
+        with suppress(av.error.FFmpegError):
+            for frame in stream.decode(None):
+                return frame, tags_of(stream.codec_context)
+    raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")

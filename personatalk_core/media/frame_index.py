@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import MediaError
 from .frame_rate import FALLBACK_RATE, durations_of, exact_rate, rate_times
+from .limits import MAX_FRAMES, MAX_PIXELS
 
 NO_SEEKING = ("avi", "gif", "h264", "hevc", "m4v", "image2", "webp_pipe")  # packets there do not say when they are shown
 INVISIBLE_VP8 = 0x10  # show_frame bit of a VP8 frame header: alternate references are packets without a picture
@@ -65,6 +66,7 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
         raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")
     if streams[0].codec_context is None:
         raise MediaError(f"{path} has a video stream of a kind that this FFmpeg cannot decode; export it as H.264.")
+    streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for streams that grow half-way
     return streams[0]
 
 
@@ -98,6 +100,8 @@ def index_frames(container: av.container.InputContainer, stream: av.VideoStream,
             hidden += 1
             continue
         count += 1
+        if count > MAX_FRAMES:
+            raise MediaError(f"{path} has more than {MAX_FRAMES} frames; cut it.")
         if packet.pts is not None:
             rows.append((packet.pts, packet.duration or 0, packet.is_keyframe))
     if count == 0:

@@ -23,6 +23,13 @@ class Orientation:
             return Orientation(False, a < 0, d < 0)
         return Orientation(True, c < 0, b < 0)
 
+    @staticmethod
+    def of_degrees(turn: int) -> "Orientation":
+        """From degrees counter-clockwise by which the stored picture is turned before it is shown, as PyAV states them."""
+        return {90: Orientation(True, False, True), 180: Orientation(False, True, True), 270: Orientation(True, True, False)}.get(
+            round(turn / 90) * 90 % 360, Orientation()
+        )
+
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """(h, w, ...) as stored -> (H, W, ...) as shown, contiguous; the same array where nothing changes."""
         if self == Orientation():

@@ -16,6 +16,7 @@ from scipy.signal import resample_poly
 from ..config import SAMPLE_RATE
 from ..errors import MediaError
 from .frame_index import open_media, packets_of
+from .limits import check_length, check_sample_rate
 
 MAX_CHANNELS = 8
 MAX_GAP = 600.0  # seconds: a longer hole between two pieces of sound is taken for a broken time stamp
@@ -46,9 +47,7 @@ class SoundFile:
             if context is None:
                 raise MediaError(f"{path} has an audio stream of a kind that this FFmpeg cannot decode; export it as AAC or WAV.")
             self.sample_rate, self.channels = context.sample_rate, context.channels
-        if not self.sample_rate or not 1 <= self.channels <= MAX_CHANNELS:
-            found = f"{self.channels} channels of sound at {self.sample_rate} Hz"
-            raise MediaError(f"{path} has {found} but expected 1 to {MAX_CHANNELS} channels at a positive rate.")
+        check_sample_rate(self.path, self.sample_rate, self.channels, MAX_CHANNELS)
 
     def blocks(self, *, aligned: bool = True) -> Iterator[np.ndarray]:
         """The samples, holes in the stream as silence.
@@ -61,6 +60,7 @@ class SoundFile:
         count, left = 0, None
         for block in self._trimmed():
             count += block.shape[1]
+            check_length(self.path, max(0.0, self.start) + count / self.sample_rate)
             if left is None:  # the first block: ``start`` is known
                 begin = round(self.start * self.sample_rate) if aligned and abs(self.start) * self.sample_rate >= 0.5 else 0
                 yield from _silence(block.shape[0], begin)

@@ -11,6 +11,7 @@ from ..config import LENGTH_MODES, LengthMode
 from ..errors import MediaError, OptionsError
 from ..types import Timeline
 from .frame_rate import SLACK, exact_rate, rate_times
+from .limits import check_length
 
 
 class Timed(Protocol):
@@ -44,6 +45,7 @@ def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Time
         raise OptionsError(f"length is '{mode}' but expected one of {', '.join(LENGTH_MODES)}.")
     if not audio_duration > 0 and mode != "silence":
         raise MediaError(f"The sound lasts {audio_duration} s but expected more than 0; pass a file with speech in it.")
+    check_length("The sound", audio_duration)
     end = audio_duration - SLACK  # a frame that would start within a microsecond of the end is not needed
     if mode == "silence":
         order = np.arange(count)
@@ -57,6 +59,7 @@ def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Time
             cycle = np.concatenate([cycle, cycle[-2:0:-1]])  # the turning frames are shown once
         starts = np.concatenate([[0.0], np.cumsum(durations[cycle])])
         rounds, rest = divmod(end, starts[-1])
+        check_length("The output", end, int(rounds + 1) * len(cycle))
         order = np.concatenate([np.tile(cycle, int(rounds)), cycle[: int(np.searchsorted(starts, rest))]])
         order = order if len(order) else cycle[:1]
     return _timeline(order.astype(np.int64), times, durations)
@@ -75,6 +78,7 @@ def _remapped(times: np.ndarray, durations: np.ndarray, end: float) -> Timeline:
     source_duration = times[-1] + durations[-1]
     step = float(1 / rate) if rate is not None else source_duration / len(times)
     count = max(1, int(np.ceil(end / step)))
+    check_length("The output", end, count)
     starts = rate_times(rate, count) if rate is not None else np.arange(count) * step
     middle = (starts + step / 2) * (source_duration / (count * step))  # in the source's time
     order = (np.searchsorted(times, middle + SLACK, side="right") - 1).clip(0, len(times) - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,29 +12,31 @@ import numpy as np
 from ..errors import MediaError
 from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
-from .colour import remarks_on, same_size, tags_for_output, tags_of, to_rgb
-from .frame_decoder import FrameDecoder
-from .frame_index import FrameIndex, check_media, index_frames, open_media, packets_of, video_stream
+from .colour import remarks_on, same_size, tags_for_output, to_rgb
+from .frame_decoder import FrameDecoder, first_frame
+from .frame_index import FrameIndex, check_media, index_frames, open_media, video_stream
 from .frame_rate import exact_rate, rate_times
+from .image_sequence import SequenceDecoder, find_sequence, is_sequence, sequence_hash, sequence_times
+from .limits import check_frame_size, check_length
 from .mp4_boxes import clean_aperture
 from .orientation import Orientation
 from .provenance import read_marks
 from .webp_animation import WebpDecoder, webp_durations
-
-MAX_PIXELS = 8192 * 8192  # a frame beyond it is refused rather than decoded
 
 
 def probe(path: Path) -> VideoInfo:
     """What a video holds: exact frame times from its packets, and its displayed size from its first frame.
 
     Args:
-        path: any file that FFmpeg reads.
+        path: any file that FFmpeg reads, an animated WebP, or a folder or pattern of pictures (image_sequence).
     Returns:
         VideoInfo with pts and keyframes, so that a reader made from it needs no second look.
     Raises:
         MediaError: missing, unreadable, without a video stream, without a frame, or too large.
     """
     path = Path(path)
+    if is_sequence(path):
+        return _probe_sequence(path)
     check_media(path)
     durations = webp_durations(path)
     if durations is not None:
@@ -43,12 +44,12 @@ def probe(path: Path) -> VideoInfo:
     with open_media(path) as container:
         stream = video_stream(container, path)
         width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > MAX_PIXELS:
-            raise MediaError(f"{path} is {width} x {height} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
+        check_frame_size(path, width, height)
         index = index_frames(container, stream, path)
         has_audio = bool(container.streams.audio)
         aspect = Fraction(stream.sample_aspect_ratio or 1)
-    first, tags = _first_frame(path)
+    check_length(path, float(index.times[-1] + index.durations[-1]), len(index.times))
+    first, tags = first_frame(path)
     orientation = orientation_of(first)
     aperture = clean_aperture(path)
     shown = orientation.apply(cut_to(to_rgb(first), aperture))
@@ -75,7 +76,10 @@ def probe(path: Path) -> VideoInfo:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """How this frame is turned before it is shown."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV refuses all side data where it does not know one kind of it, such as the Exif of a TIFF
+        return Orientation.of_degrees(int(getattr(frame, "rotation", 0)))
     return Orientation.of_matrix(bytes(matrix)) if matrix is not None else Orientation()
 
 
@@ -99,7 +103,7 @@ class VideoReader:
             MediaError: an index outside the video, the file has gone, or nothing in it decodes.
         """
         last, picture = -1, None
-        with (WebpDecoder if webp_durations(self.info.path) is not None else FrameDecoder)(self.info) as decoder:
+        with _decoder(self.info) as decoder:
             for number in range(self.info.frame_count) if indices is None else indices:
                 number = int(number)
                 if not 0 <= number < self.info.frame_count:
@@ -125,28 +129,37 @@ def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> n
     return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
-def _first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
-    """The first frame that decodes, and the file's H.273 primaries, transfer and matrix."""
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        for packet in packets_of(container, stream):
-            try:
-                for frame in packet.decode():
-                    return frame, tags_of(stream.codec_context)
-            except av.error.FFmpegError:
-                continue
-        with suppress(av.error.FFmpegError):
-            for frame in stream.decode(None):
-                return frame, tags_of(stream.codec_context)
-    raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")
+def _decoder(info: VideoInfo) -> FrameDecoder | WebpDecoder | SequenceDecoder:
+    if is_sequence(info.path):
+        return SequenceDecoder(info)
+    return (WebpDecoder if webp_durations(info.path) is not None else FrameDecoder)(info)
+
+
+def _probe_sequence(path: Path) -> VideoInfo:
+    sequence = find_sequence(path)
+    first, tags = first_frame(sequence.files[0])
+    shown = orientation_of(first).apply(to_rgb(first))
+    times, durations = sequence_times(sequence)
+    check_length(path, float(times[-1] + durations[-1]))
+    return VideoInfo(
+        path=path,
+        width=shown.shape[1],
+        height=shown.shape[0],
+        times=times,
+        durations=durations,
+        rate=sequence.rate,
+        constant_rate=True,
+        has_audio=False,
+        sha256=sequence_hash(sequence),
+        remarks=(*remarks_on(first, tags[1]), *read_marks(sequence.files[0]).remarks()),
+    )
 
 
 def _probe_webp(path: Path, durations: np.ndarray) -> VideoInfo:
     with path.open("rb") as stream:
         canvas = stream.read(30)[24:30]
     size = [int.from_bytes(part, "little") + 1 for part in (canvas[:3], canvas[3:])]
-    if size[0] * size[1] > MAX_PIXELS:
-        raise MediaError(f"{path} is {size[0]} x {size[1]} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
+    check_frame_size(path, *size)
     times = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
     rate = exact_rate(times, 0.001)
     count = len(durations)

@@ -15,7 +15,8 @@ from ..types import VideoInfo
 ANIMATION_FLAG = 0x02  # of the VP8X chunk
 SHORTEST = 0.011  # seconds: browsers show frames that state less for a tenth of a second
 STANDARD = 0.1
-BATCH = 32  # frames decoded at once
+BATCH = 32  # frames decoded at once, fewer where they are large
+BUDGET = 256 << 20  # bytes of them
 MAX_FRAMES = 100_000
 
 
@@ -57,8 +58,9 @@ class WebpDecoder:
     def get(self, number: int) -> av.VideoFrame:
         """Frame ``number``; transparency is dropped. Raises MediaError: it does not decode, or OpenCV is too old."""
         if not self._start <= number < self._start + len(self._frames):
-            self._start = number // BATCH * BATCH
-            self._frames = self._read(self._start, min(BATCH, self.info.frame_count - self._start))
+            batch = max(1, min(BATCH, BUDGET // (4 * self.info.width * self.info.height)))
+            self._start = number // batch * batch
+            self._frames = self._read(self._start, min(batch, self.info.frame_count - self._start))
         if number - self._start >= len(self._frames):
             raise MediaError(f"{self.info.path} cannot be decoded from frame {number} on; save the animation again.")
         return av.VideoFrame.from_ndarray(cv2.cvtColor(self._frames[number - self._start], cv2.COLOR_BGRA2RGB), format="rgb24")

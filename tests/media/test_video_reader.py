@@ -192,3 +192,23 @@ def test_the_real_looking_sample(sample_video):
     forward = [frame.mean() for frame in VideoReader(info).frames()]
     backward = [frame.mean() for frame in VideoReader(info).frames(range(55, -1, -1))]
     assert forward == backward[::-1]
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_rotation_is_applied_where_pyav_chokes_on_other_side_data(make_clip, turn, degrees):
+    """PyAV raises for the whole side data of a frame when it does not know one kind of it."""
+    from personatalk_core.media.frame_decoder import first_frame
+    from personatalk_core.media.video_reader import orientation_of
+
+    path = make_clip()
+    turn(path, degrees)
+    frame, _ = first_frame(path)
+
+    class Choking:
+        rotation = frame.rotation
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    assert orientation_of(Choking()) == orientation_of(frame)
