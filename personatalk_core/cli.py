@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     dub = _verb(verbs, "dub", "make a video speak new words", compute=True)
-    dub.add_argument("--video", type=Path, required=True, help="video of one talking person, or pictures: a folder or DIR/name_%%05d.png, @RATE behind it")
+    dub.add_argument("--video", type=Path, required=True, help="one talking person: a video, a folder of pictures, DIR/name_%%05d.png@RATE")
     dub.add_argument("--audio", type=Path, required=True, help="sound file, or a video with sound, of the new speech")
     dub.add_argument("--out", type=Path, required=True, help="output .mp4, .mov or .mkv, or pictures: DIR/name_%%05d.png")
     dub.add_argument("--style", type=Path, help="style file made by 'personatalk style'; default: the video's own style")
@@ -207,7 +207,7 @@ def _judges(verb: argparse.ArgumentParser) -> None:
 
 
 def _references(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--lip-references", type=int, default=25, metavar="N", help="N_l of the paper (default 25)")
+    verb.add_argument("--lip-references", type=int, default=50, metavar="N", help="N_l of the paper, 25 there (default 50)")
     verb.add_argument("--face-references", type=int, default=5, metavar="N", help="N_f of the paper (default 5)")
 
 

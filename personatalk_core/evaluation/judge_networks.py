@@ -6,7 +6,7 @@ Without a user's Inception, ArcFace, LPIPS or SyncNet the stand-ins are reported
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -37,6 +37,11 @@ class JudgeNetworks:
     syncnet: SyncNet | None = None
     style: StyleMetric | None = None
     sound: SoundOpening | None = None
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of those that are there."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
 
 
 def load_judges(folder: Path | None) -> JudgeNetworks:

@@ -10,15 +10,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from ..errors import PersonaTalkError
 from ..media.video_reader import VideoReader, probe
-from ..models import Models
 from ..weights.checkpoint import write_atomically
 from .metric_table import METRICS
+from .style_map import draw_style_map, tsne
 
 PICTURE_HEIGHT = 160
 COLOURS = {"seen": "#c0392b", "source": "#888888", "heard": "#2471a3"}
+PAPER_TABLES = {  # the paper's columns; where its network is not at hand, the stand-in under its own name
+    1: ("ssim", "psnr", "fid", "filter_bank_distance", "lmd", "sync_score", "sync_r", "lpips", "gmsd", "csim", "shape_similarity",
+        "style_sim"),
+    4: ("lpips", "gmsd", "psnr_face", "psnr_lips", "lip_detail_ratio", "csim", "shape_similarity", "style_sim"),
+}
+TITLES = {1: "Quality, lip sync, persona (paper, Table 1)", 4: "Parts taken away (paper, Table 4)"}
 STYLE = (
     "body{font:14px system-ui,sans-serif;max-width:1300px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;"
     "margin:1em 0}td,th{border:1px solid #ccc;padding:3px 8px;text-align:right}th:first-child,td:first-child{text-align:left}"
@@ -26,44 +33,101 @@ STYLE = (
 )
 
 
-def write_report(result: dict, out: Path, sources: Mapping[str, Path], models: Models | None = None) -> None:
-    """Write quality.json, quality.md and quality.html into ``out``. sources: clip name to source video, for pictures."""
+def write_table(result: dict, out: Path) -> None:
+    """Write quality.json and quality.md into ``out``: after every clip, so that a killed run leaves what it has."""
+    write_atomically(Path(out) / "quality.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_atomically(Path(out) / "quality.md", (markdown_table(result) + "\n").encode())
+
+
+def write_report(result: dict, out: Path, sources: Mapping[str, Path]) -> None:
+    """Write quality.json, quality.md, quality.html and style_map.svg into ``out``. sources: clip name to source video, for pictures."""
     out = Path(out)
-    write_atomically(out / "quality.json", (json.dumps(result, indent=1) + "\n").encode())
-    write_atomically(out / "quality.md", (markdown_table(result) + "\n").encode())
-    write_atomically(out / "quality.html", html_page(result, sources).encode())
+    picture = figure_5(result)
+    write_table(result, out)
+    if picture:
+        write_atomically(out / "style_map.svg", picture.encode())
+    write_atomically(out / "quality.html", html_page(result, sources, picture).encode())
 
 
 def markdown_table(result: dict) -> str:
-    """One line a row, one column a metric, means over clips; then what every column means."""
+    """The paper's Table 1 and Table 4 on these clips, then everything: one line a row, one column a metric, means over clips."""
     names = used_metrics(result)
-    lines = ["| | " + " | ".join(_head(n) for n in names) + " |", "|---|" + "---:|" * len(names)]
-    for row in result["rows"].values():
-        lines.append(f"| {row['title']} | " + " | ".join(_cell(row["mean"], n) for n in names) + " |")
-    extent = f", the first {result['frames']} frames of each" if result.get("frames") else ""
-    lines += ["", f"Means over {len(result['clips'])} clips{extent}."]
+    lines = []
+    for number, columns in PAPER_TABLES.items():
+        rows = [row for row in result["rows"].values() if belongs(row, number)]
+        shown = [n for n in columns if n in names and any(n in row["mean"] for row in rows)]
+        if len(rows) > 1 and shown:
+            lines += [f"## {TITLES[number]}", "", *_table(rows, shown), ""]
+    lines += ["## All metrics", "", *_table(list(result["rows"].values()), names)]
+    lines += ["", f"Means over {len(result['clips'])} clips{_extent(result)}."]
     lines += [""] + [f"- **{METRICS[n].title}**{_unit(n)}: {METRICS[n].meaning}." for n in names]
     if result["left_out"]:
         lines += ["", "Left out: " + "; ".join(f"{name} ({why})" for name, why in result["left_out"].items())]
     return "\n".join(lines)
 
 
-def html_page(result: dict, sources: Mapping[str, Path]) -> str:
-    """A self-contained page: the table, then for every clip the rows' pictures, the openings over time and the lag curves."""
+def belongs(row: Mapping, number: int) -> bool:
+    """Whether a row is in one of the paper's tables: rows of the own sound; the truth and the dub are in both."""
+    return row.get("audio", "own") == "own" and (row.get("table", 1) == number or row["title"] in ("ground truth", "self-dub"))
+
+
+def _table(rows: list[Mapping], names: list[str]) -> list[str]:
+    lines = ["| | " + " | ".join(_head(n) for n in names) + " |", "|---|" + "---:|" * len(names)]
+    return lines + [f"| {row['title']} | " + " | ".join(_cell(row["mean"], n) for n in names) + " |" for row in rows]
+
+
+def _extent(result: dict) -> str:
+    if result.get("seconds"):
+        return f", the first {result['seconds']:g} s of each"
+    return f", the first {result['frames']} frames of each" if result.get("frames") else ""
+
+
+def figure_5(result: dict) -> str:
+    """Figure 5 of the paper as an SVG: windows of the clips and of the dubs in their speakers' styles; empty where there are too few."""
+    vectors, speakers, made = [], [], []
+    for name, is_made in (("ground_truth", False), ("self_dub", True), ("cross_audio", True)):
+        for clip, scores in result["rows"].get(name, {"clips": {}})["clips"].items():
+            windows = scores.get("styles", {}).get("output" if is_made else "source", [])
+            vectors += windows
+            speakers += [Path(clip).stem.split("__")[0]] * len(windows)
+            made += [is_made] * len(windows)
+    if len(vectors) < 4 or not any(made):
+        return ""
+    return draw_style_map(tsne(torch.tensor(vectors)), speakers, made)
+
+
+def html_page(result: dict, sources: Mapping[str, Path], picture: str = "") -> str:
+    """A self-contained page: the tables, the style map, then every clip's pictures, openings over time and lag curves."""
     names = used_metrics(result)
     parts = ["<!doctype html><meta charset='utf-8'><title>PersonaTalk quality</title>", f"<style>{STYLE}</style>", "<h1>Quality</h1>"]
-    heads = "".join(f"<th title='{html.escape(METRICS[n].meaning, quote=True)}'>{_head(n)}</th>" for n in names)
-    parts.append(f"<div><table><tr><th></th>{heads}</tr>")
-    for row in result["rows"].values():
-        cells = "".join(f"<td>{_cell(row['mean'], n, error=True)}</td>" for n in names)
-        parts.append(f"<tr><td>{html.escape(row['title'])}</td>{cells}</tr>")
-    parts.append(f"</table></div><p><small>Means and standard errors over {len(result['clips'])} clips.</small></p>")
+    for number, columns in PAPER_TABLES.items():
+        rows = [row for row in result["rows"].values() if belongs(row, number)]
+        shown = [n for n in columns if any(n in row["mean"] for row in rows)]
+        if len(rows) > 1 and shown:
+            parts += [f"<h2>{TITLES[number]}</h2>", _html_table(rows, shown)]
+    parts += ["<h2>All metrics</h2>", _html_table(list(result["rows"].values()), names)]
+    parts.append(f"<p><small>Means and standard errors over {len(result['clips'])} clips{_extent(result)}; "
+                 "what a column means stands in its head.</small></p>")  # fmt: skip
+    if result["left_out"]:
+        items = "".join(f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in result["left_out"].items())
+        parts.append(f"<p>Left out:</p><ul>{items}</ul>")
+    if picture:
+        parts += ["<h2>Speaking styles (t-SNE; paper, Figure 5)</h2>", f"<div>{picture}</div>"]
     for clip in result["clips"]:
         parts.append(f"<h2>{html.escape(clip)}</h2>")
         for row in result["rows"].values():
             if clip in row["clips"]:
                 parts.append(_figure(row["title"], row["clips"][clip], sources.get(clip)))
     return "\n".join(parts)
+
+
+def _html_table(rows: list[Mapping], names: list[str]) -> str:
+    heads = "".join(f"<th title='{html.escape(METRICS[n].meaning, quote=True)}'>{_head(n)}</th>" for n in names)
+    lines = [f"<div><table><tr><th></th>{heads}</tr>"]
+    for row in rows:
+        cells = "".join(f"<td>{_cell(row['mean'], n, error=True)}</td>" for n in names)
+        lines.append(f"<tr><td>{html.escape(row['title'])}</td>{cells}</tr>")
+    return "".join([*lines, "</table></div>"])
 
 
 def used_metrics(result: dict) -> list[str]:

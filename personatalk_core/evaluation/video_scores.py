@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import pipeline
 from ..checks import check_shape
-from ..compose.masks import lower_face_mask
 from ..config import CROP_SIZE, DubOptions
 from ..errors import FaceError, MediaError, OptionsError
-from ..geometry.face_model import FaceModel
 from ..geometry.vertices import canonical_vertices, posed_vertices
 from ..media.audio import read_audio, speech_samples
-from ..media.video_reader import VideoReader, probe
+from ..media.video_reader import probe
 from ..models import Models
 from ..progress import Stages
 from ..speech.timeline import at_model_rate
-from ..tracking.crop import crop_boxes, crop_image, crop_points
-from ..types import CropBoxes, FaceGeometry, OnProgress, VideoInfo
-from ..video_rendering import crop_size, frames_of
-from .feature_distance import Features, cosine_similarity, filter_bank, frechet_distance, shape_similarity
-from .flicker import flicker, jitter
+from ..tracking.crop import crop_boxes, crop_points
+from ..types import CropBoxes, FaceGeometry
+from ..video_rendering import frames_of
+from .feature_distance import shape_similarity
+from .flicker import jitter
 from .frame_pairing import pair_frames
-from .image_quality import gmsd, psnr, ssim
 from .judge_networks import JudgeNetworks, load_judges
 from .landmark_distance import landmark_distance, lip_landmarks
 from .lip_closure import closure_rate, silence_score, silent_frames
-from .lip_detail import around_lips, at_size, lip_detail
 from .lip_sync_score import HearOpening, correlation, hears_with, sync_curve
 from .metric_table import METRICS
 from .mouth_correlation import leak, mouth_correlation, mouth_series
-from .reconstruction import masked_psnr, region_masks
-from .seam_visibility import seam_visibility
+from .picture_scores import SourceLooks, picture_means, picture_scores
+from .style_map import window_styles
 from .style_similarity import StyleMetric, style_similarity
-from .syncnet import sync_score
 
-CHUNK = 8  # frames compared at once
 OWN_SOUND_R = 0.9  # of the loudness over time: above, the output speaks the source's own sound
 OWN_SOUND_LAG = 15  # frames by which it may have been shifted
-
-
-@dataclass(eq=False)
-class FrameScores:
-    """What is collected frame by frame; lists of floats and of feature rows."""
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-    features: dict[str, list[Tensor]] = field(default_factory=dict)
-    crops: list[Tensor] = field(default_factory=list)
-
-    def add(self, name: str, rows: Tensor) -> None:
-        self.values.setdefault(name, []).extend(rows.tolist())
-
-    def keep(self, name: str, rows: Tensor) -> None:
-        self.features.setdefault(name, []).append(rows)
-
-    def mean(self, name: str) -> float:
-        return float(torch.tensor(self.values.get(name, [float("nan")])).nanmean())
-
-    def median(self, name: str) -> float:
-        return float(torch.tensor(self.values.get(name, [float("nan")])).nanmedian())
 
 
 def evaluate_video(
@@ -81,6 +53,7 @@ def evaluate_video(
     own_sound: bool | None = None,
     most_frames: int | None = None,
     first_frames: int | None = None,
+    looks: SourceLooks | None = None,
 ) -> dict:
     """Score a dubbed video of any maker.
 
@@ -97,9 +70,11 @@ def evaluate_video(
         own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found by comparing them.
         first_frames: look at the beginning of the output only, this many frames; None: at all of it.
         most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always compared whole.
+        looks: what was seen of the source before, for several outputs of one source; filled on the way.
     Returns:
         {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of METRICS: float},
-        "sync_curve": {"lags", "r"}, "series": {"times", "seen", "heard"}}. A metric that does not apply is left out.
+        "sync_curve": {"lags", "r"}, "series": {"seen", "source", "heard"}, "styles": {"output", "source"}: StyleSim's vector of every
+        two-second window}. A metric that does not apply is left out.
     Raises:
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """
@@ -128,16 +103,20 @@ def evaluate_video(
         own_sound = given.has_audio and same_sound(samples, torch.from_numpy(speech_samples(read_audio(source))))
     metrics, curve, series = _motion_scores(seen, paired, samples, own_sound, hear, networks, models)
     metrics |= _lip_scores(seen, truth, shown, keep, own_sound, models)
-    scores = _picture_scores(made, given, seen, truth, shown, keep[:most_frames], models, judges, stages.stage("comparing"))
-    metrics |= _picture_means(scores, own_sound, judges, samples if judges.syncnet else None)
+    looks = SourceLooks() if looks is None else looks
+    scores = picture_scores(made, given, seen, truth, shown, keep[:most_frames], models, judges, looks, stages.stage("comparing"))
+    metrics |= picture_means(scores, own_sound, judges, samples if judges.syncnet else None)
     metrics["shape_similarity"] = shape_similarity(seen.identity, truth.identity)
     if judges.style is not None and judges.style.config.face_model == models.face_model.sha256:
         metrics["style_sim"] = _style_sim(seen, truth, models, judges.style)
+        styles = {name: _window_styles(g, models, judges.style) for name, g in (("output", seen), ("source", truth))}
+    else:
+        styles = {}
     return {
         "video": Path(output).name, "source": Path(source).name, "audio": Path(audio).name, "own_sound": bool(own_sound),
         "frames": len(shown), "frames_compared": len(keep),
         "metrics": {name: metrics[name] for name in METRICS if name in metrics and metrics[name] == metrics[name]},
-        "sync_curve": curve, "series": series,
+        "sync_curve": curve, "series": series, "styles": styles,
     }  # fmt: skip
 
 
@@ -192,6 +171,13 @@ def _style_sim(seen: FaceGeometry, truth: FaceGeometry, models: Models, metric: 
         return float("nan")
 
 
+def _window_styles(geometry: FaceGeometry, models: Models, metric: StyleMetric) -> list[list[float]]:
+    """Figure 5's points: StyleSim's vector of every two-second window."""
+    expression, usable = at_model_rate(geometry)
+    found = window_styles(expression[:, : models.face_model.lower_count], usable, metric)
+    return [[round(v, 5) for v in row] for row in found.tolist()]
+
+
 def _at_model_rate(geometry: FaceGeometry) -> FaceGeometry:
     expression, usable = at_model_rate(geometry)
     frames = len(expression)
@@ -209,104 +195,3 @@ def _lip_scores(seen: FaceGeometry, truth: FaceGeometry, shown: Tensor, keep: Te
     )
     found = {"jitter_ratio": jitter(lips) / max(jitter(real), 1e-6)}
     return found | ({"lmd": float(landmark_distance(lips, real).mean())} if own else {})
-
-
-def _picture_scores(
-    made: VideoInfo, given: VideoInfo, seen: FaceGeometry, truth: FaceGeometry, shown: Tensor, keep: Tensor,
-    models: Models, judges: JudgeNetworks, progress: OnProgress,
-) -> FrameScores:  # fmt: skip
-    """Walk through both videos together, a few frames in memory at a time; crops lie where the source's face is."""
-    face_model, scores = models.face_model, FrameScores()
-    boxes = crop_boxes(truth, face_model)
-    native = crop_size(boxes, truth)
-    made_frames = VideoReader(made).frames(keep.tolist())
-    given_frames = VideoReader(given).frames(shown[keep].tolist())
-    opening, true_opening = mouth_series(seen, face_model)[0], mouth_series(frames_of(truth, shown), face_model)[0]
-    done = 0
-    for rows in keep.split(CHUNK):
-        box = CropBoxes(boxes.box[shown[rows]])
-        ours, real = (
-            Look(
-                torch.stack([_tensor(crop_image(next(frames), b, native)) for b in box.box]),
-                crop_points(posed_vertices(frames_of(geometry, index), face_model), box, CROP_SIZE),
-                series[rows],
-                face_model,
-            )
-            for frames, geometry, index, series in (
-                (made_frames, seen, rows, opening),
-                (given_frames, truth, shown[rows], true_opening),
-            )
-        )
-        scores.add("lip_detail", ours.detail() / real.detail())
-        scores.add("flicker", ours.flicker()[None])
-        scores.add("source_flicker", real.flicker()[None])
-        _compare(scores, ours, real, judges)
-        done += len(rows)
-        progress(done, len(keep))
-    return scores
-
-
-class Look:
-    """A chunk of one video's crops: native (T, 3, R, R), pixels (T, 3, 256, 256), points (T, V, 3) at 256, masks drawn once."""
-
-    def __init__(self, native: Tensor, points: Tensor, opening: Tensor, face_model: FaceModel) -> None:
-        self.native, self.points, self.opening, self.face_model = native, points, opening, face_model
-        small = native.shape[-1] == CROP_SIZE
-        self.pixels = native if small else F.interpolate(native, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
-        self.masks = region_masks(points, face_model, CROP_SIZE)
-        self.around = around_lips(self.masks)
-
-    def detail(self) -> Tensor:
-        """(T,) at the source's own resolution."""
-        return lip_detail(self.native, at_size(self.around, self.native.shape[-1]))
-
-    def flicker(self) -> Tensor:
-        """() of every second still pair."""
-        return torch.tensor(flicker(self.pixels, self.points, self.opening, self.around, self.face_model, every=2))
-
-
-def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks) -> None:
-    """Picture metrics of one chunk of 256 x 256 crops; the pasted region is drawn for every fourth frame only."""
-    for name, rows in (
-        ("psnr", psnr(ours.pixels, real.pixels)), ("ssim", ssim(ours.pixels, real.pixels)), ("gmsd", gmsd(ours.pixels, real.pixels)),
-        ("psnr_face", masked_psnr(ours.pixels, real.pixels, real.masks.face)),
-        ("psnr_lips", masked_psnr(ours.pixels, real.pixels, real.masks.lips)),
-    ):  # fmt: skip
-        scores.add(name, rows)
-    some = slice(None, None, 4)
-    pairs = zip(real.points[some], ours.points[some], strict=True)
-    lower = torch.stack([lower_face_mask(a, b, real.face_model, CROP_SIZE) for a, b in pairs])[:, None]
-    scores.add("psnr_outside", masked_psnr(ours.pixels[some], real.pixels[some], lower == 0))
-    scores.add("seam", seam_visibility(ours.pixels[some], real.pixels[some], lower))
-    features: dict[str, Features | None] = {"filter_bank": filter_bank, "fid": judges.inception, "csim": judges.arcface}
-    for name, extract in features.items():
-        if extract is not None:
-            scores.keep(name, torch.stack([extract(ours.pixels), extract(real.pixels)], dim=1))
-    if judges.lpips is not None:
-        scores.add("lpips", judges.lpips(ours.pixels, real.pixels))
-    if judges.syncnet is not None:
-        scores.crops.append(ours.pixels)
-
-
-def _picture_means(scores: FrameScores, own: bool, judges: JudgeNetworks, samples: Tensor | None) -> dict[str, float]:
-    """One number a metric from what the frames gave."""
-    found = {name: scores.mean(name) for name in ("psnr_outside", "seam")}
-    if own:
-        found |= {name: scores.mean(name) for name in ("ssim", "psnr", "psnr_face", "psnr_lips", "gmsd", "lpips")}
-    found["lip_detail_ratio"] = scores.median("lip_detail")
-    found["flicker_ratio"] = scores.mean("flicker") / max(scores.mean("source_flicker"), 1e-6)
-    for name, title in (("filter_bank", "filter_bank_distance"), ("fid", "fid")):
-        if name in scores.features:
-            both = torch.cat(scores.features[name])
-            found[title] = frechet_distance(both[:, 0], both[:, 1]) if len(both) > 1 else float("nan")
-    if "csim" in scores.features:
-        both = torch.cat(scores.features["csim"])
-        found["csim"] = float(cosine_similarity(both[:, 0], both[:, 1]).mean())
-    if judges.syncnet is not None and samples is not None:
-        found["sync_score"] = sync_score(judges.syncnet, torch.cat(scores.crops), samples)["sync_score"]
-    return found
-
-
-def _tensor(picture) -> Tensor:
-    """(H, W, 3) uint8 to (3, H, W) in [0, 1]."""
-    return torch.from_numpy(picture).permute(2, 0, 1).float() / 255
