@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import check_shape
-from ..errors import ShapeError, WeightsError
+from ..errors import ShapeError
 from .image_quality import luma
+from .onnx_file import read_onnx
 
 Features = Callable[[Tensor], Tensor]
 """(N, 3, H, W) in [0, 1] to (N, D)."""
@@ -71,24 +72,29 @@ def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) 
     """Features of a network in an ONNX file.
 
     Args:
-        path:  .onnx of a network that takes (1, 3, size, size) RGB and gives one vector.
+        path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one vector each.
         size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace.
         mean, scale: the network sees (x - mean) * scale of x in [0, 1].
     Raises:
         WeightsError: the file is missing or OpenCV cannot read it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist; expected a network in ONNX format there.")
-    try:
-        network = cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise WeightsError(f"{path} cannot be read as ONNX ({str(error).strip()[:120]}); export the network again.") from error
+    network = read_onnx(path)
+    together = [True]  # until a batch comes back as something else: many files are exported for one picture
 
     def features(images: Tensor) -> Tensor:
         small = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        pictures = ((small - mean) * scale).numpy()
+        if together[0] and len(pictures) > 1:
+            try:
+                network.setInput(pictures)
+                found = np.array(network.forward())
+                if len(found) == len(pictures):
+                    return torch.from_numpy(found).flatten(1)
+            except cv2.error:
+                pass
+            together[0] = False
         rows = []
-        for picture in ((small - mean) * scale).numpy():
+        for picture in pictures:
             network.setInput(picture[None])
             rows.append(torch.from_numpy(np.array(network.forward())).reshape(-1))
         return torch.stack(rows)

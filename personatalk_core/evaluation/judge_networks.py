@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from ..errors import WeightsError
 from ..weights.manifest import BUNDLED_FOLDER, read_manifest
 from ..weights.resolver import resolve_weights
 from .feature_distance import Features, onnx_features
+from .onnx_file import onnx_inputs, read_onnx
 from .sound_opening import SoundOpening, load_sound_opening
 from .style_similarity import StyleMetric, load_style_metric
 from .syncnet import SyncNet, load_syncnet
@@ -49,7 +49,7 @@ def load_judges(folder: Path | None) -> JudgeNetworks:
 
     Args:
         folder: any of inception.onnx (299 pixels, pooled 2048 features), arcface.onnx (112 pixels), lpips.onnx (two inputs in
-            [-1, 1]) and syncnet.safetensors (the published parameters under their published names); None: none of them.
+            [-1, 1], any names) and syncnet.safetensors (the published parameters under their published names); None: none of them.
     Raises:
         WeightsError: the folder does not exist, or a file in it cannot be used.
     """
@@ -84,12 +84,10 @@ def bundled_sound_opening() -> SoundOpening | None:
 
 
 def _onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    try:
-        network = cv2.dnn.readNetFromONNX(str(path))
-        names = [str(name) for name in network.getLayer(0).outputNames] if hasattr(network.getLayer(0), "outputNames") else []
-    except cv2.error as error:
-        raise WeightsError(f"{path} cannot be read as ONNX ({str(error).strip()[:120]}); export the network again.") from error
-    inputs = names if len(names) == 2 else ["in0", "in1"]
+    """A distance by a network of two inputs, each (1, 3, H, W) in [-1, 1]; they are taken in the order that the file states."""
+    network, inputs = read_onnx(path), onnx_inputs(path)
+    if len(inputs) != 2:
+        raise WeightsError(f"{path} takes {len(inputs)} inputs but a distance needs two pictures; export LPIPS with both.")
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
         rows = []

@@ -41,3 +41,31 @@ def test_cepstra_have_a_hundred_frames_a_second_and_the_first_is_log_energy():
     frame = 32768 * np.append(0.0, samples[1:400].double().numpy() - 0.97 * samples[:399].double().numpy())
     energy = (np.abs(np.fft.rfft(frame, 512)) ** 2 / 512).sum()
     assert float(found[0, 0]) == pytest.approx(np.log(energy), abs=0.01)
+
+
+class ToldApart:
+    """Streams that give every video frame and its own sound the same vector: the confidence and the shift are known."""
+
+    def __init__(self, late: int) -> None:
+        self.late = late
+
+    def see(self, faces):
+        return self._vector(torch.round(faces[:, 0, 0, 0, 0]).long() - self.late)
+
+    def hear(self, sound):
+        return self._vector(torch.round(sound[:, 0, 1, 0]).long())
+
+    @staticmethod
+    def _vector(index):
+        return torch.nn.functional.one_hot(index.clamp(0, 255), 256).float()
+
+
+@pytest.mark.parametrize("late", [0, 3, -2])
+def test_a_known_shift_is_found_with_a_known_confidence(monkeypatch, late):
+    frames = 60
+    crops = (torch.arange(frames) / 255)[:, None, None, None].expand(frames, 3, 4, 4)
+    clock = torch.arange(13 * frames * 4).float().reshape(frames * 4, 13)[:, :1] / 13 // 4  # which frame each 10 ms belong to
+    monkeypatch.setattr("personatalk_core.evaluation.syncnet.mfcc", lambda samples: clock.T.expand(13, -1))
+    found = sync_score(ToldApart(late), crops, torch.zeros(1))
+    assert found["sync_offset"] == late
+    assert found["sync_distance"] < 0.2 and found["sync_score"] > 1.2  # orthogonal vectors are the root of 2 apart
