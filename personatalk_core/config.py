@@ -38,7 +38,7 @@ class DubOptions:
         face: ``auto``, ``largest``, ``index:N`` (left to right in the first frame with faces) or
             ``point:X,Y@FRAME`` (pixels, frame number from 0).
         style_strength: 0 the average speaker, 1 the person, 2 exaggerated.
-        lip_references: N_l of the paper, >= 1.  face_references: N_f of the paper, >= 1.
+        lip_references: N_l of the paper (25 there), >= 1.  face_references: N_f of the paper, >= 1.
         exclude_window: references for frame i come from frames j with |i - j| >= this; 0 allows all.
         seed: random generator seed; the same seed, input and device give the same bytes.
         lossless: write RGB losslessly instead of H.264 yuv420p.
@@ -48,7 +48,7 @@ class DubOptions:
     length: LengthMode = "cut_off"
     face: str = "auto"
     style_strength: float = 1.0
-    lip_references: int = 25
+    lip_references: int = 50
     face_references: int = 5
     exclude_window: int = 0
     device: str = "auto"

@@ -74,7 +74,7 @@ def test_report_says_what_happened(dubbed):
     report = json.loads(dubbed["report"].read_text())
     assert report["frames"] == report["dubbed"] == len(report["status"]) == 18
     assert report["passed_through"] == {}
-    assert len(report["lip_references"]) == report["settings"]["lip_references"] == 25
+    assert len(report["lip_references"]) == report["settings"]["lip_references"] == 50
 
 
 def test_stage_by_stage_gives_the_same_video(dubbed, sample_video, short_speech, tmp_path):

@@ -20,7 +20,7 @@ def test_constants_of_the_paper():
 def test_defaults_are_valid_and_verify_returns_the_options():
     options = DubOptions()
     assert options.verify() is options
-    assert (options.length, options.face, options.lip_references, options.face_references) == ("cut_off", "auto", 25, 5)
+    assert (options.length, options.face, options.lip_references, options.face_references) == ("cut_off", "auto", 50, 5)
 
 
 def test_options_are_frozen():
@@ -43,7 +43,7 @@ def test_every_stated_value_is_accepted(field, values):
     ("style_strength", 2.1, "style strength is 2.1 but expected"),
     ("style_strength", float("nan"), "style strength is nan but expected"),
     ("lip_references", 0, "reference counts are 0 lip and 5 face"),
-    ("face_references", 0, "reference counts are 25 lip and 0 face"),
+    ("face_references", 0, "reference counts are 50 lip and 0 face"),
     ("exclude_window", -1, "exclude window is -1 frames"),
     ("face", "prettiest", "face is 'prettiest' but expected auto, largest"),
 ])

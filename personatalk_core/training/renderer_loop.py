@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from ..evaluation.reconstruction import detail, masked_psnr, region_masks
 from ..geometry.face_model import FaceModel
 from ..geometry.mouth import mouth_opening
-from ..rendering.references import ReferenceOptions, allowed_references, nearest_frames, spread_by_opening
+from ..rendering.dual_attention import FACE_SHARPNESS
+from ..rendering.encoded_references import EncodedReferences
+from ..rendering.references import ReferenceOptions, allowed_references, likest_frames, spread_by_opening
 from ..rendering.renderer import DualAttentionRenderer, RenderedCrops
 from ..types import OnProgress
+from .adversary import PatchAdversary, adversary_loss, mouth_cut
 from .renderer_data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
 from .renderer_losses import RendererLossWeights, renderer_loss
 from .sheets import write_sheet
 from .training_state import resume_run, save_run
 
-KEPT = ("best_state", "step", "best", "history")  # what a resumed run goes on from, beside its networks and optimiser
+ADVERSARY_RATE = 2e-4
+ENCODED_TOGETHER = 8  # frames
+KEPT = ("best_state", "step", "best", "history", "adversary_state")  # what a resumed run goes on from, beside its networks and optimiser
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,20 @@ class RendererTrainer:
         self.step, self.best = 0, -1.0
         self.best_state: dict[str, Tensor] = copy.deepcopy(self.average.state_dict())
         self.history: list[dict[str, float]] = []
+        self.adversary = PatchAdversary() if options.loss.adversarial else None
+        if self.adversary is not None:
+            self.adversary_optimiser = torch.optim.Adam(self.adversary.parameters(), ADVERSARY_RATE, betas=(0.0, 0.9))
+
+    @property
+    def adversary_state(self) -> dict:
+        """Adversary and its optimiser, kept with the run; empty without one."""
+        return {"model": self.adversary.state_dict(), "optimiser": self.adversary_optimiser.state_dict()} if self.adversary else {}
+
+    @adversary_state.setter
+    def adversary_state(self, state: dict) -> None:
+        if self.adversary and state:
+            self.adversary.load_state_dict(state["model"])
+            self.adversary_optimiser.load_state_dict(state["optimiser"])
 
     def run(self, on_progress: OnProgress | None = None) -> DualAttentionRenderer:
         """Train to the last step; returns the best averaged renderer, frozen."""
@@ -96,8 +115,10 @@ class RendererTrainer:
         for part in range(options.accumulate):
             example = self.sampler.example(self.step * options.accumulate + part)
             crops = render_example(self.model, example, self.face_model)
-            loss, terms = renderer_loss(crops.rgb, example.target.crops, crops.lip, crops.face, options.loss)
+            loss, terms = renderer_loss(crops.rgb, example.target.crops, crops.lip, crops.face, options.loss, self.adversary)
             (loss / options.accumulate).backward()
+            if self.adversary is not None:
+                terms["adversary"] = self._teach_adversary(crops, example.target.crops)
             for name, value in {**terms, "total": loss}.items():
                 logged[name] = logged.get(name, 0.0) + float(value.detach()) / options.accumulate
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -107,6 +128,14 @@ class RendererTrainer:
             for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 kept.lerp_(new, 1 - keep)
         return logged
+
+    def _teach_adversary(self, crops: RenderedCrops, truth: Tensor) -> Tensor:
+        rows, columns = mouth_cut(crops.lip)
+        self.adversary_optimiser.zero_grad(set_to_none=True)
+        loss = adversary_loss(self.adversary, crops.rgb[..., rows, columns], truth[..., rows, columns])
+        loss.backward()
+        self.adversary_optimiser.step()
+        return loss
 
     def _schedule(self) -> float:
         """Linear warm-up, then cosine to a twentieth."""
@@ -143,18 +172,20 @@ class RendererTrainer:
 def render_example(renderer: DualAttentionRenderer, example: RenderingExample, face_model: FaceModel) -> RenderedCrops:
     """Render an example's targets from its references."""
 
-    def encode(frames: PreparedFrames):
-        return renderer.encode_drawn(frames.crops, frames.points, frames.expression, frames.geometry, frames.seen, face_model)
-
     target = example.target
-    lip, face = encode(example.lip), encode(example.face)
+    lip, face = (encode(renderer, frames, face_model) for frames in (example.lip, example.face))
     return renderer.render(target.points, target.expression, lip, face, face_model, face_index=example.face_index)
+
+
+def encode(renderer: DualAttentionRenderer, frames: PreparedFrames, face_model: FaceModel) -> EncodedReferences:
+    """Prepared frames as references."""
+    return renderer.encode_drawn(frames.crops, frames.points, frames.expression, frames.geometry, frames.seen, face_model)
 
 
 @torch.inference_mode()
 def reconstruct_clip(
     renderer: DualAttentionRenderer, clip: PreparedClip, face_model: FaceModel, targets: int, exclude_window: int,
-    lip_count: int = 25, face_count: int = 5,
+    lip_count: int = 50, face_count: int = 5,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Render evenly spread frames of a prepared clip from references at least ``exclude_window`` source frames away.
 
@@ -163,22 +194,19 @@ def reconstruct_clip(
     """
     frame = torch.tensor(clip.frame)
     everything = torch.arange(clip.frame_count)
+    encoded = EncodedReferences.join([encode(renderer, clip.read(part), face_model) for part in everything.split(ENCODED_TOGETHER)])
     expression = clip.read_expression()
     vertices = face_model.mean + torch.einsum("te,evk->tvk", expression, face_model.expression_basis)
-    lip = spread_by_opening(mouth_opening(vertices, face_model), everything, lip_count)
+    rows = spread_by_opening(mouth_opening(vertices, face_model), everything, lip_count)
+    lip, shot = encoded[rows], torch.zeros(int(frame[-1]) + 1, dtype=torch.long)
+    looks = torch.zeros(int(frame[-1]) + 1, encoded.pose.shape[1] + encoded.shape.shape[1])
+    by_shape, by_pose = FACE_SHARPNESS
+    looks[frame] = torch.cat([by_pose**0.5 * encoded.pose, by_shape**0.5 * encoded.shape], dim=1)
     chosen = torch.linspace(0, clip.frame_count - 1, targets).round().long()
-    shot = torch.zeros(clip.frame_count, dtype=torch.long)
-    images, truths, points = [], [], []
-    lips = clip.read(lip)
-    encoded = renderer.encode_drawn(lips.crops, lips.points, lips.expression, lips.geometry, lips.seen, face_model)
-    for i in chosen:
-        near = nearest_frames(int(frame[i]), frame, shot, face_count, exclude_window)
-        rows = torch.searchsorted(frame, near)
-        read = clip.read(torch.cat([i[None], rows]))
-        face = renderer.encode_drawn(read.crops[1:], read.points[1:], read.expression[1:], read.geometry[1:], read.seen[1:], face_model)
-        allowed = allowed_references(frame[lip], frame[i][None], exclude_window)
-        crops = renderer.render(read.points[:1], read.expression[:1], encoded, face, face_model, lip_allowed=allowed)
+    target, images = clip.read(chosen), []
+    for k, i in enumerate(frame[chosen]):
+        face = encoded[torch.searchsorted(frame, likest_frames(int(i), frame, shot, looks, face_count, exclude_window))]
+        allowed = allowed_references(frame[rows], i[None], exclude_window)
+        crops = renderer.render(target.points[k : k + 1], target.expression[k : k + 1], lip, face, face_model, lip_allowed=allowed)
         images.append(crops.rgb)
-        truths.append(read.crops[:1])
-        points.append(read.points[:1])
-    return torch.cat(images), torch.cat(truths), torch.cat(points)
+    return torch.cat(images), target.crops, target.points

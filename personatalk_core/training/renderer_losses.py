@@ -8,15 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .adversary import PatchAdversary, fooling_loss, mouth_cut
+from .steerable_filters import steerable_loss
+
 
 @dataclass(frozen=True)
 class RendererLossWeights:
     """pixel: L1; gradient: L1 of differences between neighbours; pyramid: L1 of Laplacian bands, which sees detail at every
-    scale; lips: how many times a lip pixel counts a face pixel; surround: what a pixel outside the face counts."""
+    scale; perceptual: responses of steerable filters; adversarial: what an adversary finds unlike film around the lips;
+    lips: how many times a lip pixel counts a face pixel; surround: what a pixel outside the face counts."""
 
     pixel: float = 1.0
     gradient: float = 1.0
     pyramid: float = 0.5
+    perceptual: float = 0.02
+    adversarial: float = 0.0
     lips: float = 4.0
     surround: float = 0.1
 
@@ -56,12 +62,13 @@ def pyramid_loss(image: Tensor, truth: Tensor, weight: Tensor, levels: int = 3) 
 
 
 def renderer_loss(
-    image: Tensor, truth: Tensor, lip: Tensor, face: Tensor, weights: RendererLossWeights
+    image: Tensor, truth: Tensor, lip: Tensor, face: Tensor, weights: RendererLossWeights, adversary: PatchAdversary | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """All terms.
 
     Args:
         image, truth: (B, 3, H, W) in about [0, 1].  lip, face: (B, 1, H, W) of RenderedCrops.
+        adversary:    judges the mouth; None leaves its term out.
     Returns:
         the sum, and each term by name.
     """
@@ -71,5 +78,10 @@ def renderer_loss(
         "gradient": gradient_loss(image, truth, weight),
         "pyramid": pyramid_loss(image, truth, weight),
     }
+    if weights.perceptual:
+        terms["perceptual"] = steerable_loss(image, truth, weight)
+    if adversary is not None and weights.adversarial:
+        rows, columns = mouth_cut(lip)
+        terms["adversarial"] = fooling_loss(adversary, image[..., rows, columns])
     total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return total, terms

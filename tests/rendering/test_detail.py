@@ -1,10 +1,10 @@
-"""Detail lost by blending comes back in strength, and nothing else changes."""
+"""Fine detail lost by blending comes back in strength, and nothing else changes."""
 
 from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.detail import fine_part, restore_detail
+from personatalk_core.rendering.detail import SHARPEN, fine_part, restore_detail
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:
@@ -13,17 +13,25 @@ def noise(count: int, seed: int = 0) -> torch.Tensor:
     return 0.5 + 0.06 * grain.expand(-1, 3, -1, -1)
 
 
-def test_one_reference_is_left_alone():
+def test_one_reference_is_only_sharpened():
     pixels = noise(1)
-    assert torch.allclose(restore_detail(pixels[0], torch.ones(1, 64, 64), pixels, 4), pixels[0], atol=1e-6)
+    change = restore_detail(pixels[0], torch.ones(1, 64, 64), pixels, 4) - pixels[0]
+    assert torch.allclose(change, (SHARPEN - 1.0) * fine_part(pixels)[0], atol=1e-5)
 
 
 def test_grain_averaged_away_comes_back():
     pixels, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
     blended = (weights[:, None] * pixels).sum(dim=0)
     restored = restore_detail(blended, weights, pixels, 4)
-    strength = [float(fine_part(p[None], 4).std()) for p in (pixels[0], blended, restored)]
-    assert strength[1] < 0.65 * strength[0] and 0.9 * strength[0] < strength[2] < 1.1 * strength[0]
+    strength = [float(fine_part(p[None]).std()) for p in (pixels[0], blended, restored)]
+    assert strength[1] < 0.65 * strength[0] and 0.9 * strength[0] < strength[2] < 1.15 * strength[0]
+
+
+def test_negative_weights_do_not_add_detail():
+    pixels, weights = noise(2), torch.stack([torch.full((64, 64), 1.2), torch.full((64, 64), -0.2)])
+    blended = (weights[:, None] * pixels).sum(dim=0)
+    restored = restore_detail(blended, weights, pixels, 4)
+    assert float(fine_part(restored[None]).std()) <= SHARPEN * float(fine_part(blended[None]).std()) + 1e-4
 
 
 def test_the_smooth_part_stays():

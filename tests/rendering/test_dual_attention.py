@@ -12,7 +12,6 @@ from personatalk_core.rendering.dual_attention import (
     blend,
     fuse,
     geometric_logits,
-    matters,
     seen_weights,
     token_attention,
     token_attention_plain,
@@ -59,14 +58,6 @@ def test_forbidden_references_get_no_weight():
     logits = geometric_logits(torch.ones(2, 3, 3), torch.rand(4, 2), torch.tensor([True, False, True, True]))
     weights = torch.softmax(logits, dim=0)
     assert float(weights[1].abs().max()) == 0.0 and torch.allclose(weights.sum(0), torch.ones(3, 3))
-
-
-def test_references_that_cannot_matter_are_dropped():
-    logits = torch.zeros(3, 2, 2)
-    logits[1] = -30.0
-    logits[2] = -30.0
-    logits[2, 0, 0] = 0.0
-    assert matters(logits).tolist() == [0, 2]
 
 
 def test_the_likest_reference_wins_before_training():

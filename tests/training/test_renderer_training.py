@@ -64,7 +64,7 @@ def test_losses_are_zero_for_the_truth_and_count_the_lips_more():
     truth, lip, face = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     lip[..., 4:8, 4:8] = 1.0
     total, terms = renderer_loss(truth, truth, lip, face, RendererLossWeights())
-    assert float(total) == 0.0 and set(terms) == {"pixel", "gradient", "pyramid"}
+    assert float(total) == 0.0 and set(terms) == {"pixel", "gradient", "pyramid", "perceptual"}
     weight = loss_weight(lip, face, RendererLossWeights(lips=4.0, surround=0.1))
     assert float(weight[0, 0, 5, 5]) == 4.0 and float(weight[0, 0, 0, 0]) == 1.0
     assert float(loss_weight(lip, face * 0, RendererLossWeights(surround=0.1))[0, 0, 0, 0]) == pytest.approx(0.1)
