@@ -27,6 +27,7 @@ WEIGHT_KINDS: dict[str, str] = {
     "renderer": "renderer",
     "style_metric": "style_metric",  # StyleSim's encoder; only the evaluation uses it
     "sync_judge": "sync_judge",  # hears the opening for the evaluation's sync score
+    "speech_ridge": "speech_ridge",  # ridge regression on Moonshine features: baseline and judge of lags, for the evaluation
     "ridge_speech": "ridge_speech",  # the linear baseline of the quality table
     "face_landmarker": TASK_KIND,
 }
