@@ -1,87 +1,145 @@
-"""How well the predicted mouth follows the true one: clips animated by their own sound, in their own style, before rendering."""
+"""How well the predicted mouth follows the true one: clips animated by their own sound, in their own style, before rendering.
+
+    python -m personatalk_core.evaluation.speech_accuracy FOLDER [--pretrained MOONSHINE] [--disturb 10]
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
 
-from .. import pipeline
-from ..config import MODEL_FPS, SAMPLE_RATE, DubOptions
-from ..media.audio import read_audio, speech_samples
-from ..media.video_reader import probe
+from ..config import DubOptions
+from ..geometry.vertices import canonical_vertices
 from ..models import Models, load_models
-from ..progress import Stages
-from ..speech.lip_sync import generate_geometry
-from ..types import FaceGeometry, Timeline
-from .mouth_correlation import mouth_correlation
-from .quality_benchmark import read_lags
+from ..speech.audio_encoder import AudioEncoder
+from ..speech.timeline import at_model_rate, interpolate_frames
+from ..tracking.crop import crop_boxes
+from ..types import FaceGeometry
+from .landmark_distance import landmark_distance, lip_landmarks
+from .lip_sync_score import correlation
+from .mouth_correlation import mouth_correlation, mouth_series
+from .sound_disturbances import DISTURBANCES, disturb
+from .speech_ridge import SpeechRidge, ridge_features
+from .talking_clips import TalkingClip, delayed, load_judge, read_clips, spoken_by
+
+CROP = 256  # pixels a side of the crop that LMD is measured in
+OUTPUT_LAGS = range(-4, 5)  # frames
 
 
-def delayed(samples: np.ndarray, frames: float) -> np.ndarray:
-    """Sound (S,) at 16 kHz moved later by frames of 1/25 s (earlier where negative), its length kept, silence at the ends."""
-    shift = round(frames / MODEL_FPS * SAMPLE_RATE)
-    moved = np.zeros_like(samples)
-    if shift >= 0:
-        moved[shift:] = samples[: len(samples) - shift]
-    else:
-        moved[:shift] = samples[-shift:]
-    return moved
-
-
-def spoken_by(geometry: FaceGeometry, samples: np.ndarray, models: Models) -> FaceGeometry:
-    """The geometry speaking the samples in its own style, over its own frames."""
-    style = pipeline.style_of([geometry], "own", models)
-    timeline = Timeline(geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy())
-    return generate_geometry(geometry, samples, style, models.speech, models.face_model, timeline)
-
-
-def speech_accuracy(folder: Path, models: Models) -> dict[str, dict[str, float]]:
-    """Scores of every clip.
+def speech_accuracy(
+    clips: Sequence[TalkingClip], models: Models, judge: tuple[SpeechRidge, AudioEncoder] | None = None, decibels: float | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores of every clip in every row.
 
     Args:
-        folder: videos with sound; an INDEX.tsv in it or one folder up corrects lags (``av_lag_frames``).
+        clips:    at least two, so that one can hear another's sound.
+        judge:    adds the rows of the ridge regression and of the lags that it finds.
+        decibels: adds rows with hiss, babble and music this far below the speech.
     Returns:
-        {clip: {"opening_r", "width_r", "opening_gain", "foreign_r"}}; foreign_r is the opening's correlation when the next
-        clip's sound is heard instead.
-    Raises:
-        MediaError, FaceError: a clip cannot be read or shows no face.
+        {row: {clip: {"opening_r", "width_r", "lmd", "opening_gain", "best_lag"}}}; lmd in pixels of a 256-pixel crop, best_lag
+        in frames of the video: how much later the output's mouth moves than the true one where they agree best.
     """
-    lags = read_lags(Path(folder))
-    clips = {}
-    for path in sorted(Path(folder).glob("*.mp4")):
-        geometry = pipeline.geometry_of_video(probe(path), models, DubOptions(), Stages())
-        clips[path.stem] = geometry, delayed(speech_samples(read_audio(path)), lags.get(path.name, 0.0))
-    names = list(clips)
-    scores = {}
-    for number, name in enumerate(names):
-        geometry, own = clips[name]
-        foreign = np.resize(clips[names[(number + 1) % len(names)]][1], len(own))
-        scores[name] = mouth_correlation(spoken_by(geometry, own, models), geometry, models.face_model)
-        other = mouth_correlation(spoken_by(geometry, foreign, models), geometry, models.face_model)
-        scores[name] = scores[name] | {"foreign_r": other["opening_r"]}
-    return scores
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    last = "ours, lag found" if judge else "ours, lag stated"
+    for number, clip in enumerate(clips):
+        stated = replace(clip, found=None)
+        other = clips[(number + 1) % len(clips)]
+        outputs = {"ours, lag stated": spoken_by(clip.geometry, stated.heard, models)}
+        if judge is not None:
+            outputs["ours, lag found"] = spoken_by(clip.geometry, clip.heard, models)
+            outputs["ridge regression, lag found"] = ridge_geometry(clip, models, *judge)
+        outputs["the clip's own mean mouth"] = mean_mouth(clip.geometry, models)
+        outputs["ours, another clip's sound"] = spoken_by(clip.geometry, np.resize(other.heard, len(clip.samples)), models)
+        for kind in DISTURBANCES if decibels is not None else ():
+            others = [c.samples for c in clips if c is not clip]
+            noisy = delayed(disturb(clip.samples, kind, decibels, others), clip.lag)
+            outputs[f"{last}, {kind} at {decibels:g} dB"] = spoken_by(clip.geometry, noisy, models)
+        for row, output in outputs.items():
+            rows.setdefault(row, {})[clip.name] = score(output, clip.geometry, models)
+    return rows
 
 
-def table(scores: dict[str, dict[str, float]]) -> str:
-    """Markdown: one row a clip, then the mean."""
-    titles = list(next(iter(scores.values())))
-    mean = {title: float(np.mean([row[title] for row in scores.values()])) for title in titles}
-    lines = ["| clip | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for name, row in (scores | {"**mean**": mean}).items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[title]:.3f}" for title in titles) + " |")
-    return "\n".join(lines)
+def score(output: FaceGeometry, truth: FaceGeometry, models: Models) -> dict[str, float]:
+    """One output against the truth, frame by frame. See :func:`speech_accuracy`."""
+    face_model, keep = models.face_model, truth.usable
+    measured = mouth_correlation(output, truth, face_model)
+    pixels = truth.scale[keep].double() * CROP / crop_boxes(truth, face_model).box[keep, 2]
+    lips, true_lips = (lip_landmarks(canonical_vertices(g, face_model)[keep], face_model) for g in (output, truth))
+    series = mouth_series(output, face_model)[0], mouth_series(truth, face_model)[0]
+    return measured | {"lmd": float((landmark_distance(lips, true_lips) * pixels).mean()), "best_lag": best_lag(*series)}
+
+
+def best_lag(output: Tensor, truth: Tensor) -> float:
+    """Frames by which an output's opening (T,) comes later than the true one, where they agree best; NaN for a still mouth."""
+    if float(output.std()) < 1e-6:
+        return float("nan")
+    edge = max(OUTPUT_LAGS)
+    middle = truth[edge : len(truth) - edge]
+    return float(max(OUTPUT_LAGS, key=lambda lag: correlation(output[edge + lag : len(output) - edge + lag], middle)))
+
+
+def ridge_geometry(clip: TalkingClip, models: Models, ridge: SpeechRidge, encoder: AudioEncoder) -> FaceGeometry:
+    """The clip's own mean mouth, moved as the ridge regression hears it."""
+    frames = len(at_model_rate(clip.geometry)[0])
+    lower = ridge(ridge_features(torch.from_numpy(clip.heard), frames, encoder))[2]
+    moved = interpolate_frames(lower, clip.geometry.times.double(), clip.geometry.durations.double())
+    still = mean_mouth(clip.geometry, models)
+    expression = still.expression.clone()
+    expression[:, : models.face_model.lower_count] += moved
+    return replace(still, expression=expression)
+
+
+def mean_mouth(geometry: FaceGeometry, models: Models) -> FaceGeometry:
+    """The geometry with its mean lower face in every frame: what a mouth that hears nothing can reach."""
+    expression = geometry.expression.clone()
+    lower = models.face_model.lower_count
+    expression[:, :lower] = rearrange(geometry.expression[geometry.usable, :lower].mean(0), "e -> 1 e")
+    return replace(geometry, expression=expression)
+
+
+def table(rows: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: the mean of every row, then every clip of the row with the best lag there is."""
+    titles = ("opening_r", "width_r", "lmd", "opening_gain", "best_lag")
+    lines = _table("row (means over clips)", {row: means(clips) for row, clips in rows.items()}, titles)
+    best = next(row for row in ("ours, lag found", "ours, lag stated") if row in rows)
+    return "\n".join(lines + ["", *_table(best, rows[best], titles)])
+
+
+def means(clips: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Mean of every score over clips, those that have none left out."""
+    found = {title: [row[title] for row in clips.values() if not np.isnan(row[title])] for title in next(iter(clips.values()))}
+    return {title: float(np.mean(values)) if values else float("nan") for title, values in found.items()}
+
+
+def _table(corner: str, rows: dict[str, dict[str, float]], titles: Sequence[str]) -> list[str]:
+    lines = [f"| {corner} | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    return lines + [f"| {name} | " + " | ".join(f"{row[title]:.3f}" for title in titles) + " |" for name, row in rows.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table for a folder of videos."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the tables for a folder of videos."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of videos with sound")
-    models = load_models(DubOptions(), parts=("speech",))
-    sys.stdout.write(table(speech_accuracy(parser.parse_args(arguments).data, models)) + "\n")
+    parser.add_argument("--pretrained", type=Path, help="Moonshine-tiny's encoder as released: finds lags, adds the ridge baseline")
+    parser.add_argument("--ridge", type=Path, help="regression to use; default: the bundled one")
+    parser.add_argument("--disturb", type=float, metavar="DB", help="also hear the speech with noise this far below it")
+    parser.add_argument("--weights", type=Path, help="folder of other weights")
+    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
+    chosen = parser.parse_args(arguments)
+    models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
+    judge = load_judge(chosen.pretrained, chosen.ridge)
+    clips = read_clips(chosen.data, models, judge, chosen.cache)
+    for clip in clips if judge else ():
+        sys.stdout.write(f"{clip.name}: lag stated {clip.stated:g}, found {clip.found:.2f}\n")
+    sys.stdout.write(table(speech_accuracy(clips, models, judge, chosen.disturb)) + "\n")
     return 0
 
 

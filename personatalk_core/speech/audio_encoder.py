@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -66,9 +68,9 @@ class AudioEncoder(nn.Module):
         layers = self.backbone(samples, statistics)
         share = self.layer_weight.softmax(0)
         mixed = sum(w * F.layer_norm(x, x.shape[-1:]) for w, x in zip(share, layers, strict=True))  # (B, T', D')
-        return self.projection(self._at_frames(mixed, origin, frames))
+        return self.projection(self.at_frames(mixed, origin, frames))
 
-    def _at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
+    def at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
         """Interpolate (B, T', D') at each frame's taps, side by side: (B, T, taps * D')."""
         taps = self.config.taps
         step = SAMPLES_PER_FRAME / taps
@@ -81,22 +83,39 @@ class AudioEncoder(nn.Module):
         return rearrange(sampled, "b (t k) d -> b t (k d)", k=taps)
 
 
-def clip_statistics(encoder: AudioEncoder, samples: Tensor, block: int = 16_000) -> tuple[Tensor, Tensor] | None:
+class Samples(Protocol):
+    """(S,) at 16 kHz: a tensor, or a file of float32 whose slices are arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> Tensor | np.ndarray:
+        """(n,) consecutive samples."""
+
+
+def samples_between(samples: Samples, start: int, end: int, device: torch.device | str) -> Tensor:
+    """(n,) float32 of the samples from start to end that exist."""
+    start, end = max(start, 0), max(min(end, len(samples)), 0)
+    return torch.as_tensor(samples[start : max(start, end)]).to(device=device, dtype=torch.float32)
+
+
+def clip_statistics(encoder: AudioEncoder, samples: Samples, block: int = 16_000) -> tuple[Tensor, Tensor] | None:
     """Mean and variance of the backbone's group normalisation over the parts of a clip where something is heard.
 
     Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how speech is heard.
 
     Args:
-        samples: (S,) at 16 kHz, any length.
+        samples: (S,) at 16 kHz, any length, read block by block.
     Returns:
         mean (1,), variance (1,); None when the backbone takes its own.
     """
     if not encoder.backbone.takes_statistics:
         return None
+    device, count = encoder.projection.weight.device, len(samples)
     power, mean, square = [], [], []
-    for piece in samples.split(block):
+    for at in range(0, count, block):
+        piece = samples_between(samples, at, at + block, device)
         if len(piece) < block:
-            piece = F.pad(piece, (0, block - len(piece))) if not power else samples[-block:]
+            piece = F.pad(piece, (0, block - len(piece))) if not power else samples_between(samples, count - block, count, device)
         hidden = encoder.backbone.first_layer(piece[None])
         power.append(piece.square().mean())
         mean.append(hidden.mean())

@@ -70,7 +70,7 @@ def train_speech(
     face_model = face_model or load_face_model()
     prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
     audio_encoder = start_encoder(encoder, encoder_weights)
-    clips = speech_clips(prepared, face_model, audio_encoder)
+    clips = speech_clips(prepared, face_model, audio_encoder, lags=_planned_lags(out))
     if not clips:
         raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film a talker.")
     training, validation = hold_out_speakers(clips, options.held_out_share, seed, options.hold_out)
@@ -100,8 +100,13 @@ def start_encoder(kind: str, weights: Path | str | None) -> AudioEncoder:
     return fresh
 
 
-def speech_clips(prepared: list[PreparedClip], face_model: FaceModel, encoder: AudioEncoder) -> list[SpeechClip]:
-    """The clips with speech, at 25 fps; lags, stated or not, are refined to fractions of a frame by the clips themselves."""
+def speech_clips(
+    prepared: list[PreparedClip], face_model: FaceModel, encoder: AudioEncoder, lags: dict[str, float] | None = None
+) -> list[SpeechClip]:
+    """The clips with speech, at 25 fps; lags, stated or not, are refined to fractions of a frame by the clips themselves.
+
+    lags: by clip name, found in an earlier run; where every clip has one, they are taken as they are.
+    """
     clips = []
     for item in prepared:
         expression, usable = at_model_rate(item.geometry)
@@ -109,14 +114,25 @@ def speech_clips(prepared: list[PreparedClip], face_model: FaceModel, encoder: A
             continue
         lower, identity = expression[:, : face_model.lower_count], item.geometry.identity
         clips.append(SpeechClip(item.name, item.speaker, item.samples, lower, usable, identity, item.lag or 0.0))
+    if lags and all(clip.name in lags for clip in clips):
+        return [replace(clip, lag=lags[clip.name]) for clip in clips]
     return estimate_lags(clips, encoder.eval(), MouthMeasure(face_model))
+
+
+def _planned_lags(out: Path) -> dict[str, float]:
+    """What ``_write_plan`` wrote in an earlier run with the same folder; a resumed run does not look for lags again."""
+    try:
+        plan = json.loads((out / "clips.json").read_text(encoding="utf-8"))
+        return {name: float(row["lag"]) for part in ("training", "validation") for name, row in plan[part].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _write_plan(out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]) -> None:
     """What is trained on, what is held out, what was left out and why, and each clip's lag."""
     plan = {
-        "training": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 2)} for c in training},
-        "validation": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 2)} for c in validation},
+        "training": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 3)} for c in training},
+        "validation": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 3)} for c in validation},
         "left_out": left_out,
     }
     write_atomically(out / "clips.json", json.dumps(plan, indent=1, sort_keys=True).encode())

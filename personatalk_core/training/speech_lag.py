@@ -12,17 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from ..config import SAMPLES_PER_FRAME
+from ..evaluation.speech_ridge import ridge_features, shift_between
 from ..speech.audio_encoder import AudioEncoder
 from .speech_clips import SpeechClip
 from .speech_losses import MouthMeasure
 
-MAX_LAG = 8  # frames
 RIDGE = 2e4
-CONTEXT_FRAMES = 3
-PIECE_FRAMES = 500
 FOLDS = 5
 ROUNDS = 3
 MIN_CLIPS = 3
@@ -33,7 +29,7 @@ def estimate_lags(clips: list[SpeechClip], encoder: AudioEncoder, measure: Mouth
     """The clips with their lag filled in; unchanged where there are too few clips to teach each other."""
     if len(clips) < MIN_CLIPS:
         return clips
-    features = [clip_features(clip, encoder) for clip in clips]
+    features = [ridge_features(torch.from_numpy(c.samples), c.frame_count, encoder).numpy() for c in clips]
     opening = [measure(clip.expression[None], clip.identity[None])[0][0].numpy() for clip in clips]
     lags = np.array([clip.lag for clip in clips])
     for _ in range(ROUNDS):
@@ -43,21 +39,6 @@ def estimate_lags(clips: list[SpeechClip], encoder: AudioEncoder, measure: Mouth
             for i in fold:
                 lags[i] = shift_between(weights(features[i]), opening[i], clips[i].valid.numpy())
     return [replace(clip, lag=float(lag)) for clip, lag in zip(clips, lags, strict=True)]
-
-
-def clip_features(clip: SpeechClip, encoder: AudioEncoder) -> np.ndarray:
-    """(T, K) features of the middle layer of the encoder's backbone at the clip's frames, with context, before any lag."""
-    parts = []
-    margin = SAMPLES_PER_FRAME * 50
-    samples = F.pad(torch.from_numpy(clip.samples), (margin, margin + clip.frame_count * SAMPLES_PER_FRAME))
-    for first in range(0, clip.frame_count, PIECE_FRAMES):
-        count = min(PIECE_FRAMES, clip.frame_count - first)
-        begin = first * SAMPLES_PER_FRAME
-        layers = encoder.backbone(samples[None, begin : begin + count * SAMPLES_PER_FRAME + 2 * margin])
-        parts.append(encoder._at_frames(layers[(len(layers) + 1) // 2], margin, count)[0])
-    x = F.pad(torch.cat(parts), (0, 0, CONTEXT_FRAMES, CONTEXT_FRAMES))
-    width = 2 * CONTEXT_FRAMES + 1
-    return x.unfold(0, width, 1).reshape(clip.frame_count, -1).numpy()
 
 
 def folds(clips: list[SpeechClip]) -> list[set[int]]:
@@ -84,20 +65,3 @@ def _fit(
     inputs = (inputs - mean) / scale
     weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ wanted)
     return lambda seen: ((seen - mean) / scale) @ weights
-
-
-def shift_between(predicted: np.ndarray, seen: np.ndarray, valid: np.ndarray) -> float:
-    """Frames, with a fraction, by which ``seen`` comes later than ``predicted``, where their correlation peaks."""
-    scores = []
-    frames = np.arange(len(seen))
-    for lag in range(-MAX_LAG, MAX_LAG + 1):
-        heard = frames - lag
-        use = valid & (heard >= 0) & (heard < len(frames))
-        a, b = predicted[heard[use]], seen[use]
-        scores.append(float(np.corrcoef(a, b)[0, 1]) if use.sum() > 10 and a.std() > 1e-9 and b.std() > 1e-9 else -1.0)
-    best = int(np.argmax(scores))
-    if 0 < best < len(scores) - 1:
-        left, top, right = scores[best - 1 : best + 2]
-        bend = left - 2 * top + right
-        return best - MAX_LAG + (0.5 * (left - right) / bend if bend < 0 else 0.0)
-    return float(best - MAX_LAG)

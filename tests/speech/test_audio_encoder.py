@@ -21,7 +21,7 @@ class Clock(torch.nn.Module):
 def test_each_frame_reads_the_middle_of_its_own_samples(networks):
     encoder = networks.audio_encoder
     encoder.backbone = Clock()
-    sampled = encoder._at_frames(encoder.backbone(torch.zeros(1, 64_000))[0], 10_000, 20)
+    sampled = encoder.at_frames(encoder.backbone(torch.zeros(1, 64_000))[0], 10_000, 20)
     first, second = sampled[0, :, 0], sampled[0, :, 4]
     begin = 10_000 + SAMPLES_PER_FRAME * torch.arange(20)
     assert torch.allclose(first, begin + SAMPLES_PER_FRAME * 0.25, atol=0.1)

@@ -62,7 +62,7 @@ def test_names():
         "renderer": "renderer.safetensors",
         "style_metric": "style_metric.safetensors",
         "sync_judge": "sync_judge.safetensors",
-        "ridge_speech": "ridge_speech.safetensors",
+        "speech_ridge": "speech_ridge.safetensors",
         "face_landmarker": "face_landmarker.task",
     }
     with pytest.raises(OptionsError, match="named 'nose' but expected one of face_model"):
