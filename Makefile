@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench system clean
+.PHONY: demo test lint bench quality system browser clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core demo --out-dir out
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready browser
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/.ready
@@ -16,6 +16,10 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core bench
+
+# A quick protocol against stored numbers; `make quality STORE=--store` stores new ones.
+quality: $(VENV)/.ready
+	@$(BIN)/python -m personatalk_core.evaluation.quality_check --out out/quality $(STORE)
 
 $(VENV)/.ready: pyproject.toml requirements.txt
 	@$(MAKE) --no-print-directory system
@@ -31,6 +35,12 @@ system:
 	|| [ "$$(uname -s)" != Linux ] \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libegl1 libgles2 >/dev/null; } \
 	|| { echo "mediapipe needs libEGL.so.1 and libGLESv2.so.2; install them (Debian, Ubuntu: sudo apt-get install libegl1 libgles2) and run this again." >&2; exit 1; }
+
+# The page tests need a Chromium; without one they are skipped and say so. On Debian it took 45 s to install.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -n "$$CHROMIUM" ] \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| echo "No Chromium: the tests of the page will be skipped (Debian: sudo apt-get install chromium)." >&2
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

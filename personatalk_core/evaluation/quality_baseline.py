@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from ..errors import MediaError
-from ..weights.checkpoint import write_atomically
 from .metric_table import METRICS, worse_by
 
 SHARE = 0.03  # of a value that it may get worse by, where nothing else is stated
@@ -50,16 +49,12 @@ def regressions(result: dict, baseline: dict) -> list[str]:
     return found
 
 
-def save_baseline(path: Path, result: dict) -> None:
-    """Store a result as the new baseline."""
-    write_atomically(Path(path), (json.dumps(make_baseline(result), indent=1) + "\n").encode())
-
-
-def load_baseline(path: Path) -> dict:
-    """Read a baseline. Raises MediaError when it cannot be read."""
+def load_baselines(path: Path) -> dict[str, dict]:
+    """Baselines by name, as ``make quality`` stores them. Raises MediaError when the file cannot be read."""
     try:
-        baseline = json.loads(Path(path).read_text(encoding="utf-8"))
-        baseline["rows"], baseline["clips"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MediaError(f"{path} is not a quality baseline ({type(error).__name__}); write one with save_baseline.") from error
-    return baseline
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        for baseline in stored.values():
+            baseline["rows"], baseline["clips"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MediaError(f"{path} holds no quality baselines ({type(error).__name__}); write them with --store.") from error
+    return stored

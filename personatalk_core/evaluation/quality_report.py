@@ -195,6 +195,6 @@ def _cell(mean: Mapping[str, dict], name: str, error: bool = False) -> str:
     if name not in mean:
         return ""
     value = mean[name]["mean"]
-    text = f"{value:.2f}" if abs(value) >= 1.995 else f"{value:.3f}"
+    text = f"{value:.2f}" if abs(value) >= 1.995 else f"{value:.3f}" if abs(value) >= 0.0995 or value == 0 else f"{value:.2g}"
     entry = mean[name]
     return text + (f" <small>±{entry['error']:.2g}</small>" if error and entry["clips"] > 1 and entry["error"] >= 5e-4 else "")

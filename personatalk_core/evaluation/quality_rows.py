@@ -71,6 +71,15 @@ class Row:
     table: int = 1
 
 
+def reconstruction(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The renderer alone: the true geometry from references at least EXCLUDE_WINDOW frames away, lower face pasted as in a dub."""
+
+    def keep(target: FaceGeometry) -> FaceGeometry:
+        return replace(target, expression=clip.geometry.expression[target.source_frame])
+
+    _render(clip, clip.own, out, tools, tools.apart(), change=keep)
+
+
 def self_dub(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The clip's own words; references at least EXCLUDE_WINDOW frames away (paper, Table 1)."""
     _render(clip, clip.own, out, tools, tools.apart())
@@ -149,6 +158,7 @@ def nearest_mouth(clip: QualityClip, out: Path, tools: RowTools) -> None:
 
 ROWS: dict[str, Row] = {
     "ground_truth": Row("ground truth", "own", None),
+    "reconstruction": Row("renderer alone (true geometry)", "own", reconstruction),
     "self_dub": Row("self-dub", "own", self_dub),
     "cross_audio": Row("cross-audio", "foreign", cross_audio),
     "unchanged": Row("source mouth unchanged", "foreign", None),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
 from personatalk_core.errors import MediaError
-from personatalk_core.evaluation.quality_baseline import load_baseline, make_baseline, regressions, save_baseline
+from personatalk_core.evaluation.quality_baseline import load_baselines, make_baseline, regressions
 
 
 @pytest.fixture
@@ -15,8 +16,8 @@ def result():
 
 
 def test_the_same_result_has_no_regression(result, tmp_path):
-    save_baseline(tmp_path / "b.json", result)
-    assert regressions(result, load_baseline(tmp_path / "b.json")) == []
+    (tmp_path / "b.json").write_text(json.dumps({"corpus": make_baseline(result)}))
+    assert regressions(result, load_baselines(tmp_path / "b.json")["corpus"]) == []
 
 
 @pytest.mark.parametrize(("metric", "value", "worse"), [("psnr_lips", 22.0, True), ("psnr_lips", 26.0, False), ("psnr_lips", 23.8, False),
@@ -37,5 +38,5 @@ def test_other_clips_or_frames_are_refused(result, tmp_path):
     with pytest.raises(MediaError, match="same clips"):
         regressions(result | {"frames": None}, make_baseline(result))
     (tmp_path / "x.json").write_text("[]")
-    with pytest.raises(MediaError, match="not a quality baseline"):
-        load_baseline(tmp_path / "x.json")
+    with pytest.raises(MediaError, match="holds no quality baselines"):
+        load_baselines(tmp_path / "x.json")
