@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench quality system browser clean
+.PHONY: demo test lint fuzz bench quality system browser clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core demo --out-dir out
@@ -13,6 +13,9 @@ test: $(VENV)/.ready browser
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
+
+fuzz: $(VENV)/.ready
+	@PERSONATALK_FUZZ=1 $(BIN)/python -m pytest tests/fuzz
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core bench

@@ -200,6 +200,7 @@ def _length(verb: argparse.ArgumentParser) -> None:
 
 def _face(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--face", default="auto", metavar="auto|largest|index:N|point:X,Y@FRAME", help="which face, where there are several")
+    verb.add_argument("--initializer", default="landmarks", metavar="landmarks|FILE", help="FILE: Deng et al.'s network as .safetensors")
 
 
 def _judges(verb: argparse.ArgumentParser) -> None:

@@ -107,9 +107,7 @@ def run_job(
     return JobResult(**about, status=FAILED, error=" ".join(sentence.split()), seconds=round(time.monotonic() - started, 3))
 
 
-def is_finished(
-    job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool = False
-) -> bool:
+def is_finished(job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool = False) -> bool:
     """The job's file is there as an earlier run left it, from the same inputs, choices and weights."""
     if result is None or result.status != DONE or not result.key:
         return False

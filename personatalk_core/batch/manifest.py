@@ -93,7 +93,7 @@ def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise wrong(f"is not a JSON object ({error or 'nested too deeply'}).") from error
     if not isinstance(entry, dict):
-        raise wrong(f"is a {type(entry).__name__} but expected a JSON object such as {{\"video\": ..., \"audio\": ..., \"out\": ...}}.")
+        raise wrong(f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": ..., "out": ...}}.')
     known = (*PATHS, *TARGETS, *KNOBS)
     for name in entry:
         if name not in known:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from ..config import DubOptions
 from ..errors import OptionsError
@@ -91,10 +94,22 @@ def run_batch(
             if left and on_ray:
                 run_on_ray(queue, Path(folder), base, weights, ray_options, view, signing=signing, on_taken=on_taken)
             elif left:
-                run_one_by_one(queue, Path(folder), load_models(base, **places), base, view, signer)
+                with _threads(max(1, int(ray_options.cpus))):
+                    run_one_by_one(queue, Path(folder), load_models(base, **places), base, view, signer)
         finally:
             view.close()
     return BatchSummary(len(jobs), len(kept), queue.done, tuple(sorted(failed, key=lambda r: r.line)))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many threads as a worker of Ray has: the last bits of a sum depend on how it is shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _split(jobs: list[Job], results: ResultsFile, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool):

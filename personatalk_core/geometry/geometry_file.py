@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checks import check_rising
 from ..errors import FaceModelMismatchError, ShapeError, WeightsError
-from ..types import FaceGeometry
+from ..types import FaceGeometry, FrameStatus
 from ..weights.checkpoint import load_checkpoint, save_checkpoint
 from .face_model import FaceModel
 
 KIND = "geometry"
+LONGEST_SIDE = 1 << 16  # pixels
 TENSORS = {
     "identity": torch.float32, "expression": torch.float32, "rotation": torch.float32, "translation": torch.float32, "scale": torch.float32,
     "status": torch.uint8, "shot": torch.int64, "source_frame": torch.int64, "times": torch.float64, "durations": torch.float64,
@@ -43,10 +45,14 @@ def load_geometry(path: Path, face_model: FaceModel | None = None) -> FaceGeomet
     checkpoint = load_checkpoint(Path(path), kind=KIND)
     config = dict(checkpoint.config)
     source = config.pop(SOURCE, None)
+    if source is not None and not isinstance(source, dict):
+        raise WeightsError(f"{path} holds geometry whose source is not described; make it again.")
     geometry = _unpack(path, {n: t for n, t in checkpoint.tensors.items() if not n.startswith(SOURCE)}, config)
     if source is not None:
         own = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
         geometry = replace(geometry, reference=_unpack(path, own, source))
+    if int(geometry.source_frame.max()) >= (geometry.reference or geometry).frame_count and geometry.reference is not None:
+        raise WeightsError(f"{path} shows frames of its source that the source does not have; make it again.")
     if face_model is not None:
         require_face_model(geometry.face_model, face_model, f"{path}")
     return geometry
@@ -85,8 +91,21 @@ def _unpack(path: Path, tensors: dict[str, Tensor], config: dict) -> FaceGeometr
         height, width = (int(v) for v in config["frame_size"])
         audio, digest = (str(v) for v in config["audio"])
         values = {name: tensors[name].to(dtype) for name, dtype in TENSORS.items()}
-        return FaceGeometry(
+        geometry = FaceGeometry(
             **values, frame_size=(height, width), face_model=str(config["face_model"]), source=str(config["source"]), audio=(audio, digest)
         )
-    except (ShapeError, TypeError, ValueError) as error:
+        _check_values(geometry)
+        return geometry
+    except (ShapeError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise WeightsError(f"{path} holds geometry whose fields do not fit together ({error}); make it again.") from error
+
+
+def _check_values(geometry: FaceGeometry) -> None:
+    """Refuse what no fitting writes. Raises ValueError or ShapeError."""
+    check_rising("times", geometry.times.numpy())
+    if not bool((geometry.durations > 0).all()) or not bool(torch.isfinite(geometry.durations).all()):
+        raise ValueError("durations are not all above 0")
+    if int(geometry.status.max()) > max(FrameStatus) or int(geometry.source_frame.min()) < 0:
+        raise ValueError("a status or a source frame is out of range")
+    if not all(1 <= side <= LONGEST_SIDE for side in geometry.frame_size):
+        raise ValueError(f"the frame size is {geometry.frame_size}")

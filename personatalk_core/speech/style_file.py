@@ -12,6 +12,10 @@ from ..types import StyleEmbedding
 from ..weights.checkpoint import load_checkpoint, save_checkpoint
 from .networks import SpeechNetworks
 
+LARGEST = 4 << 20  # bytes of a style file; ours have a few thousand
+LARGEST_THUMBNAIL = 1024  # pixels a side
+LONGEST_TEXT = 300  # characters of a name or a hash
+
 
 def save_style(path: Path, style: StyleEmbedding) -> str:
     """Write a style whole or not at all. Returns the file's sha256."""
@@ -26,6 +30,37 @@ def save_style(path: Path, style: StyleEmbedding) -> str:
     return save_checkpoint(Path(path), tensors, kind="style", config=config)
 
 
+def _text(value: object, name: str) -> str:
+    """Plain text that may be shown on a page or in a message; a name is never used as a path."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise ValueError(f"{name} is not plain text of at most {LONGEST_TEXT} characters")
+    return value
+
+
+def _thumbnail(data: torch.Tensor, count: object) -> bytes:
+    """JPEG bytes of a small picture, or none; its size is read from its header, so that no bomb is ever decoded."""
+    if type(count) is not int or not 0 <= count <= data.numel() or data.dtype != torch.uint8 or data.ndim != 1:
+        raise ValueError("the thumbnail is not a row of bytes")
+    picture = bytes(data[:count].tolist())
+    size = jpeg_size(picture)
+    if picture and (size is None or max(size) > LARGEST_THUMBNAIL or min(size) < 1):
+        raise ValueError(f"the thumbnail is {size} but expected a JPEG of at most {LARGEST_THUMBNAIL} pixels a side")
+    return picture
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) from a JPEG's frame header, without decoding; None where the bytes are no JPEG."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + max(length, 2)
+    return None
+
+
 def load_style(path: Path, face_model: FaceModel | None = None, networks: SpeechNetworks | None = None) -> StyleEmbedding:
     """Read a style and, when they are given, make sure that face model and networks are the ones that made it.
 
@@ -33,13 +68,13 @@ def load_style(path: Path, face_model: FaceModel | None = None, networks: Speech
         WeightsError: missing, damaged, or not a style file.
         FaceModelMismatchError: made with another face model or by other networks.
     """
-    checkpoint = load_checkpoint(Path(path), kind="style")
+    checkpoint = load_checkpoint(Path(path), kind="style", largest=LARGEST)
     config, tensors = checkpoint.config, checkpoint.tensors
     try:
-        thumbnail = bytes(tensors["thumbnail"].tolist())[: config["thumbnail_bytes"]]
-        owner = {name: config[name] for name in ("name", "face_model", "network", "source")}
+        owner = {name: _text(config[name], name) for name in ("name", "face_model", "network", "source")}
+        thumbnail = _thumbnail(tensors["thumbnail"], config["thumbnail_bytes"])
         style = StyleEmbedding(vector=tensors["vector"].float(), thumbnail=thumbnail, **owner)
-    except (KeyError, TypeError, ShapeError) as error:
+    except (KeyError, TypeError, ValueError, ShapeError) as error:
         raise WeightsError(f"{path} is not a complete style file ({error}); extract the style again.") from error
     if networks is not None:
         networks.check_style(style)

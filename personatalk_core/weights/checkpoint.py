@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 
 FORMAT_VERSION = 1
+LARGEST = 8 << 30  # bytes of a file that is read, where its kind sets no lower bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +77,19 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], *, kind: str, config
     return hashlib.sha256(data).hexdigest()
 
 
-def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None, largest: int = LARGEST) -> Checkpoint:
     """Load a safetensors file of a stated kind.
 
+    Args:
+        largest: bytes beyond which the file is not even hashed.
     Raises:
-        WeightsError: missing, unreadable, another hash, another kind, or non-finite values.
+        WeightsError: missing, unreadable, too large, another hash, another kind, or non-finite values.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
+    if path.stat().st_size > largest:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore it from a good copy.")
     actual = sha256_of(path)
     if sha256 is not None and actual != sha256:
         raise WeightsError(f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from the repository.")
@@ -100,10 +105,10 @@ def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None) -> Chec
             if entry["version"] > FORMAT_VERSION:
                 raise WeightsError(f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; update PersonaTalk.")
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors ({error}); restore it from a good copy.") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):  # 8-bit floats know no isfinite
             raise WeightsError(f"{path} has non-finite values in '{name}'; restore the file from a good copy.")
     return Checkpoint(kind, entry["config"], tensors, actual, entry.get("licence", ""), entry.get("card", ""))
 

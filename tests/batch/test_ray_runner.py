@@ -37,13 +37,13 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def clips(tmp_path):
-    """Four short clips of the sample, six frames each."""
+    """Four short clips of the sample, nine frames each."""
     frames = sample_frames("woman")
     for number in range(4):
         with av.open(str(tmp_path / f"{number}.mp4"), "w") as container:
             stream = container.add_stream("libx264", rate=15, options={"crf": "10", "threads": "1"})
             stream.width, stream.height, stream.pix_fmt = 350, 350, "yuv444p"
-            for frame in frames[number * 8 : number * 8 + 6]:
+            for frame in frames[number * 8 : number * 8 + 9]:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
     path = tmp_path / "jobs.jsonl"
@@ -75,5 +75,3 @@ def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
     assert plain.done == 4
     for number in range(4):
         assert (tmp_path / "ray" / f"{number}.mp4").read_bytes() == (tmp_path / "plain" / f"{number}.mp4").read_bytes()
-
-
