@@ -19,7 +19,7 @@ from ..errors import ShapeError
 SUBPIXELS = 256  # snapping grid: vertices move by at most 1/512 px
 DEPTH_STEPS = 4096  # depth is compared in steps of 1/4096 px
 MAX_COORDINATE = 1 << 17  # pixels; beyond it integer products could overflow
-FRAMES_AT_ONCE = 16
+FRAMES_AT_ONCE = 4  # more would leave the processor's caches
 PIXELS_AT_ONCE = FRAMES_AT_ONCE * 256 * 256
 
 
@@ -62,18 +62,18 @@ def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int)
     row_owner, row, left, length = row_owner[keep], row[keep], left[keep], (right - left + 1)[keep]
 
     # Each span is a run of pixels of one frame: everything a pixel needs is affine in its column.
-    slope = plane[0][row_owner]
-    constant = plane[1][row_owner] * (row + 0.5) + plane[2][row_owner]  # (spans,)
+    slope, by_row, constant = plane.index_select(1, row_owner)
+    constant = by_row * (row + 0.5) + constant  # (spans,)
     frame, face = row_owner // count, row_owner % count
     pixel_start = (frame * height + row) * width
     span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     run_start = torch.cumsum(length, 0) - length
-    column = torch.arange(len(span), device=points.device) + (left - run_start)[span]
-    depth = slope[span] * (column + 0.5) + constant[span]
-    key = torch.floor(depth * DEPTH_STEPS).long() * count + (count - 1 - face)[span]
+    column = torch.arange(len(span), device=points.device) + (left - run_start).index_select(0, span)
+    depth = slope.index_select(0, span).mul_(column + 0.5).add_(constant.index_select(0, span))
+    key = depth.mul_(DEPTH_STEPS).floor_().long().mul_(count).add_((count - 1 - face).index_select(0, span))
     nothing = torch.iinfo(torch.int64).min
     buffer = torch.full((frames * height * width,), nothing, dtype=torch.int64, device=points.device)
-    buffer.scatter_reduce_(0, pixel_start[span] + column, key, "amax", include_self=True)
+    buffer.scatter_reduce_(0, pixel_start.index_select(0, span) + column, key, "amax", include_self=True)
 
     covered = (buffer != nothing).nonzero()[:, 0]
     winner = count - 1 - torch.remainder(buffer[covered], count)  # (covered,) triangle id

@@ -34,12 +34,12 @@ def carry_pixels(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tens
     if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad:
         return carry_pixels_plain(images, rows, snapped)
     place = (snapped - 0.5).contiguous().numpy()  # OpenCV counts from the first pixel's centre
-    carried = np.empty((len(rows), 3, *positions.shape[-2:]), np.float32)
+    pictures = rearrange(images, "m c h w -> m h w c").numpy()
+    carried = np.empty((len(rows), *positions.shape[-2:], 3), np.float32)
     for k, row in enumerate(rows):
-        picture = np.ascontiguousarray(rearrange(images[row], "c h w -> h w c").numpy())
-        read = cv2.remap(picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        carried[k] = rearrange(read, "h w c -> c h w")
-    return torch.from_numpy(carried)
+        picture = np.ascontiguousarray(pictures[row])  # the same memory where the images are channels last
+        cv2.remap(picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, dst=carried[k], borderMode=cv2.BORDER_REPLICATE)
+    return rearrange(torch.from_numpy(carried), "n h w c -> n c h w").contiguous()
 
 
 def carry_pixels_plain(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tensor:

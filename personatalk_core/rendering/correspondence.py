@@ -71,7 +71,7 @@ def bounding_window(wanted: Tensor, step: int = 1) -> Window:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """One drawn mesh. vertex (H, W, 3) int64; weight (H, W, 3) float32, 0 where nothing; mesh and face (H, W) bool; depth (H, W).
+    """One drawn mesh. vertex (H, W, 3) int32; weight (H, W, 3) float32, 0 where nothing; mesh and face (H, W) bool; depth (H, W).
 
     ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt; depth is larger when nearer, -inf where nothing.
     """
@@ -96,10 +96,10 @@ def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surfa
     """Draw meshes with cavity and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
     triangle, barycentric, depth = rasterize(points, face_model.triangles, (size, size))
     drawn = triangle >= 0  # (B, H, W)
-    index = triangle.clamp_min(0)
-    vertex = face_model.triangles[index]  # (B, H, W, 3)
-    weight = rearrange(barycentric, "b k h w -> b h w k") * drawn[..., None]
-    face = drawn & drawn_triangles(face_model)[index]  # (B, H, W)
+    index = triangle.clamp_min(0).flatten()
+    vertex = face_model.triangles.int().index_select(0, index).view(*triangle.shape, 3)
+    weight = rearrange(barycentric, "b k h w -> b h w k").contiguous()  # 0 where nothing is drawn
+    face = drawn & drawn_triangles(face_model).index_select(0, index).view(triangle.shape)
     return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
 
 
@@ -135,10 +135,15 @@ def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, wind
 
 def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0, mode: str = "bilinear") -> Tensor:
     """Read images (N, C, H, W) at positions (N, 2, h, w) in pixels of an image ``1 / scale`` times as large."""
+    grid = sampling_grid(images, positions, scale)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def sampling_grid(images: Tensor, positions: Tensor, scale: float = 1.0) -> Tensor:
+    """Positions (N, 2, h, w) as torch counts them, (N, h, w, 2): -1 and 1 are the borders of the images."""
     height, width = images.shape[-2:]
     size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
-    grid = rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0
-    return F.grid_sample(images, grid.to(images.dtype), mode=mode, padding_mode="border", align_corners=False)
+    return (rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0).to(images.dtype)
 
 
 def sample_rows(images: Tensor, rows: Sequence[int], positions: Tensor, scale: float = 1.0) -> Tensor:
@@ -148,4 +153,9 @@ def sample_rows(images: Tensor, rows: Sequence[int], positions: Tensor, scale: f
     """
     if images.device.type != "cpu":
         return sample_at(images[list(rows)], positions, scale)
-    return torch.cat([sample_at(images[row : row + 1], positions[k : k + 1], scale) for k, row in enumerate(rows)])
+    grid = sampling_grid(images, positions, scale)
+    read = [
+        F.grid_sample(images[row : row + 1], grid[k : k + 1], mode="bilinear", padding_mode="border", align_corners=False)
+        for k, row in enumerate(rows)
+    ]
+    return torch.cat(read)

@@ -7,6 +7,7 @@ an untrained network already samples sensibly.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import einsum, rearrange
@@ -57,6 +58,37 @@ class ReferenceAttention(nn.Module):
         """(B, width, L, L) to (B, 2, L, L): how much a difference of mouth shape and of head pose costs at each latent, > 0."""
         start = torch.stack([self.log_shape, self.log_pose])[None, :, None, None]
         return (start + self.to_sharpness(geometry)).exp()
+
+
+def joint_queries(layers: Sequence[ReferenceAttention], geometry: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """``query`` and ``sharpness`` of several layers for one (B, width, L, L), in one projection: the fast twin of calling them."""
+    flat = [layer.to_query for layer in layers], [layer.to_sharpness for layer in layers]
+    weight = torch.cat([project.weight for group in flat for project in group])
+    placed = [layer.to_query(_resized(layer.query_position, geometry)) for layer in layers]  # (1, D, L, L), bias included
+    out = F.conv2d(geometry, weight)
+    read, parts = [], out.split([project.out_channels for group in flat for project in group], dim=1)
+    for k, layer in enumerate(layers):
+        query = ((parts[k] + placed[k]) / math.sqrt(placed[k].shape[1])).contiguous()
+        sharpness = parts[len(layers) + k] + layer.to_sharpness.bias[:, None, None]
+        read.append((query, (torch.stack([layer.log_shape, layer.log_pose])[:, None, None] + sharpness).exp()))
+    return read
+
+
+def joint_key_values(layers: Sequence[ReferenceAttention], geometry: Tensor, texture: Tensor) -> list[Tensor]:
+    """``key_value`` of several layers for the same references, in one projection: the fast twin of calling them."""
+    width = geometry.shape[1]
+    rows, placed = [], []
+    for layer in layers:
+        rows += [layer.to_key.weight, F.pad(layer.to_value.weight, (0, 0, 0, 0, width, 0))]
+        position = F.conv2d(_resized(layer.key_position, geometry), layer.to_key.weight[:, :width], layer.to_key.bias)
+        placed.append(torch.cat([position, layer.to_value.bias[None, :, None, None].expand(1, -1, *geometry.shape[-2:])], dim=1))
+    out = F.conv2d(torch.cat([geometry, texture], dim=1), torch.cat(rows))
+    parts = out.split([place.shape[1] for place in placed], dim=1)
+    return [(part + place).contiguous(memory_format=torch.channels_last) for part, place in zip(parts, placed, strict=True)]
+
+
+def _resized(position: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(position, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:

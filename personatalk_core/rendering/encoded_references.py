@@ -39,6 +39,8 @@ class EncodedReferences:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> EncodedReferences:
         """The chosen references, in the given order; an int gives one reference, still with its N axis."""
+        if isinstance(index, int):
+            index = slice(index % len(self), index % len(self) + 1)  # a view: nothing is copied
         if isinstance(index, slice):
             return EncodedReferences(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
         rows = torch.as_tensor(index, dtype=torch.int64, device=self.pixels.device).reshape(-1) % len(self)

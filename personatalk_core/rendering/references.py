@@ -85,8 +85,10 @@ def select_references(
 
 def openings(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     """(T,) mouth opening of the canonical geometry, BLOCK frames at a time."""
-    blocks = (replace(geometry, reference=None, **{name: getattr(geometry, name)[at : at + BLOCK] for name in BY_FRAME})
-              for at in range(0, geometry.frame_count, BLOCK))
+    blocks = (
+        replace(geometry, reference=None, **{name: getattr(geometry, name)[at : at + BLOCK] for name in BY_FRAME})
+        for at in range(0, geometry.frame_count, BLOCK)
+    )
     return torch.cat([mouth_opening(canonical_vertices(block, face_model), face_model) for block in blocks])
 
 

@@ -24,7 +24,7 @@ from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
 from .correspondence import Surface, Window, bounding_window, draw_surface
 from .decoder import NEAR, REACH, TextureDecoder
-from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, ReferenceAttention, unlikeness
+from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, ReferenceAttention, joint_key_values, joint_queries, unlikeness
 from .encoded_references import EncodedReferences
 from .encoders import LatentEncoder
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
@@ -98,11 +98,11 @@ class DualAttentionRenderer(nn.Module):
         size = crops.shape[-1]
         base = crops if size == CROP_SIZE else F.interpolate(crops, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         where, texture = self.geometry_encoder(geometry), self.texture_encoder(channels_last(base))
+        lip, face = joint_key_values((self.lip_attention, self.face_attention), where, texture)
         return EncodedReferences(
             pixels=channels_last(crops), points=points, seen=seen,
             shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
-            pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=self.lip_attention.key_value(where, texture),
-            face_key_value=self.face_attention.key_value(where, texture),
+            pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
         )  # fmt: skip
 
     def render(
@@ -141,7 +141,7 @@ class DualAttentionRenderer(nn.Module):
         geometry = geometry_maps(surfaces, face_model)  # (B, 4, R, R)
         base = geometry if size == CROP_SIZE else F.interpolate(geometry, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
         encoded = self.geometry_encoder(base)
-        queries = [(layer.query(encoded), layer.sharpness(encoded)) for layer in (self.lip_attention, self.face_attention)]
+        queries = joint_queries((self.lip_attention, self.face_attention), encoded)
         shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
         step = size // encoded.shape[-1]
         start = self.lip_attention.start()
@@ -200,7 +200,8 @@ def channels_last(images: Tensor) -> Tensor:
 def geometry_maps(surfaces: Sequence[Surface], face_model: FaceModel) -> Tensor:
     """(B, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of B drawn meshes of one size."""
     values = torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
-    return channels_last(torch.stack([surface.interpolate(values) * surface.face for surface in surfaces]))
+    rows = [rearrange(surface.interpolate(values), "k h w -> h w k") * surface.face[..., None] for surface in surfaces]
+    return rearrange(torch.stack(rows), "b h w k -> b k h w")  # channels last in memory
 
 
 def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.correspondence import Window, corresponding_positions, draw_surface, pixel_centres, sample_at
-from personatalk_core.rendering.visibility import vertex_normals, vertex_visibility
+from personatalk_core.rendering.correspondence import (
+    Window,
+    bounding_window,
+    corresponding_positions,
+    draw_surface,
+    pixel_centres,
+    sample_at,
+)
+from personatalk_core.rendering.visibility import surface_depth, vertex_normals, vertex_visibility
 
 SIZE = 256
 
@@ -62,3 +69,27 @@ def test_normals_of_a_frontal_face_point_at_the_viewer(face_model):
     points = (face_model.mean * torch.tensor([85.0, -85.0, 85.0]))[None]
     normal = vertex_normals(points, face_model.triangles)[0]
     assert float(normal[4, 2]) > 0.5 and torch.allclose(normal.norm(dim=1), torch.ones(len(normal)), atol=1e-4)
+
+
+def test_windows_bound_grow_and_meet():
+    wanted = torch.zeros(32, 40, dtype=torch.bool)
+    wanted[9:13, 6:21] = True
+    window = bounding_window(wanted, 4)
+    assert window == Window(8, 16, 4, 24) and window.size == (8, 20)
+    assert window.grown(6, 32, 40) == Window(2, 22, 0, 30)
+    assert window.common(Window(10, 30, 0, 8)) == Window(10, 16, 4, 8)
+    assert window.common(Window(20, 30, 0, 8)).size == (0, 4)
+    assert bounding_window(wanted & False) == Window(0, 0, 0, 0)
+
+
+def test_surface_depth_is_the_farthest_of_the_pixels_around(clip, face_model):
+    """The slow twin pools the whole depth map."""
+    points = clip.points[3:5].clone()
+    points[1, :, 0] += 140  # partly outside
+    depth = torch.stack([surface.depth for surface in draw_surface(points, face_model, SIZE)])
+    filled = depth[:, None].clamp_min(-1e4)
+    nearest = torch.nn.functional.max_pool2d(filled, 3, stride=1, padding=1)
+    farthest = -torch.nn.functional.max_pool2d(-filled, 3, stride=1, padding=1)
+    grid = (points[..., :2] * (2.0 / SIZE) - 1.0)[:, :, None]
+    slow = torch.nn.functional.grid_sample(torch.where(farthest > -1e4, farthest, nearest), grid, mode="nearest", align_corners=False)
+    assert torch.equal(surface_depth(points, depth), slow[:, 0, :, 0])

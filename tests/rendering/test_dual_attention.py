@@ -12,6 +12,8 @@ from personatalk_core.rendering.dual_attention import (
     blend,
     fuse,
     geometric_logits,
+    joint_key_values,
+    joint_queries,
     seen_weights,
     token_attention,
     token_attention_plain,
@@ -74,3 +76,17 @@ def test_fuse_is_equation_four():
     fused = fuse(lip, face, mask)
     assert torch.equal(fused[:, 0, 0], face[:, 0, 0]) and torch.equal(fused[:, 0, 1], lip[:, 0, 1])
     assert torch.allclose(fused[:, 1, 0], (lip + face)[:, 1, 0] / 2)
+
+
+def test_joint_projections_equal_the_layers_own():
+    layers = [ReferenceAttention(8, 4, 8000.0, 30.0).requires_grad_(False) for _ in range(2)]
+    for k, layer in enumerate(layers):
+        for j, parameter in enumerate(layer.parameters()):
+            if parameter.ndim:
+                parameter.copy_(random(*parameter.shape, seed=10 * k + j) * 0.3)
+    geometry, texture = random(3, 8, 6, 6), random(3, 8, 6, 6, seed=1)
+    for layer, (query, sharpness) in zip(layers, joint_queries(layers, geometry), strict=True):
+        assert torch.allclose(query, layer.query(geometry), atol=1e-5)
+        assert torch.allclose(sharpness, layer.sharpness(geometry), rtol=1e-5)
+    for layer, key_value in zip(layers, joint_key_values(layers, geometry, texture), strict=True):
+        assert torch.allclose(key_value, layer.key_value(geometry, texture), atol=1e-5)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.errors import ShapeError, WeightsError
 from personatalk_core.evaluation.reconstruction import masked_psnr, region_masks
 from personatalk_core.rendering.encoded_references import EncodedReferences
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer, save_renderer
+from personatalk_core.weights.resolver import resolve_weights
 
 SMALL = {"width": 16, "attention_width": 8, "decoder_width": 16}
 
@@ -53,6 +55,23 @@ def test_windows_equal_the_dense_twin(aligned, clip, face_model):
     arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
     fast, slow = renderer.render(*arguments), renderer.render(*arguments, dense=True)
     assert float((fast.rgb - slow.rgb).abs().max()) < 1e-4
+
+
+def test_what_is_shown_is_the_same_when_nothing_else_is_asked_for(clip, face_model):
+    renderer = load_renderer(resolve_weights("renderer").path)
+    lip, face = encode(renderer, clip, [0, 2, 4, 8, 10], face_model), encode(renderer, clip, [4, 6], face_model)
+    arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
+    soft = torch.stack([lower_face_mask(clip.points[4], points, face_model, 256) for points in clip.points[5:7]])
+    shown, whole = renderer.render(*arguments, wanted=soft > 0), renderer.render(*arguments)
+    assert float(((shown.rgb - whole.rgb).abs() * soft[:, None]).max()) < 1e-4
+    assert float((shown.rgb - whole.rgb)[..., :40, :].abs().max()) > 1e-3  # the forehead was left out
+
+
+def test_nothing_wanted_gives_the_likest_reference(aligned, clip, face_model):
+    lip, face = encode(aligned, clip, [0, 2], face_model), encode(aligned, clip, [5], face_model)
+    nothing = torch.zeros(1, 256, 256, dtype=torch.bool)
+    out = aligned.render(clip.points[5:6], clip.expression[5:6], lip, face, face_model, wanted=nothing)
+    assert torch.equal(out.rgb[0], clip.crops[5])
 
 
 def test_a_batch_equals_its_frames_one_by_one(renderer, clip, face_model):

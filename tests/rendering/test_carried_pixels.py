@@ -1,0 +1,46 @@
+"""Reference pixels read through OpenCV are those read through torch, and sharp."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk_core.rendering.carried_pixels import SUBPIXELS, carry_pixels, carry_pixels_plain
+
+
+def images(layout: torch.memory_format) -> torch.Tensor:
+    return torch.rand(4, 3, 64, 80, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+
+
+def wandering(count: int) -> torch.Tensor:
+    """Positions (count, 2, 50, 60) that turn, stretch and leave the image on all sides."""
+    y, x = torch.meshgrid(torch.arange(50.0), torch.arange(60.0), indexing="ij")
+    noise = torch.rand(count, 2, 50, 60, generator=torch.Generator().manual_seed(1))
+    return torch.stack([1.5 * x - 0.1 * y - 6.0, 1.4 * y + 0.1 * x - 5.0]) + noise
+
+
+def test_the_fast_way_equals_torch_at_the_same_positions():
+    for layout in (torch.contiguous_format, torch.channels_last):
+        positions = wandering(3)
+        snapped = torch.round(positions * SUBPIXELS) / SUBPIXELS
+        fast, plain = carry_pixels(images(layout), [2, 0, 2], positions), carry_pixels_plain(images(layout), [2, 0, 2], snapped)
+        assert fast.shape == (3, 3, 50, 60) and float((fast - plain).abs().max()) < 1e-4
+
+
+def test_rounding_positions_is_invisible_on_a_picture():
+    smooth = torch.nn.functional.interpolate(images(torch.contiguous_format), scale_factor=8, mode="bicubic")
+    difference = carry_pixels(smooth, [1], 8 * wandering(1)) - carry_pixels_plain(smooth, [1], 8 * wandering(1))
+    assert float(difference.abs().max()) < 1 / 255 and float(difference.abs().mean()) < 0.25 / 255
+
+
+def test_pixel_centres_read_the_pixels_themselves():
+    y, x = torch.meshgrid(torch.arange(64.0) + 0.5, torch.arange(80.0) + 0.5, indexing="ij")
+    assert (
+        float((carry_pixels(images(torch.channels_last), [3], torch.stack([x, y])[None]) - images(torch.channels_last)[3]).abs().max())
+        < 1e-6
+    )
+
+
+def test_images_that_learn_go_through_torch():
+    learned = images(torch.contiguous_format).requires_grad_(True)
+    carry_pixels(learned, [0], wandering(1)).sum().backward()
+    assert float(learned.grad.abs().max()) > 0
