@@ -163,6 +163,75 @@ def test_interlaced_frames_are_kept_and_remarked(make_clip, read_number):
     assert info.frame_count == 12 and numbers(info, read_number) == list(range(12))
 
 
+@pytest.mark.parametrize("top", ["tff", "bff"])
+def test_interlaced_video_says_so_and_keeps_every_frame(make_clip, read_number, top):
+    info = probe(make_clip("clip.mp4", options={"x264-params": f"{top}=1"}))
+    assert any("interlaced" in remark for remark in info.remarks)
+    assert info.rate == 25 and numbers(info, read_number) == list(range(12))
+
+
+def test_a_stream_that_grows_into_a_bomb_is_not_decoded(tmp_path, numbered, monkeypatch):
+    """The second half is larger than any frame that is read; what was read before it stands in."""
+    from personatalk_core.media import frame_index
+
+    monkeypatch.setattr(frame_index, "MAX_PIXELS", 128 * 96)
+    path = tmp_path / "grows.ts"
+    with path.open("wb") as joined:
+        for size in ((96, 64), (640, 480)):
+            part = tmp_path / "part.ts"
+            with av.open(str(part), "w") as container:
+                stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+                stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+                for i in range(10):
+                    frame = av.VideoFrame.from_ndarray(numbered(i, *size), format="rgb24")
+                    frame.pts, frame.time_base = i + (10 if size[0] > 96 else 0), Fraction(1, 25)
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+            joined.write(part.read_bytes())
+    reader = VideoReader(path)
+    frames = list(reader.frames())
+    assert {frame.shape for frame in frames} == {(64, 96, 3)} and reader.damaged >= set(range(10, len(frames)))
+
+
+def test_time_stamps_of_years_are_refused(make_clip):
+    with pytest.raises(MediaError, match="lasts"):
+        probe(make_clip("clip.mkv", 3, pts=[0, 40, 10**12]))
+
+
+def test_sound_of_impossible_rates_is_refused(tmp_path):
+    from struct import pack
+
+    for rate in (1, 999, 2_000_000, 4_294_967_291):
+        header = pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 400, b"WAVE", b"fmt ", 16, 1, 1, rate, rate * 2 & 0xFFFFFFFF, 2, 16, b"data", 400)
+        path = tmp_path / "odd.wav"
+        path.write_bytes(header + bytes(400))
+        with pytest.raises(MediaError):
+            read_audio(path)
+
+
+def test_holes_that_add_up_to_days_are_refused(tmp_path, monkeypatch):
+    """Each hole alone is believed; together they would unfold a few kilobytes into silence without end."""
+    from personatalk_core.media import limits
+
+    monkeypatch.setattr(limits, "MAX_SECONDS", 600.0)
+    path = tmp_path / "holes.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        stream.codec_context.layout = "mono"
+        for number in range(8):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 80), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), number * 8000 * 100
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="at most 600 s"):
+        read_audio(path)
+
+
+def test_no_sound_makes_a_timeline_of_billions(make_clip):
+    with pytest.raises(MediaError, match="frames but at most"):
+        make_timeline(probe(make_clip("clip.mkv", 2, pts=[0, 1])), 86_000.0, "loop")
+
+
 def test_transparency_is_dropped_and_remarked(tmp_path, numbered):
     path = tmp_path / "clear.mov"
     with av.open(str(path), "w") as container:
