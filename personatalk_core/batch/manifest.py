@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..config import DubOptions
@@ -13,8 +13,9 @@ MAX_LINE = 1 << 20  # bytes of one line
 MAX_JOBS = 1_000_000
 PATHS = ("video", "audio", "style")  # read; relative to the manifest's folder
 TARGETS = ("out", "mask_out")  # written; file names inside the output folder
-WHOLE_BATCH = ("device", "dtype")  # said once, on the command line: every worker loads its models once
-KNOBS = {f.name: type(f.default) for f in fields(DubOptions) if f.name not in WHOLE_BATCH and type(f.default) in (str, int, float, bool)}
+WHOLE_BATCH = ("device", "dtype", "initializer")  # said once, on the command line: every worker loads its models once
+_CHOICES = "length face style_strength lip_references face_references exclude_window seed lossless provenance"
+KNOBS = {name: type(getattr(DubOptions(), name)) for name in _CHOICES.split()}
 SUFFIXES = (".mp4", ".mov", ".mkv")
 REPORT_SUFFIX = ".report.json"
 
