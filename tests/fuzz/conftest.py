@@ -1,4 +1,4 @@
-"""How many cases: a few hundred a target in the suite; ``make fuzz`` runs the profile ``fuzz``, over 100,000 in all."""
+"""How many cases: each target states its thousands for ``make fuzz`` (107,000 in all); the suite runs 15 for each thousand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import os
 from hypothesis import HealthCheck, settings
 
 SHARED = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("suite", max_examples=150, derandomize=True, **SHARED)
-settings.register_profile("fuzz", max_examples=10_000, print_blob=True, **SHARED)
+settings.register_profile("suite", max_examples=15, derandomize=True, **SHARED)
+settings.register_profile("fuzz", max_examples=1000, print_blob=True, **SHARED)
 settings.load_profile("fuzz" if os.environ.get("PERSONATALK_FUZZ") else "suite")

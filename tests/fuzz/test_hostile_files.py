@@ -1,6 +1,6 @@
 """Whatever the bytes, only a declared error comes out: files that strangers send, and text that strangers write.
 
-Each test is one target. ``make fuzz`` runs 10,000 cases of each.
+Each test is one target, with as many thousands of cases under ``make fuzz`` as ``thousands`` says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -43,6 +43,11 @@ JSON = st.recursive(
 )
 DTYPES = ["F64", "F32", "F16", "BF16", "F8_E5M2", "F8_E4M3", "I64", "I32", "I8", "U8", "BOOL", "C64", "F4", "X"]
 LENGTHS = st.integers(-5, 300) | st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, 10**30, -1])
+
+
+def thousands(count: int):
+    """So many times the cases that the profile states."""
+    return settings(max_examples=count * settings.default.max_examples)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +110,7 @@ def safetensors_bytes(draw, kind: str, names):
     return struct.pack("<Q", stated) + body + draw(st.binary(max_size=200))
 
 
+@thousands(5)
 @given(data=safetensors_bytes("renderer", ["a", "b"]) | st.binary(max_size=100))
 def test_safetensors_headers(place, data):
     (place / "w.safetensors").write_bytes(data)
@@ -130,6 +136,7 @@ STYLE = st.fixed_dictionaries(
 )
 
 
+@thousands(10)
 @given(vector=TENSOR, thumbnail=PICTURE | TENSOR, config=STYLE | JSON, raw=st.none() | safetensors_bytes("style", ["vector", "thumbnail"]))
 def test_style_files(place, vector, thumbnail, config, raw):
     data = raw if raw is not None else packed("style", {"vector": vector, "thumbnail": thumbnail}, config)
@@ -152,6 +159,7 @@ GEOMETRY = {
 DESCRIBED = {"frame_size": [40, 60], "face_model": "f", "source": "s", "audio": ["", ""]}
 
 
+@thousands(8)
 @given(
     changed=st.dictionaries(st.sampled_from(sorted(GEOMETRY)), TENSOR | st.none(), max_size=3),
     own=st.booleans(),
@@ -194,6 +202,7 @@ JOB = st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(PATHS) | JSON, ma
 GOOD_JOB = st.builds(lambda more: {"video": "v.mp4", "audio": "a.wav", "out": "o.mp4", **more}, JOB)
 
 
+@thousands(6)
 @given(rows=st.lists(JOB | GOOD_JOB | JSON, max_size=4), raw=st.none() | st.binary(max_size=120))
 def test_batch_manifests(place, rows, raw):
     data = raw if raw is not None else "\n".join(json.dumps(row) for row in rows).encode()
@@ -203,6 +212,7 @@ def test_batch_manifests(place, rows, raw):
             assert (place / name).resolve().is_relative_to(place.resolve())
 
 
+@thousands(12)
 @given(data=JSON | st.fixed_dictionaries({"version": st.just(1) | JSON, "files": st.lists(JSON, max_size=3)}), raw=st.none() | st.text())
 def test_weight_manifests(data, raw):
     for entry in (declared(parse_manifest, raw if raw is not None else json.dumps(data), "fuzz") or {}).values():
@@ -212,6 +222,7 @@ def test_weight_manifests(data, raw):
 WORDS = st.text(st.sampled_from("0123456789,-@:./ xyindexpoautlrgs%d\0é"), max_size=24) | st.text(max_size=12)
 
 
+@thousands(25)
 @given(text=WORDS)
 def test_texts_of_options_and_widgets(place, text):
     declared(FaceChoice.parse, text)
@@ -298,6 +309,7 @@ def halves(tmp_path_factory):
     return folder
 
 
+@thousands(3)
 @given(verb=st.sampled_from(VERBS), words=ARGUMENTS, whole=st.none() | WHOLE)
 def test_command_lines(halves, verb, words, whole):
     before = sorted(p.name for p in halves.iterdir())
@@ -375,6 +387,7 @@ def videos(tmp_path_factory):
     return found
 
 
+@thousands(9)
 @given(data=st.data())
 def test_sound_headers(place, sounds, data):
     (place / "sound").write_bytes(data.draw(damaged(sounds)))
@@ -383,6 +396,7 @@ def test_sound_headers(place, sounds, data):
         assert clip.samples.shape[1] >= 1 and np.isfinite(clip.samples).all()
 
 
+@thousands(9)
 @given(data=st.data())
 def test_video_headers(place, videos, data):
     path = place / "video"
@@ -396,6 +410,7 @@ def test_video_headers(place, videos, data):
 BOXES = st.lists(st.sampled_from([b"moov", b"trak", b"uuid", b"\0\0\0\x08", b"\0\0\0\x01", b"\xff" * 8]), max_size=12).map(b"".join)
 
 
+@thousands(20)
 @given(data=st.binary(max_size=200) | BOXES)
 def test_boxes_and_marks(place, data):
     path = place / "boxes"
