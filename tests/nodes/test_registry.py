@@ -52,7 +52,21 @@ def test_registry_fields():
     comfy = PROJECT["tool"]["comfy"]
     assert comfy["PublisherId"] and comfy["DisplayName"] == "PersonaTalk"
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+    repository = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    for field in ("Icon", "Banner"):
+        start = f"https://raw.githubusercontent.com/{repository}/main/"
+        assert comfy[field].startswith(start) and (ROOT / comfy[field].removeprefix(start)).is_file(), field
     assert "web" not in comfy, "WEB_DIRECTORY says it already"
+
+
+def test_icon_is_square_and_banner_wide():
+    """The registry shows icons up to 400 x 400 and banners at 21:9."""
+    icon = (ROOT / "web" / "docs" / "images" / "icon.svg").read_text(encoding="utf-8")
+    assert 'width="400" height="400"' in icon and "<script" not in icon and "http" not in icon.replace("http://www.w3.org/2000/svg", "")
+    banner = (ROOT / "web" / "docs" / "images" / "banner.png").read_bytes()
+    assert banner[:4] == b"\x89PNG"
+    width, height = (int.from_bytes(banner[at : at + 4], "big") for at in (16, 20))
+    assert width * 9 == height * 21
 
 
 def test_file_names_work_on_windows():

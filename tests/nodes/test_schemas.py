@@ -1,6 +1,7 @@
 """What the pack promises to its host: the golden /object_info, light import, a tooltip everywhere, a page and words for every node."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def test_object_info_is_the_golden_one(described):
 def test_import_is_light(described):
     assert described["heavy"] == []
     assert described["import_seconds"] < MAX_IMPORT_SECONDS
+
+
+def test_import_succeeds_without_weights(described_copy, tmp_path):
+    """A clone without its weight files offers the same nodes; Load Models says what is missing when it runs."""
+    for folder in ("nodes", "personatalk_core"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.safetensors", "*.task", "*.wav", "__pycache__"))
+    shutil.copy(ROOT / "__init__.py", tmp_path)
+    assert described_copy(tmp_path)["nodes"].keys() == GOLDEN.keys()
 
 
 @pytest.mark.parametrize("node", GOLDEN)

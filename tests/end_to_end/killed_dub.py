@@ -1,0 +1,58 @@
+"""A dub in a process of its own that is killed after some seconds, again and again; run by ``test_resume.py``.
+
+Reads lines ``OUT SECONDS`` (or ``OUT -`` for a run that is left alone) and answers each with ``done S`` or ``killed``. The models
+are loaded once; each run is a fork, with windows so small that a short clip has many.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def small_windows() -> None:
+    """Keep work every few frames instead of every few seconds."""
+    from personatalk_core import video_rendering
+    from personatalk_core.geometry import fitting
+    from personatalk_core.tracking import track
+
+    video_rendering.SEGMENT, track.KEEP_EVERY = 4, 4
+    whole = fitting.windows
+    fitting.windows = lambda frames: whole(frames, 12, 4)
+
+
+def main(video: Path, audio: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    from personatalk_core.config import DubOptions
+    from personatalk_core.models import load_models
+    from personatalk_core.pipeline import dub
+
+    small_windows()
+    options = DubOptions(lip_references=3, face_references=1, device="cpu")
+    models = load_models(options)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        out, seconds = line.split()
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            try:
+                dub(video, audio, Path(out), models, options)
+                os._exit(0)
+            except BaseException as error:  # a fork must never return to the loop
+                print(error, file=sys.stderr, flush=True)
+                os._exit(1)
+        if seconds != "-":
+            time.sleep(float(seconds))
+            os.kill(child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print("killed" if status == -signal.SIGKILL else f"done {time.monotonic() - started}" if status == 0 else "failed", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
