@@ -41,3 +41,7 @@ class DependencyError(PersonaTalkError):
 
 class BatchError(PersonaTalkError):
     """Jobs of a batch failed; the others are done."""
+
+
+class MemoryLimitError(PersonaTalkError):
+    """Not even the smallest window fits into memory."""

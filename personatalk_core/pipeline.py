@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +15,23 @@ from .config import DubOptions, FaceChoice
 from .errors import FaceModelMismatchError, MediaError
 from .evaluation.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
-from .media.audio import read_audio, speech_samples
+from .geometry.geometry_file import load_geometry, save_geometry
+from .media.sound_stream import SoundFile, SpeechFile, write_speech
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
 from .models import Models
 from .progress import Stages
 from .rendering.references import ReferenceOptions, select_references
+from .run_inputs import identity_of, run_inputs
 from .speech.lip_sync import generate_geometry
 from .speech.style import extract_style
 from .tracking.crop import crop_boxes, crop_image
 from .tracking.landmarks import FaceLandmarker
 from .tracking.track import track_face
-from .types import AudioClip, DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo
+from .types import DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo, WindowStore
 from .video_rendering import RenderedFrame, render_to_file
 from .weights.checkpoint import sha256_of
+from .work_folder import work_beside
 
 
 def dub(
@@ -40,6 +44,8 @@ def dub(
     style: StyleEmbedding | None = None,
     mask_out: Path | None = None,
     stages: Stages | None = None,
+    work: Path | None = None,
+    resume: bool = True,
 ) -> DubReport:
     """Make the person in ``video`` speak the words in ``audio``.
 
@@ -51,43 +57,59 @@ def dub(
         options:      verified user choices.
         style:        another speaking style; None keeps the person's own.
         mask_out:     optional video of the changed pixels.
+        work:         folder in which finished windows are kept until the output is complete; None: a hidden one beside it.
+        resume:       leave finished windows there when something goes wrong; the same call then goes on from them.
     Returns:
         What happened to each frame.
     Raises:
-        MediaError, FaceError, OptionsError, WeightsError: one sentence each, nothing written.
+        MediaError, FaceError, OptionsError, WeightsError: one sentence each, no half file.
     """
     stages = stages or Stages()
     options.verify()
     check_target(out, options)
     info = probe(video)
-    read_audio(audio)  # refuse bad sound before the long work
-    geometry = geometry_of_video(info, models, options, stages)
-    target = animate(geometry, audio, models, options, style=style, stages=stages)
-    return render(info, target, out, models, options, mask_out=mask_out, stages=stages)
+    sound = SoundFile(audio)
+    inputs = {"video": info.sha256, "audio": sha256_of(audio), "style": identity_of(style), "mask": mask_out and mask_out.suffix}
+    with work_beside(out, run_inputs("dub", out, models, options, **inputs), folder=work, keep=resume) as store:
+        speech = write_speech(sound, store.path("speech.f32"))  # refuses bad sound before the long work
+        geometry = geometry_of_video(info, models, options, stages, store)
+        target = animate(geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store)
+        report = render(info, target, out, models, options, mask_out=mask_out, stages=stages, store=store)
+    report.warnings.extend(store.remarks)
+    return report
 
 
-def track_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceTrack:
-    """Follow one face through a video (paper 4.1: MediaPipe landmarks)."""
+def track_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None) -> FaceTrack:
+    """Follow one face through a video (paper 4.1: MediaPipe landmarks); ``store`` keeps how far it came."""
     with FaceLandmarker(models.landmarker) as landmarker:
         return track_face(
-            VideoReader(info).frames(),
+            lambda first: VideoReader(info).frames(range(first, info.frame_count)),
             times=info.times,
             frame_size=(info.height, info.width),
             choice=FaceChoice.parse(options.face),
             source=info.sha256,
             on_progress=stages.stage("tracking"),
             landmarker=landmarker,
+            store=store,
         )
 
 
-def geometry_of_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages) -> FaceGeometry:
-    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation)."""
-    return geometry_of_track(info, track_video(info, models, options, stages), models, stages)
+def geometry_of_video(
+    info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None
+) -> FaceGeometry:
+    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation). ``store`` keeps finished windows, then the whole."""
+    kept = store and store.path("geometry.safetensors")
+    if kept and kept.is_file():
+        return load_geometry(kept, models.face_model)
+    geometry = geometry_of_track(info, track_video(info, models, options, stages, store), models, stages, store)
+    if kept:
+        save_geometry(kept, geometry)
+    return geometry
 
 
-def geometry_of_track(info: VideoInfo, track: FaceTrack, models: Models, stages: Stages) -> FaceGeometry:
+def geometry_of_track(info: VideoInfo, track: FaceTrack, models: Models, stages: Stages, store: WindowStore | None = None) -> FaceGeometry:
     """Fit the face model to a track of ``info``'s video (paper 3.1, eq. 1 and 2)."""
-    geometry = estimate_geometry(track, models.face_model, on_progress=stages.stage("geometry"))
+    geometry = estimate_geometry(track, models.face_model, on_progress=stages.stage("geometry"), store=store)
     return replace(geometry, times=torch.from_numpy(info.times).double(), durations=torch.from_numpy(info.durations).double())
 
 
@@ -106,11 +128,19 @@ def animate(
     *,
     style: StyleEmbedding | None = None,
     stages: Stages | None = None,
+    speech: SpeechFile | None = None,
+    store: WindowStore | None = None,
 ) -> FaceGeometry:
-    """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style."""
+    """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style.
+
+    ``speech`` is what the speech stages hear of ``audio`` where it was decoded already; ``store`` keeps finished windows.
+    """
     stages = stages or Stages()
     check_face_model(geometry, models)
-    speech = read_audio(audio)
+    if speech is None:
+        with tempfile.TemporaryDirectory() as folder:  # the sound of an hour is a file, too
+            speech = write_speech(SoundFile(audio), Path(folder) / "speech.f32")
+            return animate(geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store)
     timeline = make_timeline(geometry, speech.duration, options.length)
     if style is None:
         style = style_of([geometry], "own style", models)
@@ -118,13 +148,14 @@ def animate(
         raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
     target = generate_geometry(
         geometry,
-        speech_samples(speech),
+        speech,
         style,
         models.speech,
         models.face_model,
         timeline,
         strength=options.style_strength,
         on_progress=stages.stage("speech to geometry"),
+        store=store,
     )
     return replace(target, audio=(str(Path(audio).resolve()), sha256_of(audio)), reference=geometry)
 
@@ -140,6 +171,9 @@ def render(
     mask_out: Path | None = None,
     references: ReferenceSelection | None = None,
     stages: Stages | None = None,
+    store: WindowStore | None = None,
+    work: Path | None = None,
+    resume: bool = True,
 ) -> DubReport:
     """Dual-attention rendering of the target geometry and paste-back (paper 3.2), streamed from file to file.
 
@@ -148,6 +182,7 @@ def render(
         target:     from :func:`animate`; its ``reference`` is the source's own geometry.
         audio:      sound of the output; None takes the file ``target`` was made from.
         references: another choice of references than Algorithm 1's.
+        store:      keeps finished segments; None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
     Raises:
         MediaError: the geometry belongs to another video, or its sound has moved or changed.
     """
@@ -159,6 +194,15 @@ def render(
         raise MediaError(
             f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from."
         )
+    sound = _sound_of(target, audio)
+    if store is None:
+        more = {"video": info.sha256, "audio": sound and sha256_of(sound.path), "mask": mask_out and mask_out.suffix}
+        more |= {"geometry": identity_of(target), "references": identity_of(references)}
+        with work_beside(out, run_inputs("render", out, models, options, **more), folder=work, keep=resume) as store:
+            given = {"audio": audio, "mask_out": mask_out, "references": references, "stages": stages}
+            report = render(info, target, out, models, options, store=store, **given)
+        report.warnings.extend(store.remarks)
+        return report
     if references is None:
         references = _references(source, target, models, options)
     return render_to_file(
@@ -166,10 +210,11 @@ def render(
         source,
         target,
         references,
-        _sound_of(target, audio),
+        sound,
         out,
         models,
         options,
+        store,
         mask_out=mask_out,
         on_frame=stages.picture,
         on_progress=stages.stage("rendering"),
@@ -195,20 +240,23 @@ def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, 
         rows.append(reconstruction_report(item.crop[None], truth[None], item.source_points[None], models.face_model))
 
     references = _references(geometry, geometry, models, options)
-    sound = read_audio(video) if info.has_audio else None
-    report = render_to_file(
-        info,
-        geometry,
-        geometry,
-        references,
-        sound,
-        out,
-        models,
-        options,
-        whole_face=True,
-        observe=measure,
-        on_progress=stages.stage("rendering"),
-    )
+    sound = SoundFile(video) if info.has_audio else None
+    inputs = run_inputs("reconstruct", out, models, options, video=info.sha256)
+    with work_beside(out, inputs, keep=False) as store:  # every frame must be measured
+        report = render_to_file(
+            info,
+            geometry,
+            geometry,
+            references,
+            sound,
+            out,
+            models,
+            options,
+            store,
+            whole_face=True,
+            observe=measure,
+            on_progress=stages.stage("rendering"),
+        )
     for name in rows[0] if rows else ():
         values = np.array([row[name] for row in rows])
         report.metrics[name] = float(np.nanmedian(values) if name.startswith("detail") else np.nanmean(values))
@@ -254,10 +302,10 @@ def _mismatch(what: str, identity: str, models: Models) -> str:
     )
 
 
-def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioClip | None:
+def _sound_of(target: FaceGeometry, audio: Path | None) -> SoundFile | None:
     path, digest = target.audio
     if audio is not None:
-        return read_audio(audio)
+        return SoundFile(audio)
     if not path:
         return None
     if not Path(path).is_file():
@@ -266,4 +314,4 @@ def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioClip | None:
         raise MediaError(
             f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio."
         )
-    return read_audio(Path(path))
+    return SoundFile(Path(path))

@@ -166,6 +166,8 @@ class Timeline:
 class FaceTrack:
     """One followed face.
 
+    Landmarks and blendshapes of a long clip may lie on disk; slices of them are arrays.
+
     landmarks (T, 478, 3) float32: x, y in image pixels; z in the same unit, larger is nearer to the viewer;
     zeros where status is NO_FACE.  blendshapes (T, 52) float32 in [0, 1], MediaPipe's ARKit-style scores.
     status (T,) uint8 of FrameStatus.  shot (T,) int64: number of the shot, rising at each hard cut.
@@ -186,7 +188,8 @@ class FaceTrack:
         check_shape("status", self.status, frames)
         check_shape("shot", self.shot, frames)
         check_shape("times", self.times, frames)
-        check_finite("landmarks", self.landmarks)
+        if isinstance(self.landmarks, np.ndarray):  # rows on disk were checked as they came
+            check_finite("landmarks", self.landmarks)
 
     @property
     def frame_count(self) -> int:
@@ -315,6 +318,7 @@ class DubReport:
 
     frames: int = 0
     dubbed: int = 0
+    resumed: int = 0  # frames that an earlier, interrupted run had finished
     passed_through: dict[str, int] = field(default_factory=dict)
     status: list[str] = field(default_factory=list)
     lip_references: list[int] = field(default_factory=list)

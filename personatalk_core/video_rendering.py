@@ -1,12 +1,13 @@
 """Stage two over a whole video: source frames in, rendered and pasted frames out, in bounded memory.
 
-Frames are rendered in batches. A window of decoded source frames holds what the batch and its face references
-need and forgets the rest; lip references are read and encoded once, before the first batch.
+Frames are rendered in batches. A window of decoded source frames holds what the batch and its face references need and
+forgets the rest; lip references are read and encoded once, before the first batch. The output is made in segments that
+depend on nothing but their own frames, so that finished ones are never made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,18 +19,33 @@ from torch import Tensor
 from .compose.masks import lower_face_mask, passthrough_weight
 from .compose.paste_back import paste_back
 from .config import DubOptions
+from .frame_window import FrameWindow
 from .geometry.vertices import posed_vertices
-from .media.audio import fit_audio
+from .media.picture_coding import format_of, picture_coding
 from .media.provenance import provenance_metadata
+from .media.sound_stream import SoundFile
 from .media.video_reader import VideoReader
-from .media.video_writer import VideoWriter
+from .media.video_segments import SegmentedVideo
+from .memory_fallback import RenderingMemory
 from .models import Models
 from .rendering.encoded_references import EncodedReferences
 from .rendering.references import allowed_references
 from .tracking.crop import crop_boxes, crop_image, crop_points
-from .types import AudioClip, CropBoxes, DubReport, FaceGeometry, FrameStatus, OnProgress, ReferenceSelection, Timeline, VideoInfo
+from .types import (
+    AudioClip,
+    CropBoxes,
+    DubReport,
+    FaceGeometry,
+    FrameStatus,
+    OnProgress,
+    ReferenceSelection,
+    Timeline,
+    VideoInfo,
+    WindowStore,
+)
 
-BATCH = 8  # output frames rendered together
+BATCH = 8  # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch stays short
+SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
 CROP_SIZES = (256, 320, 384, 448, 512)  # a crop is worked on at the smallest of these not below its size in the source
 
 
@@ -58,103 +74,114 @@ def frames_of(geometry: FaceGeometry, index: Tensor | Sequence[int]) -> FaceGeom
     return replace(geometry, reference=None, **{name: getattr(geometry, name)[chosen] for name in names})
 
 
-class FrameWindow:
-    """Source frames by number, read once in the order in which they are first needed.
-
-    ``needs`` lists, batch by batch, the frames that must be at hand; a frame stays while the current or the next batch
-    needs it, so memory holds two batches whatever the length of the clip.
-    """
-
-    def __init__(self, reader: VideoReader, needs: Sequence[Sequence[int]]) -> None:
-        self._needs = [sorted(set(need)) for need in needs]
-        self._missing: list[list[int]] = []
-        held: set[int] = set()
-        for number, need in enumerate(self._needs):
-            fresh = [i for i in need if i not in held]
-            if number and fresh and fresh[-1] < max(held, default=-1):
-                fresh.reverse()  # the picture runs backwards: read it in that order
-            self._missing.append(fresh)
-            held = (held | set(need)) & set(self._needs[number + 1] if number + 1 < len(needs) else ())
-        self._frames: dict[int, np.ndarray] = {}
-        self._stream = reader.frames([i for fresh in self._missing for i in fresh])
-        self._batch = -1
-
-    def advance(self) -> dict[int, np.ndarray]:
-        """The frames of the next batch by number, (H, W, 3) uint8 each."""
-        self._batch += 1
-        need = set(self._needs[self._batch])
-        self._frames = {i: frame for i, frame in self._frames.items() if i in need}
-        for i in self._missing[self._batch]:
-            self._frames[i] = next(self._stream)
-        return self._frames
-
-
-def render_frames(
-    info: VideoInfo,
-    source: FaceGeometry,
-    target: FaceGeometry,
-    references: ReferenceSelection,
-    models: Models,
-    options: DubOptions,
-    on_progress: OnProgress | None = None,
-) -> Iterator[RenderedFrame]:
-    """Render every output frame in order.
+class FrameRenderer:
+    """Renders output frames of one dub; holds what all of them share: crop boxes and encoded lip references.
 
     Args:
         info:       source video.
         source:     its geometry, T_s frames.
         target:     geometry to render, T frames; ``source_frame`` says which source frame each is shown over.
         references: Algorithm 1's choice.
-    Yields:
-        T RenderedFrame.
+        step:       called now and then during long work; it may raise to cancel.
     """
-    face_model, renderer, device = models.face_model, models.renderer, models.device
-    face_model_there = face_model.to(device)
-    boxes = crop_boxes(source, face_model)
-    size = crop_size(boxes, source)
-    reader = VideoReader(info)
-    order = sorted(set(references.lip.tolist()))
-    lip = _encode(dict(zip(order, reader.frames(order), strict=True)), references.lip.tolist(), source, boxes, size, models)
-    shown = target.source_frame
-    allowed = allowed_references(references.lip, shown, options.exclude_window)
-    usable = target.usable & source.usable[shown]
-    batches = torch.arange(target.frame_count).split(BATCH)
-    window = FrameWindow(reader, [torch.cat([shown[b], references.face[b].flatten()]).tolist() for b in batches])
-    encoded: dict[int, EncodedReferences] = {}
-    for batch in batches:
-        frames = window.advance()
-        rows = batch[usable[batch]]
-        rendered = {}
-        if len(rows):
-            wanted = references.face[rows].unique().tolist()
-            encoded = {i: e for i, e in encoded.items() if i in wanted}
-            fresh = [i for i in wanted if i not in encoded]
-            if fresh:
-                new = _encode(frames, fresh, source, boxes, size, models)
-                encoded |= {i: new[k] for k, i in enumerate(fresh)}
-            place = {i: k for k, i in enumerate(wanted)}
-            face_index = torch.tensor([[place[int(i)] for i in row] for row in references.face[rows]], device=device)
-            part = frames_of(target, rows)
-            box = CropBoxes(boxes.box[shown[rows]])
-            points = crop_points(posed_vertices(part, face_model), box, size)
-            own = crop_points(posed_vertices(frames_of(source, shown[rows]), face_model), box, size)
-            with torch.inference_mode(), torch.autocast(device.type, models.dtype, enabled=models.dtype != torch.float32):
-                crops = renderer.render(
-                    points.to(device),
-                    part.expression.to(device),
-                    lip,
-                    EncodedReferences.join([encoded[i] for i in wanted]),
-                    face_model_there,
-                    face_index=face_index,
-                    lip_allowed=allowed[rows].to(device),
-                )
-            for k, t in enumerate(rows.tolist()):
-                rendered[t] = (crops.rgb[k].float().cpu(), own[k], points[k], crops.face[k, 0].float().cpu(), crops.lip[k, 0].float().cpu())
-        for t in batch.tolist():
-            frame, box = frames[int(shown[t])], boxes.box[shown[t]]
-            yield RenderedFrame(t, frame, box, *rendered[t]) if t in rendered else RenderedFrame(t, frame, box)
-            if on_progress:
-                on_progress(t + 1, target.frame_count)
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        source: FaceGeometry,
+        target: FaceGeometry,
+        references: ReferenceSelection,
+        models: Models,
+        options: DubOptions,
+        step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source, self._target, self._references, self._face_model = source, target, references, models.face_model
+        self._exclude_window, self._step = options.exclude_window, step
+        self._boxes = crop_boxes(source, models.face_model)
+        self._size = crop_size(self._boxes, source)
+        self.memory = RenderingMemory(models, batch_size(self._size, models.device))
+        self._batch = self.memory.frames
+        self._reader = VideoReader(info)
+        order = sorted(set(references.lip.tolist()))
+        frames = {}
+        for i, frame in zip(order, self._reader.frames(order), strict=True):
+            frames[i] = frame
+            step()
+        self._lip = self._encode(frames, references.lip.tolist())
+
+    def frames(self, runs: Iterable[range]) -> Iterator[RenderedFrame]:
+        """The frames of runs of consecutive output frames, in order. Each run gives what it would give alone."""
+        runs = [run for run in runs if len(run)]
+        shown, face = self._target.source_frame, self._references.face
+
+        def needs() -> Iterator[list[int]]:
+            for run in runs:
+                for batch in self._batches(run):
+                    yield torch.cat([shown[batch], face[batch].flatten()]).tolist()
+
+        window = FrameWindow(self._reader, needs())
+        for run in runs:
+            encoded: dict[int, EncodedReferences] = {}  # nothing is carried from run to run
+            for batch in self._batches(run):
+                frames = window.advance()
+                self._step()
+                usable = self._target.usable[batch] & self._source.usable[shown[batch]]
+                rows = batch[usable].tolist()
+                rendered = self._render(rows, frames, encoded) if rows else {}
+                for t in batch.tolist():
+                    frame, box = frames[int(shown[t])], self._boxes.box[shown[t]]
+                    yield RenderedFrame(t, frame, box, *rendered[t]) if t in rendered else RenderedFrame(t, frame, box)
+
+    def _batches(self, run: range) -> Sequence[Tensor]:
+        return torch.arange(run.start, run.stop).split(self._batch)
+
+    def _render(self, rows: list[int], frames: dict[int, np.ndarray], encoded: dict[int, EncodedReferences]) -> dict[int, tuple]:
+        wanted = self._references.face[rows].unique().tolist()
+        for i in set(encoded) - set(wanted):
+            del encoded[i]
+        fresh = [i for i in wanted if i not in encoded]
+        if fresh:
+            new = self._encode(frames, fresh)
+            encoded |= {i: new[k] for k, i in enumerate(fresh)}
+            self._step()
+        parts = self.memory.in_windows(rows, lambda part: self._render_window(part, encoded))
+        return {t: item for part in parts for t, item in part.items()}
+
+    def _render_window(self, rows: Sequence[int], encoded: dict[int, EncodedReferences]) -> dict[int, tuple]:
+        self._step()
+        device, index = self.memory.device, torch.tensor(list(rows))
+        shown, face = self._target.source_frame[index], self._references.face[index]
+        part, box = frames_of(self._target, index), CropBoxes(self._boxes.box[shown])
+        points = crop_points(posed_vertices(part, self._face_model), box, self._size)
+        own = crop_points(posed_vertices(frames_of(self._source, shown), self._face_model), box, self._size)
+        wanted, place = face.unique(return_inverse=True)
+        crops = self.memory.renderer.render(
+            points.to(device),
+            part.expression.to(device),
+            self._lip.to(device),
+            EncodedReferences.join([encoded[i].to(device) for i in wanted.tolist()]),
+            self.memory.face_model,
+            face_index=place.to(device),
+            lip_allowed=allowed_references(self._references.lip, shown, self._exclude_window).to(device),
+        )
+        kept = (crops.rgb, crops.face[:, 0], crops.lip[:, 0])
+        rgb, drawn, lip = (x.float().cpu() for x in kept)
+        return {t: (rgb[k], own[k], points[k], drawn[k], lip[k]) for k, t in enumerate(rows)}
+
+    def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
+        def encode(rows: Sequence[int]) -> EncodedReferences:
+            self._step()
+            chosen, device = torch.tensor(list(rows)), self.memory.device
+            crops = np.stack([crop_image(frames[i], self._boxes.box[i], self._size) for i in rows])  # (N, R, R, 3)
+            part = frames_of(self._source, chosen)
+            points = crop_points(posed_vertices(part, self._face_model), CropBoxes(self._boxes.box[chosen]), self._size)
+            pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+            places, expression = points.to(device), part.expression.to(device)
+            return self.memory.renderer.encode_references(pixels.to(device), places, expression, self.memory.face_model)
+
+        parts = self.memory.in_windows(index, encode)
+        with torch.inference_mode():
+            return EncodedReferences.join([part.to(self.memory.device) for part in parts])
 
 
 def render_to_file(
@@ -162,10 +189,11 @@ def render_to_file(
     source: FaceGeometry,
     target: FaceGeometry,
     references: ReferenceSelection,
-    audio: AudioClip | None,
+    audio: AudioClip | SoundFile | None,
     out: Path,
     models: Models,
     options: DubOptions,
+    store: WindowStore,
     *,
     mask_out: Path | None = None,
     whole_face: bool = False,
@@ -176,6 +204,7 @@ def render_to_file(
     """Render, paste back and write a video; the file appears when it is complete.
 
     Args:
+        store:      keeps finished segments; those it holds already are not rendered again.
         whole_face: paste the whole drawn face instead of the lower face only.
         observe:    called with every rendered frame before it is pasted, for measurements.
         on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change it.
@@ -184,43 +213,68 @@ def render_to_file(
     """
     timeline = Timeline(target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy())
     weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy())
-    if audio is not None:
-        audio = fit_audio(audio, timeline.duration)
     report = DubReport(
         frames=target.frame_count,
         lip_references=references.lip.tolist(),
         settings={f.name: getattr(options, f.name) for f in fields(options)},
     )
-    metadata = provenance_metadata() if options.provenance else {}
-    with ExitStack() as stack:
-        video = stack.enter_context(
-            VideoWriter(out, info.width, info.height, timeline, audio=audio, lossless=options.lossless, metadata=metadata, like=info)
-        )
-        masks = (
-            stack.enter_context(VideoWriter(mask_out, info.width, info.height, timeline, lossless=options.lossless)) if mask_out else None
-        )
-        for item in render_frames(info, source, target, references, models, options, on_progress):
-            frame, mask = item.frame, np.zeros(item.frame.shape[:2], np.float32)
-            if item.crop is not None:
-                if observe:
-                    observe(item)
-                soft = (
-                    item.face
-                    if whole_face
-                    else lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
-                )
-                frame, mask = paste_back(item.frame, item.crop, soft, item.box, weight=float(weight[item.index]))
-            video.write(frame)
-            if on_frame:
-                on_frame(frame)
-            if masks:
-                masks.write(grey_frame(mask))
+    coding = {"lossless": options.lossless, "like": info}
+    video = SegmentedVideo(store, "video", picture_coding(format_of(out), info.width, info.height, timeline, **coding), out, SEGMENT)
+    videos = [(video, Path(out), audio, provenance_metadata() if options.provenance else {})]
+    if mask_out:
+        grey = picture_coding(format_of(mask_out), info.width, info.height, timeline, lossless=options.lossless)
+        videos.append((SegmentedVideo(store, "mask", grey, mask_out, SEGMENT), Path(mask_out), None, {}))
+    missing = [k for k in range(video.count) if not all(kept.finished(k) for kept, *_ in videos)]
+    done = sum(len(video.frames(k)) for k in range(video.count)) - sum(len(video.frames(k)) for k in missing)
+    report.resumed = done
+
+    def step(frames: int = 0) -> None:
+        nonlocal done
+        done += frames
+        if on_progress:
+            on_progress(done, target.frame_count)
+
+    if missing:
+        renderer = FrameRenderer(info, source, target, references, models, options, step)
+        rendered = renderer.frames(video.frames(k) for k in missing)
+        for number in missing:
+            with ExitStack() as stack:
+                writers = [stack.enter_context(kept.writer(number)) for kept, *_ in videos]
+                for _ in video.frames(number):
+                    item = next(rendered)
+                    if observe and item.crop is not None:
+                        observe(item)
+                    frame, mask = pasted(item, models, float(weight[item.index]), whole_face)
+                    for writer, picture in zip(writers, (frame, mask), strict=False):
+                        writer.write(picture if picture is frame else grey_frame(mask))
+                    if on_frame:
+                        on_frame(frame)
+                    step(1)
+        report.warnings.extend(renderer.memory.warnings)
+        del renderer, rendered
+    for kept, path, sound, metadata in videos:
+        kept.join(sound, metadata, store.path(f"joined{path.suffix}"), lambda *_: step())
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
     report.warnings.extend(info.remarks)
     report.status = names
     report.dubbed = names.count("ok")
     report.passed_through = {name: names.count(name) for name in sorted(set(names) - {"ok"})}
     return report
+
+
+def pasted(item: RenderedFrame, models: Models, weight: float, whole_face: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel was replaced."""
+    if item.crop is None:
+        return item.frame, np.zeros(item.frame.shape[:2], np.float32)
+    soft = item.face
+    if not whole_face:
+        soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
+    return paste_back(item.frame, item.crop, soft, item.box, weight=weight)
+
+
+def batch_size(crop: int, device: torch.device) -> int:
+    """Output frames rendered together: BATCH on a GPU, on a CPU as many as have the pixels of BATCH crops of 256."""
+    return BATCH if device.type != "cpu" else max(1, BATCH * CROP_SIZES[0] ** 2 // crop**2)
 
 
 def grey_frame(mask: np.ndarray) -> np.ndarray:
@@ -233,16 +287,3 @@ def crop_size(boxes: CropBoxes, source: FaceGeometry) -> int:
     """Pixels of the crop's side: the smallest of CROP_SIZES not below the median side of the usable frames."""
     side = float(boxes.box[source.usable, 2].median())
     return next((size for size in CROP_SIZES if size >= side), CROP_SIZES[-1])
-
-
-def _encode(
-    frames: dict[int, np.ndarray], index: Sequence[int], source: FaceGeometry, boxes: CropBoxes, size: int, models: Models
-) -> EncodedReferences:
-    chosen = torch.tensor(list(index))
-    crops = np.stack([crop_image(frames[i], boxes.box[i], size) for i in index])  # (N, R, R, 3)
-    part = frames_of(source, chosen)
-    points = crop_points(posed_vertices(part, models.face_model), CropBoxes(boxes.box[chosen]), size)
-    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-    device, face_model_there = models.device, models.face_model.to(models.device)
-    with torch.inference_mode(), torch.autocast(device.type, models.dtype, enabled=models.dtype != torch.float32):
-        return models.renderer.encode_references(pixels.to(device), points.to(device), part.expression.to(device), face_model_there)

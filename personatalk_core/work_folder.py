@@ -129,7 +129,7 @@ class WorkFolder:
                 return
             if self.finished():
                 changed = sorted(name for name in self.inputs if stated.get("inputs", {}).get(name) != self.inputs[name])
-                self.remarks.append(f"Unfinished work of an earlier run was discarded: it differed in {', '.join(changed) or 'its inputs'}.")
+                self.remarks.append(f"Unfinished work of an earlier run was discarded; it differed in {', '.join(changed)}.")
             self._empty()
         stated = {"maker": MAKER, "key": self.key, "inputs": self.inputs}
         write_atomically(marker, (json.dumps(stated, indent=2, sort_keys=True) + "\n").encode())

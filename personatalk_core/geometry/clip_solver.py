@@ -7,6 +7,7 @@ five steps do what thousands of gradient steps would, and windows agree where th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from .camera import rotation_matrix
 from .face_model import FaceModel
 from .fitting_terms import FittingWeights, resting, total_loss
-from .initialisation import Coefficients, reconstruct
+from .initialisation import Coefficients, Landmarks, reconstruct
 
 POSE = 6  # rotation 3, translation 2, log scale 1
 STEPS = 5
@@ -28,7 +29,7 @@ class ClipTarget:
     """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial coefficients;
     unit: pixels that count as one, for the whole clip.  lip_pairs (N, 2): which of the K are opposite each other on the lips."""
 
-    landmarks: Tensor
+    landmarks: Landmarks
     vertex: Tensor
     weight: Tensor
     seen: Tensor
@@ -57,8 +58,14 @@ def clip_loss(coefficients: Coefficients, target: ClipTarget, face_model: FaceMo
                       face_model.lower_count, weights)  # fmt: skip
 
 
-def solve_clip(target: ClipTarget, face_model: FaceModel, weights: FittingWeights, steps: int = STEPS) -> Coefficients:
-    """Optimise pose and expression of a window; the identity stays the clip's.
+def solve_clip(
+    target: ClipTarget,
+    face_model: FaceModel,
+    weights: FittingWeights,
+    steps: int = STEPS,
+    on_step: Callable[[], None] = lambda: None,
+) -> Coefficients:
+    """Optimise pose and expression of a window; the identity stays the clip's. ``on_step`` is called after each step; it may raise.
 
     Returns:
         Coefficients with the lowest loss seen; never above the start's.
@@ -68,6 +75,7 @@ def solve_clip(target: ClipTarget, face_model: FaceModel, weights: FittingWeight
     for _ in range(steps):
         now = _step(now, target, face_model, weights)
         loss = clip_loss(now, target, face_model, weights)
+        on_step()
         if loss < lowest:
             lowest, best = loss, now
     return best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -10,15 +10,16 @@ from torch import Tensor
 
 from ..config import MODEL_FPS
 from ..errors import FaceError, ShapeError
-from ..types import FaceGeometry, FaceTrack, FrameStatus, OnProgress, as_tensor
+from ..types import FaceGeometry, FaceTrack, FrameStatus, OnProgress, WindowStore, as_tensor
 from .clip_solver import ClipTarget, pose_vector, shifted, solve_clip
 from .face_model import FaceModel
 from .fitting_terms import FittingWeights
-from .initialisation import Coefficients, coordinate_weight, initial_coefficients
+from .initialisation import BLOCK, Coefficients, coordinate_weight, initial_coefficients
 
 WINDOW = 250  # frames solved together
 OVERLAP = 40  # frames two windows share, cross-faded
 KEY_VERTICES = 200
+START = "fitting-start"  # under which the store keeps the initial coefficients
 DEFAULT_WEIGHTS = FittingWeights()
 UNSEEN = (FrameStatus.NO_FACE, FrameStatus.COVERED)
 
@@ -31,6 +32,7 @@ def estimate_geometry(
     landmarks: Tensor | None = None,
     start: Coefficients | None = None,
     on_progress: OnProgress | None = None,
+    store: WindowStore | None = None,
 ) -> FaceGeometry:
     """Estimate alpha, beta_t and p_t of a tracked face.
 
@@ -41,30 +43,27 @@ def estimate_geometry(
         weights:   of the terms; zeros switch terms off.
         landmarks: (K,) MediaPipe ids to fit to, for tests that hold some out; None for all.
         start:     coefficients of the track's T frames from another source (a network); None: from the landmarks.
+        store:     keeps solved windows; those it holds already are not solved again.
     Returns:
         FaceGeometry with the status of the track.
     Raises:
         FaceError: no frame has a face.
         ShapeError: ``start`` has another frame count.
     """
-    unseen = torch.tensor([int(s) for s in UNSEEN])
-    seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & (as_tensor(track.landmarks).abs().sum((1, 2)) > 0)
-    if not bool(seen.any()):
-        raise FaceError(f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face.")
+    seen = seen_frames(track)
     shot = as_tensor(track.shot, torch.int64)
     usable = usable_landmarks(face_model, landmarks)
-    points = as_tensor(track.landmarks)[:, face_model.landmark_id]  # (T, K, 3)
     if start is None:
-        found = initial_coefficients(points[seen], face_model, usable)
-        start = bridge(found, seen, shot)
+        start = _start(track, face_model, usable, seen, shot, store)
     elif len(start.expression) != track.frame_count:
         raise ShapeError(f"start has {len(start.expression)} frames but the track has {track.frame_count}.")
     key = key_landmarks(face_model, usable)
     vertex = face_model.landmark_vertex[key]
     weight = coordinate_weight(face_model, vertex)[:, 0]
     unit = float(start.scale[seen].median())
-    target = ClipTarget(points[:, key, :2], vertex, weight, seen, start, unit, lip_pairs(face_model, vertex))
-    solved = solve_windows(target, face_model, weights, shot, on_progress)
+    points = TrackPoints(track, torch.arange(track.frame_count), face_model.landmark_id[key], 2)
+    target = ClipTarget(points, vertex, weight, seen, start, unit, lip_pairs(face_model, vertex))
+    solved = solve_windows(target, face_model, weights, shot, on_progress, store)
     times = as_tensor(track.times, torch.float64)
     steps = times.diff()
     last = steps.median()[None] if len(steps) else times.new_full((1,), 1 / MODEL_FPS)
@@ -74,6 +73,45 @@ def estimate_geometry(
         status=as_tensor(track.status, torch.uint8), shot=shot, source_frame=torch.arange(track.frame_count), times=times,
         durations=torch.cat([steps, last]), frame_size=tuple(track.frame_size), face_model=face_model.sha256, source=track.source,
     )  # fmt: skip
+
+
+class TrackPoints:
+    """Some landmarks of some frames of a track, (T, K, 3 or 2) float32, read from it by slices: a long track lies on disk."""
+
+    def __init__(self, track: FaceTrack, frames: Tensor, landmarks: Tensor, axes: int = 3) -> None:
+        self._track, self._frames, self._landmarks, self._axes = track, frames, landmarks.numpy(), axes
+        self.shape = (len(frames), len(landmarks), axes)
+
+    def __getitem__(self, part: slice | Tensor) -> Tensor:
+        return torch.from_numpy(self._track.landmarks[self._frames[part].numpy()][:, self._landmarks, : self._axes])
+
+
+def _has_landmarks(track: FaceTrack) -> Tensor:
+    blocks = (track.landmarks[at : at + BLOCK] for at in range(0, track.frame_count, BLOCK))
+    return torch.cat([as_tensor(block).abs().sum((1, 2)) > 0 for block in blocks])
+
+
+def _start(
+    track: FaceTrack, face_model: FaceModel, usable: Tensor, seen: Tensor, shot: Tensor, store: WindowStore | None
+) -> Coefficients:
+    """Initial coefficients of every frame."""
+    kept = store.load(START) if store is not None else None
+    if kept is not None:
+        return Coefficients(**kept.tensors)
+    points = TrackPoints(track, seen.nonzero()[:, 0], face_model.landmark_id)
+    start = bridge(initial_coefficients(points, face_model, usable), seen, shot)
+    if store is not None:
+        store.save(START, {f.name: getattr(start, f.name) for f in fields(start)})
+    return start
+
+
+def seen_frames(track: FaceTrack) -> Tensor:
+    """(T,) bool: frames whose landmarks the fitting believes. Raises FaceError when there is none."""
+    unseen = torch.tensor([int(s) for s in UNSEEN])
+    seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & _has_landmarks(track)
+    if not bool(seen.any()):
+        raise FaceError(f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face.")
+    return seen
 
 
 def usable_landmarks(face_model: FaceModel, landmarks: Tensor | None) -> Tensor:
@@ -111,14 +149,15 @@ def bridge(found: Coefficients, seen: Tensor, shot: Tensor) -> Coefficients:
     index = np.arange(len(seen))
     columns = {}
     for name in ("expression", "rotation", "translation", "scale"):
-        values = getattr(found, name).double().numpy().reshape(len(known), -1)
-        filled = np.empty((len(seen), values.shape[1]))
+        values = getattr(found, name).numpy().reshape(len(known), -1)
+        filled = np.empty((len(seen), values.shape[1]), np.float32)
         for number in torch.unique(shot):
             inside = (shot == number).numpy()
             own = inside[known.numpy()]
             at, what = (known.numpy()[own], values[own]) if own.any() else (known.numpy(), values)
-            filled[inside] = np.stack([np.interp(index[inside], at, column) for column in what.T], 1)
-        columns[name] = torch.from_numpy(filled).float().reshape(len(seen), *getattr(found, name).shape[1:])
+            for k, column in enumerate(what.T):
+                filled[inside, k] = np.interp(index[inside], at, column)
+        columns[name] = torch.from_numpy(filled).reshape(len(seen), *getattr(found, name).shape[1:])
     return replace(found, **columns)
 
 
@@ -132,18 +171,36 @@ def windows(frames: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[t
 
 
 def solve_windows(
-    target: ClipTarget, face_model: FaceModel, weights: FittingWeights, shot: Tensor, on_progress: OnProgress | None = None
+    target: ClipTarget,
+    face_model: FaceModel,
+    weights: FittingWeights,
+    shot: Tensor,
+    on_progress: OnProgress | None = None,
+    store: WindowStore | None = None,
 ) -> Coefficients:
     """Solve each shot in overlapping windows and cross-fade where they overlap."""
     total, done = len(target.seen), 0
+
+    def alive() -> None:
+        if on_progress is not None:
+            on_progress(done, total)
+
     expression, pose = torch.zeros_like(target.start.expression), torch.zeros(total, 6)
     first = torch.cat([torch.tensor([True]), shot.diff() != 0]).nonzero()[:, 0].tolist()
     for begin, end in zip(first, [*first[1:], total], strict=True):
         spans = windows(end - begin)
         for number, (a, b) in enumerate(spans):
             index = torch.arange(begin + a, begin + b)
-            part = replace(target, landmarks=target.landmarks[index], seen=target.seen[index], start=shifted(target.start, index))
-            solved = solve_clip(part, face_model, weights)
+            name = f"fitting-{begin + a:07d}"
+            kept = store.load(name) if store is not None else None
+            if kept is not None:
+                own, moved = kept.tensors["expression"], kept.tensors["pose"]
+            else:
+                part = replace(target, landmarks=target.landmarks[index], seen=target.seen[index], start=shifted(target.start, index))
+                solved = solve_clip(part, face_model, weights, on_step=alive)
+                own, moved = solved.expression, pose_vector(solved, target.unit)
+                if store is not None:
+                    store.save(name, {"expression": own, "pose": moved})
             fade = torch.ones(b - a)
             if number:
                 shared = spans[number - 1][1] - a
@@ -151,9 +208,8 @@ def solve_windows(
             if number + 1 < len(spans):
                 shared = b - spans[number + 1][0]
                 fade[-shared:] = torch.minimum(fade[-shared:], 1 - (torch.arange(shared) + 1) / (shared + 1))
-            expression[index] += solved.expression * fade[:, None]
-            pose[index] += pose_vector(solved, target.unit) * fade[:, None]
-            if on_progress is not None:
-                done = min(total, begin + b)
-                on_progress(done, total)
+            expression[index] += own * fade[:, None]
+            pose[index] += moved * fade[:, None]
+            done = min(total, begin + b)
+            alive()
     return Coefficients(target.start.identity, expression, pose[:, :3], pose[:, 3:5] * target.unit, pose[:, 5].exp() * target.unit)

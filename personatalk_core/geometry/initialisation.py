@@ -8,6 +8,7 @@ ridge-regressed expression a frame. Any other source of :class:`Coefficients` ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import einsum, rearrange
@@ -15,13 +16,23 @@ from torch import Tensor
 
 from .camera import axis_angle, rotation_matrix
 from .face_model import FaceModel
-from .procrustes import align_similarity
+from .procrustes import align_similarity, scale_and_shift
 
 NOISE = 0.02  # canonical units: how far landmarks scatter about the model's surface; sets the ridge
 LIP_WEIGHT = 3.0
 DEPTH_WEIGHT = 0.3  # the landmarker guesses depth
 ROUNDS = 3
+BLOCK = 1000  # frames read at once
 EFFECTIVE = 120.0  # landmarks of one frame err together: a frame counts as no more independent ones than this
+
+
+class Landmarks(Protocol):
+    """(T, K, 3) float32: a tensor, or anything whose slices are tensors."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, frames: slice | Tensor) -> Tensor:
+        """(n, K, 3) of some frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,34 +46,62 @@ class Coefficients:
     scale: Tensor
 
 
-def initial_coefficients(points: Tensor, face_model: FaceModel, chosen: Tensor | None = None) -> Coefficients:
+def initial_coefficients(
+    points: Landmarks, face_model: FaceModel, chosen: Tensor | None = None, rotation: Tensor | None = None
+) -> Coefficients:
     """Fit each frame on its own, with one identity for all.
 
     Args:
-        points: (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is nearer; T >= 1.
+        points: (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is nearer; T >= 1. Read
+            by slices of BLOCK frames, so that those of a long clip may lie on disk.
         chosen: which of the K landmarks to use; None for all.
+        rotation: (T, 3, 3) of the head where it is known from elsewhere; None: from the landmarks.
     Returns:
         Coefficients of the T frames.
     """
-    chosen = torch.arange(points.shape[1], device=points.device) if chosen is None else chosen
+    count = points.shape[0]
+    chosen = torch.arange(points.shape[1]) if chosen is None else chosen
     vertex = face_model.landmark_vertex[chosen]
-    seen = points[:, chosen] * points.new_tensor([1, -1, 1])  # y up
     mean = face_model.mean[vertex]
     identity_basis, expression_basis = face_model.identity_basis[:, vertex], face_model.expression_basis[:, vertex]
     rigid = face_model.rigid_weight[vertex] + 1e-3
     weight = coordinate_weight(face_model, vertex)
-    expression = points.new_zeros((len(points), face_model.expression_count))
-    shape = mean
-    for _ in range(ROUNDS):
-        rotation, scale, shift = align_similarity(shape, seen, rigid)
-        unposed = einsum(rotation.mT / scale[:, None, None], seen - shift[:, None], "t i j, t k j -> t k i")
-        both = torch.cat([identity_basis, expression_basis])
-        average = ridge(both, (unposed - mean).mean(0, keepdim=True), weight)[0]
-        identity = average[: face_model.identity_count]
+    both = torch.cat([identity_basis, expression_basis])
+    blocks = [slice(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+    expression = mean.new_zeros((count, face_model.expression_count))
+    turns = mean.new_zeros((count, 3, 3))
+    scales, shifts = mean.new_zeros(count), mean.new_zeros((count, 3))
+    own = mean
+
+    def align(block: slice, seen: Tensor, first: bool) -> None:
+        """Keep the pose that fits the present shape best."""
+        shape = mean if first else own + einsum(expression[block], expression_basis, "t e, e k c -> t k c")
+        if rotation is None:
+            turns[block], scales[block], shifts[block] = align_similarity(shape, seen, rigid)
+            return
+        turns[block] = rotation[block]
+        scales[block], shifts[block] = scale_and_shift(shape, seen, rotation[block], rigid)
+
+    def unposed(block: slice, seen: Tensor) -> Tensor:
+        """Landmarks in the canonical frame by the pose that was kept."""
+        return einsum(turns[block].mT / scales[block][:, None, None], seen - shifts[block][:, None], "t i j, t k j -> t k i")
+
+    for turn in range(ROUNDS):
+        average = torch.zeros_like(mean)[None]
+        for block in blocks:
+            seen = upright(points[block][:, chosen])
+            align(block, seen, turn == 0)
+            average = average + (unposed(block, seen) - mean).mean(0, keepdim=True) * (len(seen) / count)
+        identity = ridge(both, average, weight)[0][: face_model.identity_count]
         own = mean + einsum(identity, identity_basis, "a, a k c -> k c")
-        expression = ridge(expression_basis, unposed - own, weight)
-        shape = own + einsum(expression, expression_basis, "t e, e k c -> t k c")
-    return Coefficients(identity, expression, axis_angle(rotation), shift[:, :2] * shift.new_tensor([1, -1]), scale)
+        for block in blocks:
+            expression[block] = ridge(expression_basis, unposed(block, upright(points[block][:, chosen])) - own, weight)
+    return Coefficients(identity, expression, axis_angle(turns), shifts[:, :2] * mean.new_tensor([1, -1]), scales)
+
+
+def upright(points: Tensor) -> Tensor:
+    """Image coordinates (..., 3) with y up."""
+    return points * points.new_tensor([1, -1, 1])
 
 
 def coordinate_weight(face_model: FaceModel, vertex: Tensor) -> Tensor:

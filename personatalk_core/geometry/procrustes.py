@@ -30,3 +30,22 @@ def align_similarity(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
     scale = (singular * sign).sum(1) / (weight * a.square()).sum((1, 2)).clamp_min(1e-12)
     translation = target_centre - scale[:, None] * einsum(rotation, source_centre, "t i j, t j -> t i")
     return rotation, scale, translation
+
+
+def scale_and_shift(source: Tensor, target: Tensor, rotation: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Size and place of a similarity whose rotation is known: the least weighted squared distance in x and y.
+
+    Args:
+        source: (T, K, 3) or (K, 3).
+        target: (T, K, 3).
+        rotation: (T, 3, 3).
+        weight: (K,), non-negative.
+    Returns:
+        scale (T,), positive, and translation (T, 3) with target = scale * rotation @ source + translation; depth fits the means.
+    """
+    turned = einsum(rotation, source if source.ndim == 3 else source[None].expand(len(target), -1, -1), "t i j, t k j -> t k i")
+    weight = rearrange(weight / weight.sum(), "k -> k 1")
+    turned_centre, target_centre = (turned * weight).sum(1), (target * weight).sum(1)
+    a, b = (turned - turned_centre[:, None])[..., :2], (target - target_centre[:, None])[..., :2]
+    scale = ((a * b * weight).sum((1, 2)) / (a.square() * weight).sum((1, 2)).clamp_min(1e-12)).clamp_min(1e-6)
+    return scale, target_centre - scale[:, None] * turned_centre

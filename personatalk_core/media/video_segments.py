@@ -19,7 +19,6 @@ from .output_file import OutputFile, reraise
 from .picture_coding import PictureCoding
 from .sound_stream import SoundFile
 
-SEGMENT = 240  # frames; x264's own groups of pictures are at most 250
 REORDER = 2  # frames by which x264 with a pyramid of B-frames decodes ahead of showing
 
 
@@ -27,13 +26,14 @@ class SegmentedVideo:
     """The coded segments of one output, kept in a store: the packets in a file, its table of contents saved when it is whole.
 
     Args:
-        store:  where finished segments are kept.
-        name:   of this video among others in the store.
-        coding: of the whole output.
-        path:   what an error names.
+        store:   where finished segments are kept.
+        name:    of this video among others in the store.
+        coding:  of the whole output.
+        path:    the output.
+        segment: frames of a segment.
     """
 
-    def __init__(self, store: WindowStore, name: str, coding: PictureCoding, path: Path, segment: int = SEGMENT) -> None:
+    def __init__(self, store: WindowStore, name: str, coding: PictureCoding, path: Path, segment: int) -> None:
         self._store, self._name, self.coding, self._path = store, name, coding, Path(path)
         self._segment = segment
 

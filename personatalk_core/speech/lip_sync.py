@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
@@ -15,8 +14,8 @@ from ..checks import check_shape
 from ..config import SAMPLES_PER_FRAME
 from ..errors import ShapeError
 from ..geometry.face_model import FaceModel
-from ..types import FaceGeometry, OnProgress, StyleEmbedding, Timeline
-from .audio_encoder import clip_statistics
+from ..types import FaceGeometry, OnProgress, StyleEmbedding, Timeline, WindowStore
+from .audio_encoder import Samples, clip_statistics, samples_between
 from .local_attention import LocalAttention
 from .style import VERTEX_UNIT, StyleEncoder, style_vector
 from .stylized_audio import StylizedAudio
@@ -137,7 +136,7 @@ def template_offsets(identity: Tensor, face_model: FaceModel) -> Tensor:
 
 @torch.inference_mode()
 def predict_expression(
-    samples: Tensor,
+    samples: Samples,
     frames: int,
     style: Tensor,
     template: Tensor,
@@ -145,6 +144,7 @@ def predict_expression(
     *,
     inner_frames: int = INNER_FRAMES,
     on_progress: OnProgress | None = None,
+    store: WindowStore | None = None,
 ) -> Tensor:
     """Lower expression at 25 fps for speech of any length, in overlapping windows whose inner parts are kept.
 
@@ -156,12 +156,13 @@ def predict_expression(
         frames:   T; frame t covers the samples [640 t, 640 (t + 1)).
         style:    (D,).
         template: (L, 3).
+        store:    keeps finished windows; those it holds already are not made again.
     Returns:
         (T, E_low).
     """
     encoder, lip_sync = networks.audio_encoder, networks.lip_sync
     device = lip_sync.basis.device
-    samples, style, template = (x.to(device=device, dtype=torch.float32) for x in (samples, style, template))
+    style, template = (x.to(device=device, dtype=torch.float32) for x in (style, template))
     hop = encoder.backbone.hop
     reach = encoder.backbone.reach if encoder.backbone.reach is not None else OPEN_REACH_SAMPLES
     reach = (reach + 2 * hop) // hop * hop
@@ -169,20 +170,26 @@ def predict_expression(
     statistics = clip_statistics(encoder, samples)
     parts = []
     for first in range(0, frames, inner_frames):
-        kept = min(inner_frames, frames - first)
+        kept, name = min(inner_frames, frames - first), f"speech-{first:07d}"
+        earlier = store.load(name) if store is not None else None
+        if earlier is not None:
+            parts.append(earlier.tensors["expression"])
+            continue
         begin, end = first - margin, first + kept + margin  # frames the network sees
         start = (begin * SAMPLES_PER_FRAME - reach) // hop * hop  # sample, on the encoder's grid
-        window = _window(samples, start, end * SAMPLES_PER_FRAME + reach)
+        window = _window(samples, start, end * SAMPLES_PER_FRAME + reach, device)
         features = encoder(window[None], begin * SAMPLES_PER_FRAME - start, end - begin, statistics)
-        parts.append(lip_sync(features, style[None], template[None])[0, margin : margin + kept])
+        parts.append(lip_sync(features, style[None], template[None])[0, margin : margin + kept].cpu())
+        if store is not None:
+            store.save(name, {"expression": parts[-1]})
         if on_progress is not None:
             on_progress(first + kept, frames)
-    return torch.cat(parts).cpu()
+    return torch.cat(parts)
 
 
 def generate_geometry(
     geometry: FaceGeometry,
-    samples: np.ndarray | Tensor,
+    samples: Samples,
     style: StyleEmbedding | None,
     networks: "SpeechNetworks",
     face_model: FaceModel,
@@ -190,17 +197,19 @@ def generate_geometry(
     *,
     strength: float = 1.0,
     on_progress: OnProgress | None = None,
+    store: WindowStore | None = None,
 ) -> FaceGeometry:
     """The target geometry G^tgt: pose and upper face of the source frames, lower face from the speech.
 
     Paper: 3.1 (lip-synced geometry generation), without the final projection.
     Args:
         geometry:   C_{1:T} of the source video.
-        samples:    (S,) mono speech at 16 kHz; time 0 is the output's time 0.
+        samples:    (S,) mono speech at 16 kHz; time 0 is the output's time 0. An array, a tensor, or a file read by slices.
         style:      how to speak; None is the average speaker.
         timeline:   which source frame is shown when; any frame rate.
         strength:   of the style, 0 to 2.
         on_progress: frames done and in all, at 25 fps.
+        store:      keeps finished windows of speech.
     Returns:
         FaceGeometry of the timeline's T frames.
     Raises:
@@ -209,7 +218,6 @@ def generate_geometry(
     """
     networks.check_face_model(face_model)
     networks.check_geometry(geometry)
-    samples = torch.as_tensor(np.ascontiguousarray(samples)) if isinstance(samples, np.ndarray) else samples
     check_shape("speech samples", samples, "S")
     if len(samples) == 0:
         raise ShapeError("the speech has no samples; expected mono sound at 16 kHz.")
@@ -227,6 +235,7 @@ def generate_geometry(
         template_offsets(geometry.identity, face_model),
         networks,
         on_progress=on_progress,
+        store=store,
     )
     expression = geometry.expression[index].clone()
     expression[:, : face_model.lower_count] = interpolate_frames(lower, times, durations).to(expression.dtype)
@@ -241,8 +250,8 @@ def generate_geometry(
     )
 
 
-def _window(samples: Tensor, start: int, end: int) -> Tensor:
+def _window(samples: Samples, start: int, end: int, device: torch.device) -> Tensor:
     """samples[start:end] with zeros where the recording has none."""
-    inside = samples[max(start, 0) : max(min(end, len(samples)), 0)]
+    inside = samples_between(samples, start, end, device)
     before = min(max(-start, 0), end - start)
     return F.pad(inside, (before, end - start - before - len(inside)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .networks import SpeechNetworks
 
 VERTEX_UNIT = 0.02  # canonical units; about what a lip moves, so that the encoder sees numbers near one
+BLOCK = 3000  # frames whose vertices are in memory at once
 MIN_STYLE_FRAMES = 12  # half a second at 25 fps; fewer say nothing about how somebody speaks
 
 
@@ -54,8 +55,11 @@ class StyleEncoder(nn.Module):
         weight = torch.ones_like(encoded[..., 0]) if weight is None else weight
         weight = rearrange(weight / weight.sum(1, keepdim=True).clamp(min=1e-6), "b t -> b t 1")
         mean = (encoded * weight).sum(1)
-        deviation = ((encoded - mean[:, None]).square() * weight).sum(1).clamp(min=1e-8).sqrt()
-        return self.project(torch.cat((mean, deviation), dim=-1))
+        return self.of_statistics(mean, ((encoded - mean[:, None]).square() * weight).sum(1))
+
+    def of_statistics(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """S of the mean and variance over time of E_vtx, (B, D) each."""
+        return self.project(torch.cat((mean, variance.clamp(min=1e-8).sqrt()), dim=-1))
 
 
 @torch.inference_mode()
@@ -91,7 +95,18 @@ def extract_style(
             f"Only {len(expression)} frames show a usable face but a style needs at least {MIN_STYLE_FRAMES}; use a longer or clearer clip."
         )
     device = networks.lip_sync.basis.device
-    vector = networks.lip_sync.style(networks.lip_sync.offsets(expression.to(device)[None]))[0]
+    encoder, blocks = networks.lip_sync.style, expression.split(BLOCK)
+    if len(blocks) == 1:
+        vector = encoder(networks.lip_sync.offsets(expression.to(device)[None]))[0]
+    else:  # the same in two passes over the blocks, for the vertices of an hour do not fit into memory
+        share = [len(block) / len(expression) for block in blocks]
+
+        def encoded(block: Tensor) -> Tensor:
+            return encoder.encode_vertices(networks.lip_sync.offsets(block.to(device)))  # (n, D)
+
+        mean = sum(encoded(block).mean(0) * s for block, s in zip(blocks, share, strict=True))
+        variance = sum((encoded(block) - mean).square().mean(0) * s for block, s in zip(blocks, share, strict=True))
+        vector = encoder.of_statistics(mean[None], variance[None])[0]
     return StyleEmbedding(vector.cpu().float(), name, face_model.sha256, networks.sha256, clips[0].source, thumbnail)
 
 

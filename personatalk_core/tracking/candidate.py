@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .landmarks import LIP_MIDDLES, FaceReading
 from .look import RememberedLook, look_distance
+from .reading_rows import RowsInFile
 
 CROP_MARGIN = 1.5  # side of the crop that is read, over the longer side of the face
 HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved this far (steadier landmarks)
@@ -28,12 +30,12 @@ class Candidate:
     """
 
     shot: int
-    frames: list[int] = field(default_factory=list)
-    landmarks: list[np.ndarray] = field(default_factory=list)
-    blendshapes: list[np.ndarray] = field(default_factory=list)
-    turn: list[float] = field(default_factory=list)
-    size: list[float] = field(default_factory=list)
-    look_change: list[float] = field(default_factory=list)
+    frames: array = field(default_factory=lambda: array("q"))
+    landmarks: list[np.ndarray] | RowsInFile = field(default_factory=list)
+    blendshapes: list[np.ndarray] | RowsInFile = field(default_factory=list)
+    turn: array = field(default_factory=lambda: array("d"))
+    size: array = field(default_factory=lambda: array("d"))
+    look_change: array = field(default_factory=lambda: array("d"))
     colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     look: RememberedLook = field(default_factory=RememberedLook)
     box: tuple[float, float, float] = (0.0, 0.0, 1.0)

@@ -23,6 +23,7 @@ OPEN_JAW = 0.22  # how much further down an open mouth takes the chin, over the 
 EDGE = 0.02  # of the side: free border around the face with an open jaw
 CENTRE_SECONDS = 0.08  # standard deviation of the smoothing over time ...
 SIDE_SECONDS = 0.40  # ... and of the side's: a zoom is seen sooner than a shift
+BLOCK = 1000  # frames whose vertices are in memory at once
 FACE_REGION = 0  # Region.FACE of the face model
 
 
@@ -46,8 +47,8 @@ def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
     jaw = np.array([[low[0] / 3, low[1] - OPEN_JAW * height, high[2] / 2], [high[0] / 3, low[1] - OPEN_JAW * height, high[2] / 2]])
     anchor = np.array([[(low[0] + high[0]) / 2, (low[1] + high[1] - OPEN_JAW * height) / 2, (low[2] + high[2]) / 2]])
 
-    centre = _project(anchor, geometry)[:, 0]  # (T, 2)
-    hull = _project(np.concatenate([neutral, jaw]), geometry)  # (T, V + 2, 2)
+    hull = np.concatenate([neutral, jaw])
+    centre = np.concatenate([_project(anchor, geometry, part)[:, 0] for part in _blocks(geometry.frame_count)])  # (T, 2)
     side = geometry.scale.double().numpy() * height / FACE_SHARE  # (T,)
 
     shot, times = geometry.shot.numpy(), geometry.times.double().numpy()
@@ -56,7 +57,10 @@ def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
         at = np.flatnonzero(shot == number)
         step = float(np.median(np.diff(times[at]))) if len(at) > 1 else 1.0
         boxes[at, :2] = _smooth(centre[at], CENTRE_SECONDS / step)
-        reach = 2 * np.abs(hull[at] - boxes[at, None, :2]).max((1, 2)) / (1 - 2 * EDGE)
+        reach = np.empty(len(at))
+        for part in _blocks(len(at)):
+            away = _project(hull, geometry, at[part]) - boxes[at[part], None, :2]  # (n, V + 2, 2)
+            reach[part] = 2 * np.abs(away).max((1, 2)) / (1 - 2 * EDGE)
         width = SIDE_SECONDS / step
         smooth = _smooth(side[at], width)
         # where the smooth side would cut the face, grow around that moment, and smoothly
@@ -65,11 +69,15 @@ def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
     return CropBoxes(torch.from_numpy(boxes.astype(np.float32)))
 
 
-def _project(points: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
-    """points (V, 3) canonical -> (T, V, 2) image pixels, by the camera of types.py."""
-    rotation = Rotation.from_rotvec(geometry.rotation.double().numpy()).as_matrix()  # (T, 3, 3)
+def _blocks(count: int) -> list[slice]:
+    return [slice(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+
+
+def _project(points: np.ndarray, geometry: FaceGeometry, part: slice | np.ndarray) -> np.ndarray:
+    """points (V, 3) canonical -> (n, V, 2) image pixels in the frames of a part, by the camera of types.py."""
+    rotation = Rotation.from_rotvec(geometry.rotation[part].double().numpy()).as_matrix()  # (n, 3, 3)
     turned = np.einsum("tij,vj->tvi", rotation[:, :2], points) * (1.0, -1.0)
-    return turned * geometry.scale.double().numpy()[:, None, None] + geometry.translation.double().numpy()[:, None]
+    return turned * geometry.scale[part].double().numpy()[:, None, None] + geometry.translation[part].double().numpy()[:, None]
 
 
 def _smooth(values: np.ndarray, width: float, truncate: float = 4.0) -> np.ndarray:

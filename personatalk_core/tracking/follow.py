@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .candidate import Candidate
 from .landmarks import FaceLandmarker, FaceReading
+from .reading_rows import RowFile, RowsInFile
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
 from .shots import Continuity, CutDetector
 
@@ -25,18 +28,20 @@ class FaceFollower:
 
     glimpses: frames, among those that were searched, with a face that could not be read: a profile, mostly.
 
-    Memory grows by the landmarks of the faces seen, never by pixels. ``all_sizes``: also look for faces much smaller
-    than the largest, for a choice that may mean one of them.
+    Memory grows by the landmarks of the faces seen, never by pixels; with ``files``, for rows of landmarks and of
+    blendshapes, not even by those. ``all_sizes``: also look for faces much smaller than the largest, for a choice that may
+    mean one of them.
     """
 
-    def __init__(self, landmarker: FaceLandmarker, *, all_sizes: bool = False) -> None:
+    def __init__(self, landmarker: FaceLandmarker, *, all_sizes: bool = False, files: tuple[RowFile, RowFile] | None = None) -> None:
+        self.files = files
         self._all_sizes = all_sizes
         self._landmarker = landmarker
-        self._cuts = CutDetector()
-        self._active: list[Candidate] = []
-        self._next_deep_search = 0
+        self.cuts = CutDetector()
+        self.active: list[Candidate] = []
+        self.next_deep_search = 0
         self.candidates: list[Candidate] = []
-        self.shots: list[int] = []
+        self.shots = array("q")
         self.glimpses: list[int] = []
 
     def step(self, frame: np.ndarray) -> None:
@@ -44,27 +49,27 @@ class FaceFollower:
         number = len(self.shots)
         shot = self.shots[-1] if self.shots else 0
         readings = self._read_followed(number, frame)
-        change = self._cuts.judge(frame)
-        doubtful = change == Continuity.DOUBTFUL and any(c.frames[-1] == number - 1 for c in self._active)
+        change = self.cuts.judge(frame)
+        doubtful = change == Continuity.DOUBTFUL and any(c.frames[-1] == number - 1 for c in self.active)
         if (change == Continuity.CUT or doubtful) and not self._goes_on(number, readings):
             shot += 1
-            readings, self._active = [], []
-            self._next_deep_search = number
+            readings, self.active = [], []
+            self.next_deep_search = number
         self.shots.append(shot)
 
         self._assign(number, readings)
         self._look_for_more(number, frame)
-        self._active = [c for c in self._active if number - c.frames[-1] <= KEEP_LOOKING]
+        self.active = [c for c in self.active if number - c.frames[-1] <= KEEP_LOOKING]
 
     def _read_followed(self, number: int, frame: np.ndarray) -> list[FaceReading]:
         readings: list[FaceReading] = []
-        for candidate in self._active:
+        for candidate in self.active:
             box = candidate.box
             if candidate.frames[-1] < number - 1:
                 box = (*candidate.expected_centre(number), box[2])
             crowded = any(
                 np.hypot(box[0] - other.box[0], box[1] - other.box[1]) < CROWD * (box[2] + other.box[2]) / 2
-                for other in self._active
+                for other in self.active
                 if other is not candidate
             )
             readings += self._landmarker.read(frame, box, several=crowded)
@@ -72,7 +77,7 @@ class FaceFollower:
 
     def _goes_on(self, number: int, readings: list[FaceReading]) -> bool:
         """Somebody is still where he was, at the same size and looking the same: a jolt of the camera, not a cut."""
-        return any(c.continues(number, reading) for c in self._active for reading in readings)
+        return any(c.continues(number, reading) for c in self.active for reading in readings)
 
     def _assign(self, number: int, readings: list[FaceReading]) -> None:
         """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
@@ -84,27 +89,32 @@ class FaceFollower:
                 if np.isfinite(cost[row, column]):
                     waiting[column].add(number, readings[row])
                     taken.add(row)
-                    if waiting[column] not in self._active:
-                        self._active.append(waiting[column])
+                    if waiting[column] not in self.active:
+                        self.active.append(waiting[column])
         for row, reading in enumerate(readings):
             if row not in taken:
-                person = Candidate(self.shots[-1])
+                person = self._new_person()
                 person.add(number, reading)
                 self.candidates.append(person)
-                self._active.append(person)
+                self.active.append(person)
+
+    def _new_person(self) -> Candidate:
+        if self.files is None:
+            return Candidate(self.shots[-1])
+        return Candidate(self.shots[-1], landmarks=RowsInFile(self.files[0]), blendshapes=RowsInFile(self.files[1]))
 
     def _look_for_more(self, number: int, frame: np.ndarray) -> None:
-        lost = [c for c in self._active if c.frames[-1] < number]
+        lost = [c for c in self.active if c.frames[-1] < number]
         found = np.zeros((0, 4))
-        if len(lost) == len(self._active) and number >= self._next_deep_search:  # nobody in sight
+        if len(lost) == len(self.active) and number >= self.next_deep_search:  # nobody in sight
             found = search_frame(self._landmarker, frame, all_sizes=self._all_sizes)
-            self._next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
+            self.next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
         elif number % LOOK_AROUND == 0:
             found = search_frame(self._landmarker, frame, levels=SEARCH_LEVELS, all_sizes=self._all_sizes)
         near = [c for c in lost if number - c.frames[-1] == 1 or number % LOCAL_SEARCH == 0]  # at once, then now and again
         if near:
             found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in near)]))
-        seen = [c for c in self._active if c.frames[-1] == number]
+        seen = [c for c in self.active if c.frames[-1] == number]
         fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
         room = max(0, MAX_FOLLOWED - len(seen))
         fresh = sorted(fresh, key=lambda box: -box[2])[:room]

@@ -72,39 +72,39 @@ class RememberedLook:
     """The colours of one person's face so far, one set for each step of the head's turn."""
 
     def __init__(self) -> None:
-        self._looks: dict[tuple[int, int], np.ndarray] = {}
+        self.looks: dict[tuple[int, int], np.ndarray] = {}  # step of yaw and pitch -> (468, 3) colours
 
     def _nearest(self, pose: tuple[float, float]) -> tuple[int, int]:
         """The step whose look serves for a turn; pose is yaw and pitch in degrees."""
         step = (round(pose[0] / POSE_STEP), round(pose[1] / POSE_STEP))
-        return min(self._looks, key=lambda other: (other[0] - step[0]) ** 2 + (other[1] - step[1]) ** 2)
+        return min(self.looks, key=lambda other: (other[0] - step[0]) ** 2 + (other[1] - step[1]) ** 2)
 
     def add(self, colours: np.ndarray, landmarks: np.ndarray, pose: tuple[float, float]) -> float:
         """Take in a frame; returns how much its lower face differs from what was remembered: 0 not at all."""
         step = (round(pose[0] / POSE_STEP), round(pose[1] / POSE_STEP))
-        if not self._looks:
-            self._looks[step] = colours
+        if not self.looks:
+            self.looks[step] = colours
             return 0.0
-        before = self._looks[self._nearest(pose)]
+        before = self.looks[self._nearest(pose)]
         change = lower_change(before, colours, lower_face(landmarks))
         rate = LEARNING_RATE if change < DOUBTFUL else DOUBTFUL_RATE
-        if step in self._looks or change < DOUBTFUL:
-            known = self._looks.get(step, colours)
-            self._looks[step] = (1 - rate) * known + rate * colours
+        if step in self.looks or change < DOUBTFUL:
+            known = self.looks.get(step, colours)
+            self.looks[step] = (1 - rate) * known + rate * colours
         return change
 
     def distance(self, colours: np.ndarray, pose: tuple[float, float]) -> float:
         """How unlike this person a reading is (see look_distance)."""
-        return look_distance(self._looks[self._nearest(pose)], colours)
+        return look_distance(self.looks[self._nearest(pose)], colours)
 
     def distance_to(self, other: "RememberedLook") -> float:
         """How unlike two people are: the smallest distance of looks at most one step apart, else of the most frontal ones."""
         near = [
             look_distance(a, b)
-            for p, a in self._looks.items()
-            for q, b in other._looks.items()
+            for p, a in self.looks.items()
+            for q, b in other.looks.items()
             if abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 1
         ]
         if near:
             return min(near)
-        return look_distance(self._looks[self._nearest((0, 0))], other._looks[other._nearest((0, 0))])
+        return look_distance(self.looks[self._nearest((0, 0))], other.looks[other._nearest((0, 0))])

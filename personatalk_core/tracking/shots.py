@@ -33,6 +33,16 @@ class CutDetector:
         self._last: np.ndarray | None = None
         self._changes: deque[float] = deque(maxlen=MEMORY)
 
+    @property
+    def memory(self) -> tuple[np.ndarray | None, list[float]]:
+        """What the next judgement depends on: the last thumbnail, and the last changes."""
+        return self._last, list(self._changes)
+
+    @memory.setter
+    def memory(self, memory: tuple[np.ndarray | None, list[float]]) -> None:
+        self._last = memory[0]
+        self._changes = deque(memory[1], maxlen=MEMORY)
+
     def judge(self, frame: np.ndarray) -> Continuity:
         """frame (H, W, 3) uint8 -> how it continues the frame before; the first frame always goes on."""
         step = max(1, min(frame.shape[0] // (THUMBNAIL[1] * 4), frame.shape[1] // (THUMBNAIL[0] * 4)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,23 @@ import numpy as np
 from ..checks import check_shape
 from ..config import MIN_FACE_PIXELS, FaceChoice
 from ..errors import FaceError, ShapeError
-from ..types import FaceTrack, FrameStatus, OnProgress
+from ..types import FaceTrack, FrameStatus, OnProgress, WindowStore
 from .candidate import Candidate
 from .choose import choose_person
 from .follow import FaceFollower
+from .follow_state import restore, state_of
 from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
 from .persons import same_person
+from .reading_rows import RowFile, RowList, TrackRows
 from .status import frame_status, name_glimpses
+
+STATE = "tracking"
+KEEP_EVERY = 250  # frames after which the state is kept, at least ...
+KEEP_SHARE = 20  # ... and never before one in so many of the frames so far are new, for the state grows with the clip
 
 
 def track_face(
-    frames: Iterable[np.ndarray],
+    frames: Iterable[np.ndarray] | Callable[[int], Iterable[np.ndarray]],
     times: np.ndarray,
     frame_size: tuple[int, int],
     choice: FaceChoice | None = None,
@@ -28,19 +35,22 @@ def track_face(
     source: str = "",
     on_progress: OnProgress | None = None,
     landmarker: FaceLandmarker | Path | None = None,
+    store: WindowStore | None = None,
 ) -> FaceTrack:
     """Follow one face through a video.
 
     Paper: 4.1 (face landmarks by MediaPipe). All faces are followed while the frames stream by once; which of
     them is meant is decided at the end. Only landmarks are kept, never frames.
     Args:
-        frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once.
+        frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once. With a store, a function that gives them from a number on.
         times:       (T,) seconds.
         frame_size:  (H, W) of every frame.
         choice:      which face; None for ``auto``.
         source:      sha256 of the video, kept in the track.
         on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
+        store:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks and blendshapes then
+            stay on disk and are read by slices.
     Returns:
         FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated between the frames around them;
         SIDE is also a face that was seen but could not be read; CUT marks shots that show only other people.
@@ -52,13 +62,17 @@ def track_face(
     times = np.asarray(times, np.float64)
     own = None if isinstance(landmarker, FaceLandmarker) else FaceLandmarker(landmarker or TASK_FILE)
     choice = choice or FaceChoice("auto")
-    follower = FaceFollower(own or landmarker, all_sizes=choice.kind in ("index", "point"))
+    follower = _follower(own or landmarker, choice.kind in ("index", "point"), store)
+    first = len(follower.shots)
     try:
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(frames(first) if callable(frames) else frames, start=first):
             check_shape(f"frame {number}", frame, *frame_size, 3)
             if frame.dtype != np.uint8:
                 raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
             follower.step(frame)
+            if store is not None and number + 1 - first >= max(KEEP_EVERY, first // KEEP_SHARE):
+                store.save(STATE, *state_of(follower))
+                first = number + 1
             if on_progress is not None:
                 on_progress(number + 1, len(times))
     finally:
@@ -80,31 +94,55 @@ def track_face(
     return track
 
 
+def _follower(landmarker: FaceLandmarker, all_sizes: bool, store: WindowStore | None) -> FaceFollower:
+    """A follower at the beginning, or where an earlier run kept its state."""
+    if store is None:
+        return FaceFollower(landmarker, all_sizes=all_sizes)
+    kept = store.load(STATE)
+    count = 0 if kept is None else len(kept.tensors["frames"])
+    paths, shapes = (store.path("landmarks.f32"), store.path("blendshapes.f32")), ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,))
+    wanted = [4 * count * prod(shape) for shape in shapes]  # bytes
+    if any(not path.exists() or path.stat().st_size < size for path, size in zip(paths, wanted, strict=True)):
+        kept, count = None, 0
+    files = tuple(RowFile(path, shape, count) for path, shape in zip(paths, shapes, strict=True))
+    follower = FaceFollower(landmarker, all_sizes=all_sizes, files=files)
+    if kept is not None:
+        restore(follower, kept.tensors, kept.config)
+    return follower
+
+
 def _assemble(
     parts: list[Candidate], follower: FaceFollower, times: np.ndarray, frame_size: tuple[int, int], source: str
 ) -> FaceTrack:
-    count = len(times)
-    landmarks = np.zeros((count, LANDMARK_COUNT, 3), np.float32)
-    blendshapes = np.zeros((count, BLENDSHAPE_COUNT), np.float32)
     shot = np.array(follower.shots, np.int64)
+    number = np.full(len(times), -1, np.int64)
+    done = 0
     for part in parts:
-        for frame, points, scores in zip(part.frames, part.landmarks, part.blendshapes, strict=True):
-            landmarks[frame], blendshapes[frame] = points, scores
+        own = part.landmarks.numbers if follower.files else np.arange(done, done + len(part.frames))
+        number[part.frames] = own
+        done += len(part.frames)
+    rows = follower.files
+    if rows is None:
+        lists = [row for part in parts for row in part.landmarks], [row for part in parts for row in part.blendshapes]
+        rows = RowList(lists[0], (LANDMARK_COUNT, 3)), RowList(lists[1], (BLENDSHAPE_COUNT,))
+    landmarks, blendshapes = (TrackRows(file, number) for file in rows)
     status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)
-    _bridge(landmarks, blendshapes, status, np.sort(np.concatenate([part.frames for part in parts])))
+    gaps = _gaps(status, np.sort(np.concatenate([part.frames for part in parts])))
+    for values in (landmarks, blendshapes):
+        values.bridge(*gaps)
     status = name_glimpses(status, shot, follower.glimpses)
+    if follower.files is None:
+        landmarks, blendshapes = np.asarray(landmarks), np.asarray(blendshapes)
     return FaceTrack(landmarks, blendshapes, status, shot, times, frame_size, source)
 
 
-def _bridge(landmarks: np.ndarray, blendshapes: np.ndarray, status: np.ndarray, read: np.ndarray) -> None:
-    """Fill frames where the face was hidden between two readings with a straight line between these, in place."""
+def _gaps(status: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames where the face was hidden between two readings: their numbers, the readings before and after, and how near the latter is."""
     hidden = np.isin(status, (FrameStatus.COVERED, FrameStatus.SIDE))
     gaps = np.setdiff1d(np.flatnonzero(hidden), read)
     after = np.searchsorted(read, gaps)
     weight = ((gaps - read[after - 1]) / (read[after] - read[after - 1])).astype(np.float32)
-    for values in (landmarks, blendshapes):
-        w = weight.reshape(-1, *[1] * (values.ndim - 1))
-        values[gaps] = (1 - w) * values[read[after - 1]] + w * values[read[after]]
+    return gaps, read[after - 1], read[after], weight
 
 
 def _refuse_tiny(track: FaceTrack, parts: list[Candidate]) -> None:

@@ -66,5 +66,5 @@ def test_each_turn_of_the_head_has_its_own_look(reading):
     look = RememberedLook()
     side = reading.colours[::-1].copy()
     look.add(reading.colours, reading.landmarks, (0, 0))
-    look._looks[(3, 0)] = side
+    look.looks[(3, 0)] = side
     assert look.distance(side, (36, 0)) < 1e-6 < look.distance(side, (0, 0))

@@ -1,0 +1,131 @@
+"""Readings of a long clip on disk: one row of floats a reading, appended while tracking, read back by number.
+
+A row of landmarks is 5.7 KB, an hour of one face 0.5 GB: too much for memory, little for a disk.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..checks import check_finite
+
+BLOCK = 256  # rows read at once
+
+
+class RowFile:
+    """Rows (N, *shape) float32 in a file. ``count`` rows of what lies there are kept, the rest (of a killed run) is cut off."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], count: int = 0) -> None:
+        self.shape, self.count = shape, count
+        self._bytes = 4 * int(np.prod(shape))
+        Path(path).touch()
+        self._file = Path(path).open("r+b", buffering=0)  # noqa: SIM115 (open as long as the track is read)
+        self._file.truncate(count * self._bytes)
+
+    def append(self, row: np.ndarray) -> int:
+        """Keep a row; returns its number. Raises ShapeError for a row that is not finite."""
+        check_finite("reading", row)
+        self._file.seek(self.count * self._bytes)
+        self._file.write(np.ascontiguousarray(row, np.float32).tobytes())
+        self.count += 1
+        return self.count - 1
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, *shape) float32 of the rows of these numbers."""
+        numbers = np.asarray(numbers, np.int64)
+        rows = np.empty((len(numbers), *self.shape), np.float32)
+        at = 0
+        while at < len(numbers):  # neighbouring rows in one piece
+            end = at + 1
+            while end < len(numbers) and numbers[end] == numbers[end - 1] + 1:
+                end += 1
+            self._file.seek(int(numbers[at]) * self._bytes)
+            self._file.readinto(memoryview(rows[at:end]).cast("B"))
+            at = end
+        return rows
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
+class RowsInFile:
+    """The rows of one person among those of a RowFile; reads like a list of arrays that can be appended to."""
+
+    def __init__(self, file: RowFile, numbers: Sequence[int] = ()) -> None:
+        self._file = file
+        self.numbers = array("q", numbers)
+
+    def append(self, row: np.ndarray) -> None:
+        """Keep a row."""
+        self.numbers.append(self._file.append(row))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self._file.read([self.numbers[place]])[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for at in range(0, len(self.numbers), BLOCK):
+            yield from self._file.read(self.numbers[at : at + BLOCK])
+
+
+class TrackRows:
+    """An array (T, *shape) of one face by frame, read by slices: rows that were read, straight lines between them where the face
+    was hidden, and zeros elsewhere.
+
+    Args:
+        rows:   gives rows by number.
+        number: (T,) int64 of the row that belongs to each frame, -1 none.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, rows: RowFile | "RowList", number: np.ndarray) -> None:
+        self._rows, self._number = rows, number
+        self._between: dict[int, tuple[int, int, np.float32]] = {}
+        self.shape = (len(number), *rows.shape)
+
+    ndim = property(lambda self: len(self.shape))
+
+    def bridge(self, gaps: np.ndarray, before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> None:
+        """Fill the frames ``gaps`` with (1 - weight) of the frame before and weight of the frame after."""
+        for gap, first, last, share in zip(gaps.tolist(), before.tolist(), after.tolist(), weight, strict=True):
+            self._between[gap] = (int(self._number[first]), int(self._number[last]), share)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: int | slice | np.ndarray) -> np.ndarray:
+        """(n, *shape) float32 of a slice or of frame numbers; (*shape) of one number."""
+        if isinstance(frames, (int, np.integer)):
+            return self[np.array([frames])][0]
+        frames = np.arange(len(self))[frames]
+        result = np.zeros((len(frames), *self.shape[1:]), np.float32)
+        known = np.flatnonzero(self._number[frames] >= 0)
+        result[known] = self._rows.read(self._number[frames[known]])
+        for place, frame in enumerate(frames.tolist()):
+            if frame in self._between:
+                first, last, share = self._between[frame]
+                before, after = self._rows.read([first, last])
+                result[place] = (1 - share) * before + share * after
+        return result
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+class RowList:
+    """Rows in memory, read as a RowFile is."""
+
+    def __init__(self, rows: list[np.ndarray], shape: tuple[int, ...]) -> None:
+        self._list, self.shape = rows, shape
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, *shape) float32 of the rows of these numbers."""
+        return np.stack([self._list[int(k)] for k in numbers]) if len(numbers) else np.zeros((0, *self.shape), np.float32)
