@@ -23,6 +23,7 @@ MIN_FACE_PIXELS = 32  # eye corner to eye corner times two, below which a mouth 
 LengthMode = Literal["cut_off", "bounce", "loop", "remap", "silence"]
 LENGTH_MODES: tuple[str, ...] = ("cut_off", "bounce", "loop", "remap", "silence")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LANDMARKS = "landmarks"  # the initialiser that needs no weights of a user's
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -43,6 +44,8 @@ class DubOptions:
         seed: random generator seed; the same seed, input and device give the same bytes.
         lossless: write RGB losslessly instead of H.264 yuv420p.
         provenance: write "AI-edited" metadata.
+        initializer: what the fitting starts from (paper 3.1): ``landmarks``, or the path of Deng et al.'s coefficient
+            network, converted to .safetensors.
     """
 
     length: LengthMode = "cut_off"
@@ -56,6 +59,7 @@ class DubOptions:
     seed: int = 0
     lossless: bool = False
     provenance: bool = True
+    initializer: str = LANDMARKS
 
     def verify(self) -> "DubOptions":
         """Return self, or raise OptionsError with one sentence about the first contradiction."""
@@ -73,6 +77,8 @@ class DubOptions:
             raise OptionsError(
                 f"reference counts are {self.lip_references} lip and {self.face_references} face but each must be at least 1."
             )
+        if not self.initializer:
+            raise OptionsError(f"initializer is empty but expected {LANDMARKS} or the path of a coefficient network.")
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         FaceChoice.parse(self.face)

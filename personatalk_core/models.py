@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from .config import DubOptions
+from .config import LANDMARKS, DubOptions
 from .device import choose_device, choose_dtype
+from .geometry.coefficient_network import CoefficientNetwork, load_coefficient_network
 from .geometry.face_model import FaceModel, load_face_model
 from .rendering.renderer import DualAttentionRenderer, load_renderer
 from .speech.networks import SpeechNetworks, load_speech_networks
@@ -20,7 +21,8 @@ PARTS = ("face_landmarker", "face_model", "audio_encoder", "lip_sync", "renderer
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """Everything trained, on its device. ``speech`` and ``renderer`` are None where a run does not need them."""
+    """Everything trained, on its device. ``speech`` and ``renderer`` are None where a run does not need them; ``initializer`` is
+    None where the fitting starts from the landmarks."""
 
     landmarker: Path
     face_model: FaceModel
@@ -29,6 +31,7 @@ class Models:
     device: torch.device
     dtype: torch.dtype
     origins: dict[str, ResolvedWeights]
+    initializer: CoefficientNetwork | None = None
 
 
 def load_models(
@@ -42,7 +45,7 @@ def load_models(
     """Resolve (local folder, then Hub, then bundled), verify and load the weights a run needs.
 
     Args:
-        options: device and dtype.
+        options: device, dtype and initializer.
         parts:   any of ``speech``, ``renderer``; the landmarker and the face model always come.
     Raises:
         WeightsError: something is missing, corrupted or of another shape.
@@ -57,4 +60,6 @@ def load_models(
     face_model = load_face_model(found["face_model"].path)
     speech = load_speech_networks(found["lip_sync"].path, found["audio_encoder"].path, face_model).to(device) if "speech" in parts else None
     renderer = load_renderer(found["renderer"].path, device) if "renderer" in parts else None
-    return Models(found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found)
+    own = options.initializer != LANDMARKS
+    initializer = load_coefficient_network(Path(options.initializer)).to(device) if own else None
+    return Models(found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found, initializer)

@@ -16,6 +16,7 @@ from .errors import FaceModelMismatchError, MediaError
 from .evaluation.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
 from .geometry.geometry_file import load_geometry, save_geometry
+from .learned_start import network_start
 from .media.sound_stream import SoundFile, SpeechFile, write_speech
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
@@ -109,7 +110,10 @@ def geometry_of_video(
 
 def geometry_of_track(info: VideoInfo, track: FaceTrack, models: Models, stages: Stages, store: WindowStore | None = None) -> FaceGeometry:
     """Fit the face model to a track of ``info``'s video (paper 3.1, eq. 1 and 2)."""
-    geometry = estimate_geometry(track, models.face_model, on_progress=stages.stage("geometry"), store=store)
+    start = None
+    if models.initializer is not None:
+        start = network_start(info, track, models.initializer, models.face_model, stages.stage("initial coefficients"))
+    geometry = estimate_geometry(track, models.face_model, start=start, on_progress=stages.stage("geometry"), store=store)
     return replace(geometry, times=torch.from_numpy(info.times).double(), durations=torch.from_numpy(info.durations).double())
 
 
