@@ -139,8 +139,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--encoder", choices=("moonshine", "hubert"), help="speech: what hears (default: moonshine)")
     train.add_argument("--encoder-weights", metavar="FILE|DIR|OWNER/NAME", help="speech: pretrained weights to start from")
-    train.add_argument("--hold-out", nargs="+", metavar="SPEAKER", help="speech: who is never trained on; default: a fifth, drawn")
-    train.add_argument("--recipe", type=Path, help="speech: JSON of options; default: the recipe of the bundled weights")
+    train.add_argument("--hold-out", nargs="+", metavar="SPEAKER", help="speech, renderer: who is never trained on; default: some, drawn")
+    train.add_argument("--recipe", type=Path, help="speech, renderer: JSON of options; default: the recipe of the bundled weights")
 
     demo = _verb(verbs, "demo", "dub the sample clip with the sample line", compute=True)
     demo.add_argument("--out-dir", type=Path, default=Path("out"))

@@ -228,8 +228,9 @@ def train(args: argparse.Namespace, stages: Stages) -> str:
     else:
         from .training.renderer import train_renderer as run
     given = {name: getattr(args, name) for name in ("encoder", "encoder_weights", "recipe", "hold_out") if getattr(args, name)}
-    if given and args.part != "speech":
-        option = next(iter(given)).replace("_", "-")
+    foreign = set(given) - {"speech": set(given), "renderer": {"recipe", "hold_out"}}.get(args.part, set())
+    if foreign:
+        option = min(foreign).replace("_", "-")
         raise OptionsError(f"--{option} belongs to 'train speech' but the part is '{args.part}'; leave it out.")
     choices = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {}) | given
     return str(run(args.data, args.out, on_progress=stages.stage(f"train {args.part}"), **choices))

@@ -39,13 +39,13 @@ class RendererTraining:
     many steps, since most of a step's time is theirs; seed.
     """
 
-    steps: int = 6000
+    steps: int = 600
     accumulate: int = 1
     rate: float = 5e-4
     average: float = 0.998
-    check_every: int = 500
+    check_every: int = 150
     targets: int = 4
-    references: ReferenceOptions = field(default_factory=lambda: ReferenceOptions(lip_count=4, face_count=3, exclude_window=12))
+    references: ReferenceOptions = field(default_factory=lambda: ReferenceOptions(lip_count=8, face_count=3, exclude_window=12))
     window: int = 24
     encoder_every: int = 4
     seed: int = 0
