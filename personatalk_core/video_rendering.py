@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .compose.masks import lower_face_mask, passthrough_weight
 from .compose.paste_back import paste_back
@@ -54,7 +55,8 @@ class RenderedFrame:
     """One output frame. crop (3, R, R) float32 in [0, 1] rendered, or None where the frame passes through.
 
     frame (H, W, 3) uint8: the source frame.  box (3,).  source_points, target_points (V, 3): crop pixels at R.
-    face (R, R) and lip (R, R): the renderer's masks.
+    face (R, R) and lip (R, R): the renderer's masks.  shown (R, R): the soft mask through which the crop is pasted; outside it
+    the crop need not be what the renderer would make of it.
     """
 
     index: int
@@ -65,6 +67,7 @@ class RenderedFrame:
     target_points: Tensor | None = None
     face: Tensor | None = None
     lip: Tensor | None = None
+    shown: Tensor | None = None
 
 
 def frames_of(geometry: FaceGeometry, index: Tensor | Sequence[int]) -> FaceGeometry:
@@ -82,6 +85,7 @@ class FrameRenderer:
         source:     its geometry, T_s frames.
         target:     geometry to render, T frames; ``source_frame`` says which source frame each is shown over.
         references: Algorithm 1's choice.
+        whole_face: show the whole drawn face instead of the lower face only.
         step:       called now and then during long work; it may raise to cancel.
     """
 
@@ -93,8 +97,10 @@ class FrameRenderer:
         references: ReferenceSelection,
         models: Models,
         options: DubOptions,
+        whole_face: bool = False,
         step: Callable[[], None] = lambda: None,
     ) -> None:
+        self._whole_face = whole_face
         self._source, self._target, self._references, self._face_model = source, target, references, models.face_model
         self._exclude_window, self._step = options.exclude_window, step
         self._boxes = crop_boxes(source, models.face_model)
@@ -155,6 +161,10 @@ class FrameRenderer:
         points = crop_points(posed_vertices(part, self._face_model), box, self._size)
         own = crop_points(posed_vertices(frames_of(self._source, shown), self._face_model), box, self._size)
         wanted, place = face.unique(return_inverse=True)
+        soft = None
+        if not self._whole_face:
+            pairs = zip(own, points, strict=True)
+            soft = torch.stack([lower_face_mask(before, after, self._face_model, self._size) for before, after in pairs])  # (B, R, R)
         crops = self.memory.renderer.render(
             points.to(device),
             part.expression.to(device),
@@ -163,10 +173,11 @@ class FrameRenderer:
             self.memory.face_model,
             face_index=place.to(device),
             lip_allowed=allowed_references(self._references.lip, shown, self._exclude_window).to(device),
+            wanted=None if soft is None else near_mask(soft).to(device),
         )
-        kept = (crops.rgb, crops.face[:, 0], crops.lip[:, 0])
-        rgb, drawn, lip = (x.float().cpu() for x in kept)
-        return {t: (rgb[k], own[k], points[k], drawn[k], lip[k]) for k, t in enumerate(rows)}
+        rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))
+        shown = drawn if soft is None else soft
+        return {t: (rgb[k], own[k], points[k], drawn[k], lip[k], shown[k]) for k, t in enumerate(rows)}
 
     def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
         def encode(rows: Sequence[int]) -> EncodedReferences:
@@ -235,7 +246,7 @@ def render_to_file(
             on_progress(done, target.frame_count)
 
     if missing:
-        renderer = FrameRenderer(info, source, target, references, models, options, step)
+        renderer = FrameRenderer(info, source, target, references, models, options, whole_face, step)
         rendered = renderer.frames(video.frames(k) for k in missing)
         for number in missing:
             with ExitStack() as stack:
@@ -244,7 +255,7 @@ def render_to_file(
                     item = next(rendered)
                     if observe and item.crop is not None:
                         observe(item)
-                    frame, mask = pasted(item, models, float(weight[item.index]), whole_face)
+                    frame, mask = pasted(item, float(weight[item.index]))
                     for writer, picture in zip(writers, (frame, mask), strict=False):
                         writer.write(picture if picture is frame else grey_frame(mask))
                     if on_frame:
@@ -262,14 +273,17 @@ def render_to_file(
     return report
 
 
-def pasted(item: RenderedFrame, models: Models, weight: float, whole_face: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
     """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel was replaced."""
     if item.crop is None:
         return item.frame, np.zeros(item.frame.shape[:2], np.float32)
-    soft = item.face
-    if not whole_face:
-        soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
-    return paste_back(item.frame, item.crop, soft, item.box, weight=weight)
+    return paste_back(item.frame, item.crop, item.shown, item.box, weight=weight)
+
+
+def near_mask(soft: Tensor) -> Tensor:
+    """(B, R, R) bool: pixels under soft masks (B, R, R) and so near to them that pasting looks at them."""
+    reach = soft.shape[-1] // 40
+    return functional.max_pool2d(soft[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0] > 0
 
 
 def batch_size(crop: int, device: torch.device) -> int:

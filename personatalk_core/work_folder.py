@@ -65,7 +65,7 @@ class WorkFolder:
         if isinstance(error, OSError):
             error = MediaError(f"{self.folder.parent} cannot be used ({error}); check the permissions and the free space on the disk.")
         if isinstance(error, MediaError) and (kept or kind is not MediaError):
-            more = f" Finished work is kept in {self.folder}: the same command goes on from there." if kept else ""
+            more = f" Finished work is kept in {self.folder}, and the same command goes on from there." if kept else ""
             raise MediaError(f"{error}{more}") from error
 
     def path(self, name: str) -> Path:
