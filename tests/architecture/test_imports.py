@@ -39,7 +39,8 @@ TRACKING_FILES_WITH_GEOMETRY = {"crop.py"}  # the crop follows the fitted pose
 TRAINING_USERS = {"training", "cli", "commands"}  # commands holds the verbs of the command line
 MAY_READ_ENVIRONMENT = {"cli.py", "demo.py", "doctor.py"}
 HOST_MODULES = {"folder_paths", "nodes", "server", "execution", "node_helpers"}
-PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "jsonpickle", "joblib", "marshal", "shelve"}
+PICKLED_FILES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy"}
 VAGUE_NAMES = {"util", "utils", "helper", "helpers", "misc", "common", "stuff", "v2"}
 
 
@@ -161,10 +162,17 @@ def nothing_unpickles_or_evaluates(root: Path) -> list[str]:
             if not isinstance(node, ast.Call):
                 continue
             call = ast.unparse(node.func)
-            unsafe = {"eval", "exec", "torch.load", "os.system", "os.popen", "builtins.eval", "builtins.exec"}
-            keywords = {k.arg for k in node.keywords if isinstance(k.value, ast.Constant) and k.value.value is True}
-            if call in unsafe or keywords & {"shell", "allow_pickle"}:
+            unsafe = {"eval", "exec", "compile", "torch.load", "os.system", "os.popen", "builtins.eval", "builtins.exec", "torch.hub.load",
+                      "yaml.load", "yaml.unsafe_load", "pandas.read_pickle", "pd.read_pickle", "torch.jit.load"}  # fmt: skip
+            keywords = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+            opened = {k for k in ("shell", "allow_pickle", "trust_remote_code") if keywords.get(k) is True}
+            if call in unsafe or opened or keywords.get("weights_only") is False:
                 found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}")
+            if call.startswith("os.exec") or call.startswith("os.spawn") or call in ("subprocess.getoutput", "subprocess.getstatusoutput"):
+                found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list of arguments to subprocess.run")
+    for folder in (CORE, "nodes", "tests", "workflows", "web"):
+        files = (root / folder).rglob("*") if (root / folder).is_dir() else ()
+        found += [f"{place(path, root)}: a file that would have to be unpickled" for path in files if path.suffix.lower() in PICKLED_FILES]
     return found
 
 
@@ -242,6 +250,13 @@ PLANTED: dict = {
         {"weights/a.py": "import subprocess\nsubprocess.run('ls', shell=True)"},
         {"weights/a.py": "import numpy as np\nnp.load('a', allow_pickle=True)"},
         {"../tests/test_a.py": "exec('1')"},
+        {"weights/a.py": "compile('1', 'a', 'eval')"},
+        {"weights/a.py": "import torch\ntorch.hub.load('a', 'b')"},
+        {"weights/a.py": "f('a', weights_only=False)"},
+        {"weights/a.py": "Model.from_pretrained('a', trust_remote_code=True)"},
+        {"weights/a.py": "import os\nos.execv('a', [])"},
+        {"weights/renderer.pth": ""},
+        {"../workflows/a.pkl": ""},
         {"../nodes/a.py": "import os\nos.system('ls')"},
     ],
     root_init_imports_nothing: [
