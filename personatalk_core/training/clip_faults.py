@@ -30,6 +30,7 @@ MIN_USABLE = 0.5  # share of the frames
 LOOKS = 8  # frames of a clip that are searched for more faces
 OTHER_SIZE = 0.5  # of the followed face's size, above which another face counts
 OTHER_SHARE = 0.25  # of those frames
+OTHER_SURE = 0.75  # score of the detector: wallpaper, flags and dolls were seen to reach 0.64
 SEARCH_LEVELS = 2
 SILENT_DB = -60.0  # loudness of the loudest twentieth below which a track is silent
 SYLLABLES = (2.0, 8.0)  # Hz: how often speech swells and falls (Scheirer and Slaney 1997)
@@ -106,7 +107,7 @@ def other_faces(
         height = FACE_SHARE * side
         for box in distinct(search_frame(landmarker, frame, levels=SEARCH_LEVELS)):
             away = float(np.hypot(box[0] - x, box[1] - y))
-            if away > height and box[2] > OTHER_SIZE * 0.7 * height:  # the detector's box is about 0.7 of the height
+            if box[3] > OTHER_SURE and away > height and box[2] > OTHER_SIZE * 0.7 * height:  # the detector's box is about 0.7 of the height
                 crowded += 1
                 break
     return crowded / counted if counted else 0.0
