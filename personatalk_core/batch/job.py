@@ -11,8 +11,9 @@ from pathlib import Path
 
 from .. import __version__, pipeline
 from ..config import DubOptions
-from ..errors import PersonaTalkError
+from ..errors import MediaError, PersonaTalkError
 from ..media.content_credentials import ContentSigner, signed_output
+from ..media.image_sequence import find_sequence, is_sequence, sequence_hash
 from ..models import Models
 from ..progress import Stages
 from ..speech.style_file import load_style
@@ -58,8 +59,8 @@ def job_key(job: Job, options: DubOptions, weights: dict[str, str], signed: bool
         64 hexadecimal digits; empty where an input cannot be read.
     """
     try:
-        inputs = [sha256_of(path) for path in job.inputs]
-    except OSError:
+        inputs = [sequence_hash(find_sequence(path)) if is_sequence(path) else sha256_of(path) for path in job.inputs]
+    except (OSError, MediaError):
         return ""
     choices = {name: value for name, value in asdict(options).items() if name != "device"}
     identity = [__version__, job.out, job.mask_out, job.style is not None, inputs, choices, sorted(weights.items()), signed]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DependencyError, MediaError, OptionsError
+from .image_sequence import find_sequence, is_sequence
 from .provenance import AI_EDITED, SENTENCE
 
 TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime"}  # containers that both C2PA and VideoWriter know
@@ -84,7 +85,7 @@ class ContentSigner:
         Args:
             path:   .mp4 or .mov.
             out:    appears when it is whole and its credentials were read back from it; may be ``path`` itself.
-            source: the file that was edited; its own credentials are taken along.
+            source: the file that was edited, of pictures the first one; its own credentials are taken along.
             others: further inputs, such as the speech and a style file.
         Returns:
             What was read back.
@@ -94,7 +95,8 @@ class ContentSigner:
         path, out = Path(path), Path(out)
         kind = signable_type(out)
         part = out.with_name(f".{out.stem}.signed{out.suffix}")
-        names = {_SOURCE: Path(source), **{f"{_OTHER}{number}": Path(other) for number, other in enumerate(others)}}
+        first = find_sequence(source).files[0] if is_sequence(source) else Path(source)
+        names = {_SOURCE: first, **{f"{_OTHER}{number}": Path(other) for number, other in enumerate(others)}}
         try:
             with ExitStack() as stack:
                 ingredients = {label: (p.name, _type_of(p), stack.enter_context(p.open("rb"))) for label, p in names.items()}

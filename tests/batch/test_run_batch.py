@@ -63,6 +63,24 @@ def test_finished_jobs_are_kept_and_changed_ones_run_again(run, tmp_path, quick_
     assert run(entries).kept == 3
 
 
+def test_pictures_are_an_input_like_any_other(run, tmp_path, quick_dub, monkeypatch):
+    from personatalk_core import pipeline
+    from personatalk_core.types import DubReport
+
+    def dub(video, audio, out, *_, **__):
+        quick_dub.append(out.name)
+        out.write_bytes(b"dub")
+        return DubReport(frames=1, dubbed=1)
+
+    monkeypatch.setattr(pipeline, "dub", dub)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "f1.png").write_bytes(b"one")
+    entry = {"video": "in/f%d.png@24", "audio": "a.wav", "out": "o.mp4"}
+    assert (run([entry]).done, run([entry]).kept) == (1, 1)
+    (tmp_path / "in" / "f1.png").write_bytes(b"another")
+    assert run([entry]).kept == 0
+
+
 def test_lines_of_another_manifest_stay(run, write_manifest, tmp_path):
     run([job("one")])
     run([job("two")])

@@ -26,7 +26,7 @@ from personatalk_core import pipeline
 from personatalk_core.cli import main
 from personatalk_core.config import DubOptions
 from personatalk_core.demo import DEMO_SPEECH, sample_frames
-from personatalk_core.evaluation.benchmark import relative_speed
+from personatalk_core.evaluation import benchmark
 from personatalk_core.evaluation.flicker import jitter
 from personatalk_core.evaluation.seam_visibility import seam_visibility
 from personatalk_core.geometry.mouth import mouth_opening
@@ -224,7 +224,7 @@ def test_pain_07_visible_box_or_seam(scene):
     rows = scene.dubbed()
     as_tensor = [torch.from_numpy(a[rows].astype(np.float32) / 255) for a in (scene.output, scene.source, scene.mask)]
     seam = seam_visibility(as_tensor[0].permute(0, 3, 1, 2), as_tensor[1].permute(0, 3, 1, 2), as_tensor[2][:, None])
-    assert float(seam.nanmedian()) < 6.0, seam
+    assert float(seam.nanmedian()) < 5.0, seam
     for t in rows[::4]:
         ys, xs = np.nonzero(scene.mask[t])
         assert len(ys) < 0.9 * (np.ptp(ys) + 1) * (np.ptp(xs) + 1)
@@ -238,7 +238,7 @@ def test_pain_08_mouth_moves_in_silence(scene, tmp_path):
     times = target.times.double()
     speaks, rests = opening[(times > 0.15) & (times < SPEECH)], opening[times > SPEECH + 0.5]
     assert len(rests) > 20
-    assert float(rests.std()) < 0.35 * float(speaks.std()), (float(rests.std()), float(speaks.std()))
+    assert float(rests.std()) < 0.1 * float(speaks.std()), (float(rests.std()), float(speaks.std()))
     assert float(rests.mean()) < float(speaks.mean())
 
 
@@ -263,10 +263,11 @@ def test_pain_11_the_wrong_one_of_several_faces(scene):
     assert all((scene.output[t, :, :352] != scene.source[t, :, :352]).any() for t in scene.dubbed())
 
 
-def test_pain_12_slow(scene):
+def test_pain_12_slow(scene, monkeypatch):
     """The renderer keeps pace with a generator of Wav2Lip's size, timed in turns on this machine."""
-    speed = relative_speed(scene.models)
-    assert speed["ratio"] > 0.25, speed
+    monkeypatch.setattr(benchmark, "ROUNDS", 2)
+    speed = benchmark.relative_speed(scene.models)
+    assert speed["ratio"] > 0.5, speed  # 1.7 on two busy cores
 
 
 def test_pain_13_jitter(scene):
@@ -277,7 +278,7 @@ def test_pain_13_jitter(scene):
     still = model.lower_weight[model.landmark_vertex] == 0
     raw = torch.from_numpy(track.landmarks[rows][:, model.landmark_id[still], :2])
     fitted = posed_vertices(scene.geometry, model)[rows][:, model.landmark_vertex[still], :2]
-    assert jitter(fitted) < 0.9 * jitter(raw), (jitter(fitted), jitter(raw))
+    assert jitter(fitted) < 0.7 * jitter(raw), (jitter(fitted), jitter(raw))
 
 
 def test_pain_14_everything_else_in_the_frame_changes(scene):
@@ -296,7 +297,7 @@ def test_pain_15_beards_and_lip_colour_are_lost(scene):
             for picture, geometry in ((scene.output, scene.target), (scene.source, scene.geometry))
         )
         differences.append(np.abs(ours[1:] - own[1:]).max())
-    assert np.median(differences) < 8, differences
+    assert np.median(differences) < 7, differences
 
 
 def test_pain_16_unclear_weight_licences():
@@ -342,7 +343,7 @@ def test_pain_18_languages_other_than_english(scene, tmp_path):
     opening = mouth_opening(canonical_vertices(target, scene.models.face_model), scene.models.face_model).numpy()
     phase = (target.times.double().numpy() - 0.2) / 0.4
     part = {kind: opening[(phase > 0) & (phase < 6) & (phase.astype(int) % 2 == kind) & (np.abs(phase % 1 - 0.5) < 0.3)] for kind in (0, 1)}
-    assert part[0].mean() > part[1].mean(), (part[0].mean(), part[1].mean())
+    assert part[0].mean() > 2 * part[1].mean(), (part[0].mean(), part[1].mean())
 
 
 def test_pain_19_stuck_at_61_percent(scene):

@@ -110,6 +110,18 @@ def test_incoming_credentials_are_taken_along(choice, clip):
 
 
 @needs_c2pa
+def test_of_pictures_the_first_one_is_named(choice, clip, tmp_path, numbered):
+    import cv2
+
+    (tmp_path / "in").mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / "in" / f"f{number}.png"), numbered(number))
+    path = clip("dub.mp4")
+    choice.signer().sign(path, path, source=tmp_path / "in" / "f%d.png")
+    assert read_credentials(path).ingredients == ("f1.png",)
+
+
+@needs_c2pa
 def test_a_file_without_credentials_has_none(clip):
     assert read_credentials(clip("plain.mp4")) is None
 
