@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     quality.add_argument("--seconds", type=float, help="the same in seconds")
     quality.add_argument("--compare", type=int, metavar="N", help="compare the pixels of the first N of these frames only")
     quality.add_argument("--clips", nargs="+", metavar="N|NAME", help="use only the first N clips, or those that begin with a name")
+    quality.add_argument("--pretrained", type=Path, metavar="FILE", help="Moonshine-tiny's encoder as released, for the row ridge_speech")
     quality.add_argument("--ridge", type=Path, metavar="FILE", help="ridge regression of yours; default: the bundled coefficients")
     _judges(quality)
 

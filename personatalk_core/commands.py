@@ -116,7 +116,7 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
     from .evaluation.judge_networks import load_judges
     from .evaluation.quality_benchmark import benchmark_quality as run
     from .evaluation.quality_rows import ROWS
-    from .evaluation.ridge_speech import bundled_ridge_speech, load_ridge_speech
+    from .evaluation.talking_clips import load_judge
 
     options = options_of(args)
     unknown = sorted(set(args.rows or ()) - set(ROWS))
@@ -132,7 +132,7 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
         outputs=_named_folders(args.outputs),
         foreign_outputs=_named_folders(args.foreign_outputs),
         judges=load_judges(args.judges),
-        ridge=load_ridge_speech(args.ridge) if args.ridge else bundled_ridge_speech(),
+        ridge=load_judge(args.pretrained, args.ridge),
         frames=args.frames,
         seconds=args.seconds,
         most_frames=args.compare,

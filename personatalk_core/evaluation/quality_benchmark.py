@@ -15,6 +15,7 @@ from ..media.audio import read_audio
 from ..media.timing import make_timeline
 from ..models import Models
 from ..progress import Stages
+from ..speech.audio_encoder import AudioEncoder
 from ..weights.checkpoint import write_atomically
 from .judge_networks import JudgeNetworks, load_judges
 from .metric_table import METRICS
@@ -22,7 +23,7 @@ from .picture_scores import SourceLooks
 from .quality_clips import VIDEO_ENDINGS, choose_clips, load_clip, read_lags, talking_clips
 from .quality_report import write_report, write_table
 from .quality_rows import ROWS, QualityClip, Row, RowTools
-from .ridge_speech import RidgeSpeech
+from .speech_ridge import SpeechRidge
 from .video_scores import evaluate_video
 
 PROTOCOL = 2  # raised when a row or a metric changes, so that scores of an older run are not taken for new ones
@@ -39,7 +40,7 @@ def benchmark_quality(
     outputs: Mapping[str, Path] | None = None,
     foreign_outputs: Mapping[str, Path] | None = None,
     judges: JudgeNetworks | None = None,
-    ridge: RidgeSpeech | None = None,
+    ridge: tuple[SpeechRidge, AudioEncoder] | None = None,
     frames: int | None = None,
     seconds: float | None = None,
     most_frames: int | None = None,
@@ -58,7 +59,7 @@ def benchmark_quality(
         outputs: name to folder of somebody else's self-dubs, files named as their sources (any ending); each becomes a row.
         foreign_outputs: the same for dubs with the sound that ``pairs.tsv`` names.
         judges:  see ``evaluate_video``.
-        ridge:   coefficients of the ridge-regression row.
+        ridge:   of the ridge-regression row; see ``talking_clips.load_judge``.
         frames, seconds: dub the beginning of each clip only; None: all.
         most_frames: compare the pixels of at most this many frames a video.
         clips:   see ``choose_clips``; None: all.
@@ -135,7 +136,7 @@ def _score(
     is_source = row.make is None and where is None
     video = clip.video if is_source else out / name / f"{clip.video.stem}.mp4" if where is None else _named_like(clip.video, where)
     told = f"{video.stat().st_mtime_ns} {video.stat().st_size}" if where is not None else ""
-    ridge = "" if tools.ridge is None else tools.ridge.encoder + str(float(tools.ridge.weight.sum()))
+    ridge = "" if tools.ridge is None else str(float(tools.ridge[0].weight.sum()))
     parts = [state, clip.geometry.source, clip.own.name, clip.foreign.name, str(clip.frames), name, told, ridge]
     stamp = hashlib.sha256("|".join(parts).encode()).hexdigest()
     cached = out / name / f"{clip.video.stem}.json"

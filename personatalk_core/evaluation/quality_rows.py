@@ -11,18 +11,19 @@ import torch
 
 from .. import pipeline
 from ..config import DubOptions
-from ..errors import WeightsError
+from ..errors import FaceModelMismatchError, WeightsError
 from ..media.audio import read_audio, speech_samples
 from ..media.video_reader import probe
 from ..models import Models
 from ..progress import Stages
 from ..rendering.references import usable_frames
+from ..speech.audio_encoder import AudioEncoder
 from ..speech.timeline import at_model_rate, frames_to_cover, interpolate_frames
 from ..types import AudioClip, FaceGeometry, ReferenceSelection
 from ..video_rendering import frames_of
 from .nearest_mouth import nearest_mouths, paste_nearest_mouths
 from .renderer_ablations import FaceAttentionOnly, LipAttentionOnly, RememberedReferences, RememberingRenderer, WithoutGeometricStart
-from .ridge_speech import RidgeSpeech, encoder_features
+from .speech_ridge import SpeechRidge, ridge_features
 
 EXCLUDE_WINDOW = 12  # a self-dub never samples the pixels it is compared with
 
@@ -41,12 +42,13 @@ class QualityClip:
 
 @dataclass(frozen=True, eq=False)
 class RowTools:
-    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the ridge regression."""
+    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the ridge regression with the
+    encoder it was fitted on, Moonshine-tiny as released (``talking_clips.load_judge``); None without that encoder's file."""
 
     models: Models
     options: DubOptions
     stages: Stages
-    ridge: RidgeSpeech | None = None
+    ridge: tuple[SpeechRidge, AudioEncoder] | None = None
 
     def for_clip(self) -> RowTools:
         """The same with an empty memory for references."""
@@ -129,19 +131,21 @@ def without_geometric_start(clip: QualityClip, out: Path, tools: RowTools) -> No
 
 
 def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
-    """The self-dub with the lower face by ridge regression on audio features, about the person's own mean mouth."""
+    """The self-dub with the lower face by ridge regression on a pretrained encoder's features, about the person's own mean mouth."""
     models = tools.models
     if tools.ridge is None:
-        raise WeightsError("no coefficients for the ridge regression; pass --ridge FILE or use the bundled weights.")
-    tools.ridge.check(models.origins["audio_encoder"].sha256, models.face_model)
+        raise WeightsError("the ridge regression hears with Moonshine-tiny as released; pass its encoder with --pretrained FILE.")
+    ridge, encoder = tools.ridge
+    if ridge.face_model != models.face_model.sha256:
+        raise FaceModelMismatchError("The ridge regression was fitted to another face model; fit it again with training.speech_ridge.")
 
     def speak(target: FaceGeometry) -> FaceGeometry:
         times, durations = target.times.double(), target.durations.double()
         samples = torch.from_numpy(speech_samples(read_audio(clip.own)))
-        features = encoder_features(samples, frames_to_cover(times, durations), models.speech.audio_encoder)
+        features = ridge_features(samples, frames_to_cover(times, durations), encoder)
         known, usable = at_model_rate(clip.geometry)
         lower = models.face_model.lower_count
-        motion = tools.ridge(features) + known[usable, :lower].mean(dim=0)
+        motion = ridge(features)[2] + known[usable, :lower].mean(dim=0)
         expression = target.expression.clone()
         expression[:, :lower] = interpolate_frames(motion, times, durations).to(expression.dtype)
         return replace(target, expression=expression)

@@ -28,7 +28,6 @@ WEIGHT_KINDS: dict[str, str] = {
     "style_metric": "style_metric",  # StyleSim's encoder; only the evaluation uses it
     "sync_judge": "sync_judge",  # hears the opening for the evaluation's sync score
     "speech_ridge": "speech_ridge",  # ridge regression on Moonshine features: baseline and judge of lags, for the evaluation
-    "ridge_speech": "ridge_speech",  # the linear baseline of the quality table
     "face_landmarker": TASK_KIND,
 }
 """Every name of weights that this release can use, and the kind its checkpoint states."""
@@ -72,7 +71,7 @@ def parse_manifest(text: str, source: str) -> dict[str, WeightFile]:
         if version > MANIFEST_VERSION:
             raise WeightsError(f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; update PersonaTalk.")
         entries = [WeightFile(row["name"], row["file"], row["sha256"], row["bytes"], row["kind"]) for row in rows]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise WeightsError(f"{source} is not a weights manifest ({reason}); write it again from its files.") from error
     for entry in entries:

@@ -135,7 +135,7 @@ def test_rows_are_dubbed_scored_and_written(known, models, tmp_path):
     assert mean["unchanged"]["leak"]["mean"] == pytest.approx(1.0, abs=1e-4) and "ssim" not in mean["unchanged"]
     assert mean["self_dub"]["psnr"]["clips"] == 1, result["left_out"]
     assert probe(tmp_path / "nearest_mouth" / "ann.mp4").frame_count == 36
-    assert any("no coefficients" in why for name, why in result["left_out"].items() if name.startswith("ridge"))
+    assert any("--pretrained" in why for name, why in result["left_out"].items() if name.startswith("ridge"))
     assert (tmp_path / "quality.html").is_file() and "Table 4" in (tmp_path / "quality.md").read_text()
     assert (tmp_path / "pairs.tsv").read_text().splitlines()[1:] == ["ann.mp4\tsound/ann.wav\tsound/ben.wav"]
 

@@ -63,7 +63,6 @@ def test_names():
         "style_metric": "style_metric.safetensors",
         "sync_judge": "sync_judge.safetensors",
         "speech_ridge": "speech_ridge.safetensors",
-        "ridge_speech": "ridge_speech.safetensors",
         "face_landmarker": "face_landmarker.task",
     }
     with pytest.raises(OptionsError, match="named 'nose' but expected one of face_model"):
