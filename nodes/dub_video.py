@@ -77,6 +77,7 @@ class DubVideo(io.ComfyNode):
         from ..personatalk_core.pipeline import dub
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeStages
+        from .style_card import style_ui
 
         options = DubOptions(
             length=length,
@@ -91,4 +92,5 @@ class DubVideo(io.ComfyNode):
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
             report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages)
-        return dubbed(out, mask, report, stages, dub_ui(source, out, length=length))
+        shown = dub_ui(source, out, length=length) | style_ui([style] if style is not None else [])
+        return dubbed(out, mask, report, stages, shown)

@@ -34,6 +34,7 @@ class GenerateGeometry(io.ComfyNode):
                 )
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -42,8 +43,10 @@ class GenerateGeometry(io.ComfyNode):
         from ..personatalk_core.pipeline import animate
         from .media_sockets import audio_path
         from .progress_bar import NodeStages
+        from .style_card import style_ui
 
         options = DubOptions(style_strength=style_strength, length=length).verify()
         speech, ready = audio_path(audio), models.ready("speech")
         with NodeStages(cls.hidden.unique_id, "speech to geometry") as stages:
-            return io.NodeOutput(animate(geometry, speech, ready, options, style=style, stages=stages))
+            target = animate(geometry, speech, ready, options, style=style, stages=stages)
+        return io.NodeOutput(target, ui=style_ui([style] if style is not None else []))

@@ -20,17 +20,33 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
 
 
 @contextmanager
-def open_page(port: int, webgl: bool = True) -> Iterator:
+def open_page(port: int) -> Iterator:
     """A page of the server on ``port``, in a browser with a new profile.
 
     Skips without playwright or a Chromium (named in CHROMIUM, or on the path).
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: pip install playwright")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
+    if not _chromium():
         pytest.skip("no Chromium was found; install one or name it in CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=START + (WITH_WEBGL if webgl else WITHOUT_WEBGL))
+    with sync_api.sync_playwright() as playwright, _page_of(playwright.chromium, port, WITH_WEBGL) as page:
+        yield page
+
+
+@contextmanager
+def open_page_without_webgl(beside, port: int) -> Iterator:
+    """Another page, in a browser of its own that cannot draw in three dimensions. beside: an open page."""
+    with _page_of(beside.context.browser.browser_type, port, WITHOUT_WEBGL) as page:
+        yield page
+
+
+def _chromium() -> str | None:
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextmanager
+def _page_of(browser_type, port: int, arguments: list[str]) -> Iterator:
+    browser = browser_type.launch(executable_path=_chromium(), args=START + arguments)
+    try:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.problems = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -38,6 +54,7 @@ def open_page(port: int, webgl: bool = True) -> Iterator:
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_function(f"() => window.app?.graph && {LOADED}", timeout=90_000)
         yield page
+    finally:
         browser.close()
 
 

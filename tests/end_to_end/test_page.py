@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAW_SECONDS = 240
-SLIDERS = "[data-view=styles] input[type=range]"
+SLIDERS = "[data-view=styles] input[aria-label*=share]"
 
 
 @pytest.fixture(scope="module")

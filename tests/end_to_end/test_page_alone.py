@@ -12,6 +12,7 @@ import torch
 
 HERE = Path(__file__).parent
 FRAMES = [4, 0, 9]
+SHARES = "[data-view=styles] input[aria-label*=share]"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ def recorded_outputs(folder: Path) -> dict[str, dict]:
         "PersonaTalkSelectReferences": {"personatalk_references": strip, "personatalk_excluded": []},
         "PersonaTalkPreviewGeometry": {"personatalk_geometry": [viewer]},
         "PersonaTalkMixStyles": {"personatalk_styles": cards},
+        "PersonaTalkGenerateGeometry": {"personatalk_styles": cards[:1]},
     }
 
 
@@ -148,30 +150,82 @@ def test_viewer_draws_and_steps(page, driver):
 def test_mix_sliders_set_the_weights(page, driver):
     driver.open_workflow(page, "mix_styles")
     driver.run(page)
-    page.wait_for_function("() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 2", timeout=30_000)
-    sliders = page.locator("[data-view=styles] input[type=range]")
+    page.wait_for_function(f"() => document.querySelectorAll({SHARES!r}).length === 2", timeout=30_000)
+    sliders = page.locator(SHARES)
     sliders.last.evaluate("(slider) => { slider.value = 0.25; slider.dispatchEvent(new Event('input')); }")
     assert node_of(driver.queued(page), "PersonaTalkMixStyles")["weight_b"] == pytest.approx(0.25)
     assert "67 %" in sliders.first.locator("xpath=ancestor::*[@data-view='styles']").text_content()
 
 
-def test_chinese_words_in_the_light_theme(stub, page, driver):
-    stub.settings |= {"Comfy.Locale": "zh", "Comfy.ColorPalette": "light"}
+def test_a_style_is_spoken_as_strongly_as_its_card_says(page, driver):
+    """Slider and widget are two views of one number."""
+    driver.open_workflow(page, "swap_style")
+    driver.run(page)
+    page.wait_for_function("() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 1", timeout=30_000)
+    slider = page.locator("[data-view=styles] input[type=range]")
+    slider.evaluate("(slider) => { slider.value = 1.4; slider.dispatchEvent(new Event('input')); }")
+    assert node_of(driver.queued(page), "PersonaTalkGenerateGeometry")["style_strength"] == pytest.approx(1.4)
+    page.evaluate("""() => {
+        const node = window.app.graph.nodes.find((node) => node.type === 'PersonaTalkGenerateGeometry');
+        const widget = node.widgets.find((widget) => widget.name === 'style_strength');
+        widget.value = 0.5;
+        widget.callback(0.5);
+    }""")
+    assert slider.input_value() == "0.5"
+    driver.look_at(page, "PersonaTalkGenerateGeometry")
+    assert page.locator("[data-view=styles] img.face").get_attribute("src").startswith("data:image/jpeg")
+    driver.screenshot(page, "alone_style_card")
+
+
+THEMES = {"dark": {"Comfy.Locale": "en", "Comfy.ColorPalette": "dark"}, "light": {"Comfy.Locale": "zh", "Comfy.ColorPalette": "light"}}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_themes_and_chinese_words(stub, page, driver, theme):
+    """Words on the views are readable in both themes; the light page is in Chinese."""
+    stub.settings |= THEMES[theme]
     page = page.context.browser.new_page(viewport={"width": 1600, "height": 1000})  # nothing of the earlier tests is restored
     page.goto(f"http://127.0.0.1:{stub.port}/")
     page.wait_for_function(f"() => window.app?.graph && {driver.LOADED}", timeout=90_000)
     driver.open_workflow(page, "dub_video")
     titles = page.evaluate("() => window.app.graph.nodes.map((node) => node.title)")
-    assert "视频配音 (PersonaTalk)" in titles and "加载模型 (PersonaTalk)" in titles
+    assert ("视频配音 (PersonaTalk)" in titles) == ("加载模型 (PersonaTalk)" in titles) == (theme == "light")
     driver.run(page)
     page.wait_for_selector("[data-view=dub] video", timeout=30_000, state="attached")
     driver.look_at(page, "PersonaTalkDubVideo")
     tag = page.locator("[data-view=dub] .tag").first
     tag.wait_for(state="visible")
-    assert tag.text_content() == "之前"
-    driver.screenshot(page, "alone_chinese_light")
+    assert tag.text_content() == {"dark": "before", "light": "之前"}[theme]
+    ink, paper = page.evaluate("""() => {
+        const button = document.querySelector("[data-view=dub] button");
+        return ["color", "backgroundColor"].map((name) => getComputedStyle(button)[name].match(/[\\d.]+/g).slice(0, 3).map(Number));
+    }""")
+    assert contrast(ink, paper) > 4.5, "WCAG AA for small text"
+    driver.screenshot(page, f"alone_{theme}")
     page.close()
+
+
+def contrast(first: list[float], second: list[float]) -> float:
+    """Contrast ratio of two sRGB colours, 1 to 21 (WCAG 2)."""
+    levels = []
+    for colour in (first, second):
+        linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        levels.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
 
 
 def test_no_script_failed(page):
     assert page.problems == []
+
+
+def test_without_webgl_the_video_takes_the_viewers_place(stub, page, driver):
+    stub.settings |= THEMES["dark"]
+    with driver.open_page_without_webgl(page, stub.port) as page:
+        assert page.evaluate("() => document.createElement('canvas').getContext('webgl2') === null")
+        driver.open_workflow(page, "step_by_step")
+        driver.run(page)
+        page.wait_for_selector("[data-view=geometry] video[controls]", timeout=60_000, state="attached")
+        assert page.locator("[data-view=geometry] canvas").count() == 0
+        driver.look_at(page, "PersonaTalkPreviewGeometry")
+        driver.screenshot(page, "alone_without_webgl")
+        assert page.problems == []

@@ -1,4 +1,5 @@
-// Cards of the styles a node made, loaded or mixes. On Mix Styles each card has the slider of its weight.
+// Cards of the styles a node made, loaded, mixes or speaks in. On Mix Styles each card has the slider of its weight, where a style
+// is spoken in the slider of its strength; both write the node's own widgets.
 import { make, setWidget, viewOf, widgetOf } from "./view_widget.js";
 import { word } from "./words.js";
 
@@ -7,6 +8,7 @@ const SLOTS = "abcd";
 export function addStyleCards(node, output) {
   const styles = output.personatalk_styles;
   const weights = node.inputs?.filter((input) => /^style_[a-d]$/.test(input.name) && input.link != null).map((input) => `weight_${input.name.at(-1)}`) ?? [];
+  const strong = Boolean(widgetOf(node, "style_strength"));
   const mixing = Boolean(widgetOf(node, "weight_a")) && weights.length === styles.length;
   const element = viewOf(node, "styles", mixing ? 36 + 62 * Math.ceil(styles.length / 2) : 70);
   const cards = make("div", { className: "cards" });
@@ -33,6 +35,18 @@ export function addStyleCards(node, output) {
         share.textContent = total > 0 ? `${Math.round((100 * own) / total)} %` : "–";
       });
       words.append(make("div", { className: "row" }, slider, share));
+    } else if (strong) {
+      const amount = make("span", { className: "note" });
+      const slider = make("input", { type: "range", min: 0, max: 2, step: 0.05, ariaLabel: `${style.name}: ${word("strength")}`, title: word("strength") });
+      slider.addEventListener("input", () => {
+        setWidget(node, "style_strength", Number(slider.value));
+        refresh();
+      });
+      refreshers.push(() => {
+        slider.value = Number(widgetOf(node, "style_strength")?.value ?? 1);
+        amount.textContent = Number(slider.value).toFixed(2);
+      });
+      words.append(make("div", { className: "row" }, slider, amount));
     } else {
       words.append(make("div", { className: "note", textContent: style.network }));
     }
@@ -40,9 +54,9 @@ export function addStyleCards(node, output) {
   });
   element.append(cards);
 
-  if (mixing) {
-    for (const slot of SLOTS) {
-      const widget = widgetOf(node, `weight_${slot}`);
+  if (mixing || strong) {
+    for (const name of [...SLOTS].map((slot) => `weight_${slot}`).concat("style_strength")) {
+      const widget = widgetOf(node, name);
       if (!widget || widget.personatalkWatched) continue;
       widget.personatalkWatched = true;
       const callback = widget.callback;

@@ -23,6 +23,7 @@ const WORDS = {
     again: "Takes effect with the next run.",
     restore: "use again",
     share: "share of the mix",
+    strength: "strength of the style",
   },
   zh: {
     before: "之前",
@@ -45,6 +46,7 @@ const WORDS = {
     again: "下次运行时生效。",
     restore: "重新使用",
     share: "混合份额",
+    strength: "风格强度",
   },
 };
 
