@@ -26,6 +26,7 @@ class TrackFace(io.ComfyNode):
                 FaceBoxes.Input(
                     "face_box",
                     optional=True,
+                    extra_dict={"forceInput": True},  # a socket, not four numbers that would always choose something
                     tooltip=(
                         "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in the first box is followed, and the"
                         " widget 'face' is ignored."

@@ -96,6 +96,14 @@ def test_every_workflow_loads_and_queues(page, driver, prompt_of, name):
     assert queued == {key: node["inputs"] for key, node in expected.items()}
 
 
+def test_only_widgets_of_the_workflow_are_drawn(page, driver):
+    """A socket type that the page knows as a widget must not turn into one: it would always send a value."""
+    driver.open_workflow(page, "step_by_step")
+    assert "face_box" not in node_of(driver.queued(page), "PersonaTalkTrackFace")
+    widgets = page.evaluate("() => window.app.graph.nodes.find((n) => n.type === 'PersonaTalkTrackFace').widgets.map((w) => w.name)")
+    assert widgets == ["face"]
+
+
 def test_words_are_chinese_where_the_page_is(stub, page):
     words = page.evaluate("async () => (await fetch('/api/i18n')).json()")
     assert "加载模型" in json.dumps(words["zh"]["nodeDefs"]["PersonaTalkLoadModels"], ensure_ascii=False)
