@@ -41,6 +41,27 @@ def build_parser() -> argparse.ArgumentParser:
     geometry.add_argument("--out", type=Path, required=True, help="geometry .safetensors")
     geometry.add_argument("--preview", type=Path, help="also write a video with the mesh over the face")
     _face(geometry)
+    _face_model(geometry)
+
+    edit = _verb(verbs, "edit", "change a geometry file: how far, how smooth, how early and how fast the face moves")
+    edit.add_argument("geometry", type=Path)
+    edit.add_argument("--out", type=Path, required=True, help="geometry .safetensors")
+    edit.add_argument("--mouth-gain", type=float, default=1.0, metavar="0..2", help="0 holds the mouth still, 2 moves it twice as far")
+    edit.add_argument("--upper-gain", type=float, default=1.0, metavar="0..2", help="the same for brows, cheeks and lids")
+    edit.add_argument("--smoothing", type=float, default=0.0, metavar="S", help="seconds over which the mouth is averaged")
+    edit.add_argument("--shift", type=float, default=0.0, metavar="S", help="seconds the mouth comes later (negative: earlier)")
+    edit.add_argument("--add", nargs="+", default=[], metavar="NAME=AMOUNT", help="expressions by ARKit name, such as mouthSmileLeft=0.2")
+    edit.add_argument("--freeze", nargs="+", default=[], metavar="PART@FRAME", help="hold lower, upper, expression or pose as in a frame")
+    edit.add_argument("--speed", type=float, default=1.0, metavar="0.1..10", help="retime: 2 is twice as fast, at the same frame rate")
+    _face_model(edit)
+
+    export = _verb(verbs, "export", "write a geometry file as meshes or as named expression scores")
+    export.add_argument("geometry", type=Path)
+    export.add_argument("--obj", type=Path, metavar="DIR", help="a numbered OBJ file a frame")
+    export.add_argument("--glb", type=Path, metavar="FILE", help="one animated glTF binary")
+    export.add_argument("--csv", type=Path, metavar="FILE", help="ARKit scores and head angles, a row a frame")
+    export.add_argument("--json", type=Path, metavar="FILE", help="Live-Link-style frames")
+    _face_model(export)
 
     style = _verb(verbs, "style", "extract how a person speaks", compute=True)
     style.add_argument("video", type=Path, nargs="+", help="one or more videos (or geometry files) of the same person")
@@ -202,6 +223,11 @@ def _length(verb: argparse.ArgumentParser) -> None:
 def _face(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--face", default="auto", metavar="auto|largest|index:N|point:X,Y@FRAME", help="which face, where there are several")
     verb.add_argument("--initializer", default="landmarks", metavar="landmarks|FILE", help="FILE: Deng et al.'s network as .safetensors")
+
+
+def _face_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--face-model", type=Path, metavar="PATH", help="BFM09 .mat, FLAME .npz or a folder of ICT-FaceKit, of yours")
+    verb.add_argument("--face-landmarks", type=Path, metavar="JSON", help="MediaPipe landmark to vertex, for FLAME and ICT-FaceKit")
 
 
 def _judges(verb: argparse.ArgumentParser) -> None:

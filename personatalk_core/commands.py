@@ -15,6 +15,7 @@ from .config import DubOptions
 from .demo import DEMO_SPEECH, write_sample_video
 from .errors import BatchError, OptionsError
 from .geometry.geometry_file import load_geometry, save_geometry
+from .geometry_commands import chosen_face_model, edit, export  # noqa: F401 (verbs)
 from .media.content_credentials import SigningChoice, signed_output
 from .media.image_sequence import is_picture_output, written_as_sequence
 from .media.video_reader import probe
@@ -40,6 +41,7 @@ def geometry(args: argparse.Namespace, stages: Stages) -> str:
     """Video to geometry file, with an optional preview."""
     options = options_of(args)
     models = _models(args, options, parts=())
+    models = dataclasses.replace(models, face_model=chosen_face_model(args) or models.face_model)
     info = probe(args.video)
     result = pipeline.geometry_of_video(info, models, options, stages)
     save_geometry(args.out, result)
