@@ -8,9 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-LIKEST = 3  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
+LIKEST = 2  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
 MOST = 2.5  # largest factor
-SHARPEN = 1.05  # on top: what reading pixels through crop and mesh costs; chosen on speakers held out of training
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
 LEAST_STRENGTH = 1e-6  # squared luma below which there is no detail to speak of
 
@@ -22,7 +21,7 @@ def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, step: int) 
         blended: (3, h, w), the sum of weights x pixels.  weights: (N, h, w), sums to 1.  pixels: (N, 3, h, w), aligned.
         step:    pixels a latent, over which strength is compared. h and w are multiples of it.
     Returns:
-        (3, h, w); where one reference has all the weight, SHARPEN alone is applied.
+        (3, h, w); ``blended`` itself where one reference has all the weight.
     """
     likest = weights.clamp_min(0) ** LIKEST
     likest = likest / likest.sum(dim=0, keepdim=True).clamp_min(1e-9)
@@ -33,7 +32,7 @@ def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, step: int) 
     luma = fine_part(pixels.mean(dim=1, keepdim=True))[:, 0]  # (N, h, w)
     wanted = local_mean((likest * luma.square()).sum(dim=0), step)
     own = local_mean(detail.mean(dim=0).square(), step)  # (h / step, w / step)
-    factor = SHARPEN * ((wanted + LEAST_STRENGTH) / (own + LEAST_STRENGTH)).sqrt().clamp(1.0, MOST)
+    factor = ((wanted + LEAST_STRENGTH) / (own + LEAST_STRENGTH)).sqrt().clamp(1.0, MOST)
     return blended + (F.interpolate(factor[None, None], scale_factor=step, mode="bilinear", align_corners=False)[0] - 1.0) * detail
 
 

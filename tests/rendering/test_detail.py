@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.detail import SHARPEN, fine_part, restore_detail
+from personatalk_core.rendering.detail import MOST, fine_part, restore_detail
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:
@@ -13,10 +13,18 @@ def noise(count: int, seed: int = 0) -> torch.Tensor:
     return 0.5 + 0.06 * grain.expand(-1, 3, -1, -1)
 
 
-def test_one_reference_is_only_sharpened():
+def test_one_reference_is_left_alone():
     pixels = noise(1)
-    change = restore_detail(pixels[0], torch.ones(1, 64, 64), pixels, 4) - pixels[0]
-    assert torch.allclose(change, (SHARPEN - 1.0) * fine_part(pixels)[0], atol=1e-5)
+    assert torch.allclose(restore_detail(pixels[0], torch.ones(1, 64, 64), pixels, 4), pixels[0], atol=1e-5)
+
+
+def test_texture_comes_from_the_likest_reference_and_colour_from_the_blend():
+    dark, bright = noise(1) - 0.2, torch.full((1, 3, 64, 64), 0.7)
+    pixels, weights = torch.cat([dark, bright]), torch.stack([torch.full((64, 64), 0.7), torch.full((64, 64), 0.3)])
+    blended = (weights[:, None] * pixels).sum(dim=0)
+    restored = restore_detail(blended, weights, pixels, 4)
+    assert float((restored.mean() - blended.mean()).abs()) < 1e-3
+    assert float(fine_part(restored[None]).std()) > 1.15 * float(fine_part(blended[None]).std())
 
 
 def test_grain_averaged_away_comes_back():
@@ -31,7 +39,8 @@ def test_negative_weights_do_not_add_detail():
     pixels, weights = noise(2), torch.stack([torch.full((64, 64), 1.2), torch.full((64, 64), -0.2)])
     blended = (weights[:, None] * pixels).sum(dim=0)
     restored = restore_detail(blended, weights, pixels, 4)
-    assert float(fine_part(restored[None]).std()) <= SHARPEN * float(fine_part(blended[None]).std()) + 1e-4
+    assert float(fine_part(restored[None]).std()) <= MOST * float(fine_part(blended[None]).std())
+    assert float((restored - pixels[0]).abs().mean()) < float((blended - pixels[0]).abs().mean())
 
 
 def test_the_smooth_part_stays():
