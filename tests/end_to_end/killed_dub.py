@@ -1,7 +1,7 @@
 """A dub in a process of its own that is killed after some seconds, again and again; run by ``test_resume.py``.
 
-Reads lines ``OUT SECONDS`` (or ``OUT -`` for a run that is left alone) and answers each with ``done S`` or ``killed``. The models
-are loaded once; each run is a fork, with windows so small that a short clip has many.
+Reads lines ``OUT SECONDS`` (``OUT -`` for a run that is left alone, ``OUT,OUT`` for several at once) and answers each with ``done S``
+or ``killed``. The models are loaded once; each run is a fork, with windows so small that a short clip has many.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -37,21 +38,29 @@ def main(video: Path, audio: Path) -> None:
     models = load_models(options)
     print("ready", flush=True)
     for line in sys.stdin:
-        out, seconds = line.split()
+        outs, seconds = line.split()
         started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            try:
-                dub(video, audio, Path(out), models, options)
-                os._exit(0)
-            except BaseException as error:  # a fork must never return to the loop
-                print(error, file=sys.stderr, flush=True)
-                os._exit(1)
+        children = [fork(lambda to=out: dub(video, audio, Path(to), models, options)) for out in outs.split(",")]
         if seconds != "-":
             time.sleep(float(seconds))
-            os.kill(child, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print("killed" if status == -signal.SIGKILL else f"done {time.monotonic() - started}" if status == 0 else "failed", flush=True)
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+        codes = {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children}
+        answers = {0: f"done {time.monotonic() - started}", -signal.SIGKILL: "killed"}
+        print(answers.get(codes.pop(), "failed") if len(codes) == 1 else "failed", flush=True)
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Do some work in a child process; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+        os._exit(0)
+    except BaseException as error:  # a fork must never return to the loop
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Manners on a real ComfyUI server: hostile workflows, two prompts at once, broken weights, other packs' sockets, memory of long clips."""
 
 import hashlib
-import json
 import sys
 import time
 from pathlib import Path
@@ -42,11 +41,14 @@ HOSTILE = [
 @pytest.mark.parametrize(("node", "name", "value"), HOSTILE)
 def test_a_path_outside_the_folders_is_refused_with_a_sentence(comfy, prompt_of, node, name, value):
     prompt = prompt_of("swap_style" if node == "PersonaTalkSaveStyle" else "dub_video")
+    if node == "PersonaTalkSaveStyle":
+        prompt.pop(id_of(prompt, "SaveVideo"))  # an output that is fine would run
     if node == "PersonaTalkLoadStyle":
         prompt["hostile"] = {"class_type": node, "inputs": {"file": value}}
         prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"]["style"] = ["hostile", 0]
     prompt[id_of(prompt, node)]["inputs"][name] = value
-    assert_refused(comfy, prompt, value)
+    said = refusal(comfy, prompt)
+    assert ("expected" in said) == node.startswith("PersonaTalk") or "not in list" in said, said
     assert [path for folder in (comfy.base, comfy.base.parent, Path("/tmp")) for path in folder.glob("escaped*")] == []
 
 
@@ -59,16 +61,17 @@ def test_a_path_that_comes_over_a_wire_is_refused_too(comfy, prompt_of):
     assert list(comfy.base.glob("escaped*")) == []
 
 
-def assert_refused(comfy, prompt: dict, value: str) -> None:
-    """Either before anything runs, or by the node itself, in words."""
+def refusal(comfy, prompt: dict) -> str:
+    """What the user is told: by the server before anything runs, or by the node itself."""
     server = sys.modules["comfy_server"]
     try:
         run = comfy.run(prompt)
     except server.Refused as refused:
-        assert "errors" in json.dumps(refused.answer)
-        return
-    assert run.ended == "execution_error" and len(run.error) > 20 and run.error.count("\n") < 6, run.error
+        said = [error for node in refused.answer["node_errors"].values() for error in node["errors"]]
+        return " ".join(f"{error['message']}: {error['details']}" for error in said)
+    assert run.ended == "execution_error" and len(run.error) > 20, run.error
     assert "root:" not in run.error, "the content of the file must not be told"
+    return run.error
 
 
 def dubbed_file(comfy, prompt: dict, outputs: dict) -> str:
