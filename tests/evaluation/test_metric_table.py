@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from personatalk_core.evaluation import metric_table
 from personatalk_core.evaluation.metric_table import METRICS, worse_by
 
 
@@ -20,3 +23,9 @@ def test_every_metric_says_what_it_is():
 def test_networks_names_are_never_given_to_stand_ins():
     for name in ("filter_bank_distance", "gmsd", "shape_similarity", "sync_r"):
         assert METRICS[name].title.upper() not in ("FID", "LPIPS", "CSIM", "SYNCSCORE")
+
+
+def test_the_page_lists_every_metric_as_it_is():
+    page = (Path(metric_table.__file__).parent / "README.md").read_text(encoding="utf-8")
+    for metric in METRICS.values():
+        assert f"| {metric.title} | {metric.unit or 'none'} | {metric.better} | {metric.needs} | {metric.meaning} |" in page
