@@ -166,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = _verb(verbs, "demo", "dub the sample clip with the sample line", compute=True)
     demo.add_argument("--out-dir", type=Path, default=Path("out"))
+    demo.add_argument("--inputs", type=Path, metavar="DIR", help="only write what the example workflows name, into ComfyUI's input folder")
 
     _verb(verbs, "bench", "time the stages on this machine", compute=True)
     return parser
@@ -186,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"personatalk: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("personatalk: interrupted, nothing was left half-written", file=sys.stderr)
+        print("personatalk: interrupted; no half file was left, the same command goes on from what was finished", file=sys.stderr)
         return 130
     if result is not None and not args.quiet:
         print(result if isinstance(result, str) else json.dumps(result, indent=2))

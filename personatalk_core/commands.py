@@ -12,7 +12,7 @@ from pathlib import Path
 from . import pipeline
 from .cli import options_of, parse_hub
 from .config import DubOptions
-from .demo import DEMO_SPEECH, write_sample_video
+from .demo import DEMO_SPEECH, write_sample_video, write_workflow_inputs
 from .errors import BatchError, OptionsError
 from .geometry.geometry_file import load_geometry, save_geometry
 from .geometry_commands import chosen_face_model, edit, export  # noqa: F401 (verbs)
@@ -240,6 +240,8 @@ def train(args: argparse.Namespace, stages: Stages) -> str:
 
 def demo(args: argparse.Namespace, stages: Stages) -> str:
     """Dub the sample clip; the sound is a little longer than the picture, so it bounces."""
+    if args.inputs:
+        return "\n".join(str(path) for path in write_workflow_inputs(args.inputs))
     args.out_dir.mkdir(parents=True, exist_ok=True)
     source, out = args.out_dir / "demo_source.mp4", args.out_dir / "demo.mp4"
     write_sample_video(source)

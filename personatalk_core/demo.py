@@ -7,6 +7,7 @@ Flite for this project. Neither needs a download of its own.
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -58,3 +59,12 @@ def write_sample_video(target: Path, name: str = "woman") -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return target
+
+
+def write_workflow_inputs(folder: Path) -> list[Path]:
+    """The files that the example workflows name: talking_person.mp4, other_speaker.mp4 and new_speech.wav; returns their paths."""
+    folder = Path(folder)
+    videos = [write_sample_video(folder / "talking_person.mp4"), write_sample_video(folder / "other_speaker.mp4", "man")]
+    speech = folder / "new_speech.wav"
+    shutil.copyfile(DEMO_SPEECH, speech)
+    return [*videos, speech]
