@@ -20,6 +20,7 @@ from torch.nn import functional
 from .compose.masks import lower_face_mask, passthrough_weight
 from .compose.paste_back import paste_back
 from .config import DubOptions
+from .covered_frames import CoveredFrames
 from .frame_window import FrameWindow
 from .geometry.vertices import posed_vertices
 from .media.picture_coding import format_of, picture_coding
@@ -113,7 +114,11 @@ class FrameRenderer:
         for i, frame in zip(order, self._reader.frames(order), strict=True):
             frames[i] = frame
             step()
-        self._lip = self._encode(frames, references.lip.tolist())
+        lip = self._encode(frames, references.lip.tolist())
+        self._covered = CoveredFrames(models.face_model, lip.pixels, lip.points)
+        for i, points in zip(references.lip.tolist(), lip.points.float().cpu(), strict=True):
+            self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+        self._lip = self._uncovered(lip, references.lip.tolist())
 
     def frames(self, runs: Iterable[range]) -> Iterator[RenderedFrame]:
         """The frames of runs of consecutive output frames, in order. Each run gives what it would give alone."""
@@ -146,8 +151,11 @@ class FrameRenderer:
         for i in set(encoded) - set(wanted):
             del encoded[i]
         fresh = [i for i in wanted if i not in encoded]
+        shown = self._target.source_frame[rows].tolist()
+        self._covered.forget_all_but({*wanted, *shown})
+        self._look_at(frames, {*wanted, *shown})
         if fresh:
-            new = self._encode(frames, fresh)
+            new = self._uncovered(self._encode(frames, fresh), fresh)
             encoded |= {i: new[k] for k, i in enumerate(fresh)}
             self._step()
         parts = self.memory.in_windows(rows, lambda part: self._render_window(part, encoded))
@@ -165,6 +173,9 @@ class FrameRenderer:
         if not self._whole_face:
             pairs = zip(own, points, strict=True)
             soft = torch.stack([lower_face_mask(before, after, self._face_model, self._size) for before, after in pairs])  # (B, R, R)
+            near = [[j for j in (i - 1, i + 1) if j in around] for i, around in zip(shown.tolist(), face.tolist(), strict=True)]
+            before = zip(shown.tolist(), near, own, strict=True)
+            soft = soft * (1 - torch.stack([self._covered.mask(i, around, places, self._size) for i, around, places in before]))
         crops = self.memory.renderer.render(
             points.to(device),
             part.expression.to(device),
@@ -178,6 +189,19 @@ class FrameRenderer:
         rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))
         shown = drawn if soft is None else soft
         return {t: (rgb[k], own[k], points[k], drawn[k], lip[k], shown[k]) for k, t in enumerate(rows)}
+
+    def _look_at(self, frames: dict[int, np.ndarray], numbers: Iterable[int]) -> None:
+        for i in sorted(numbers):
+            if not self._covered.knows(i):
+                posed = posed_vertices(frames_of(self._source, [i]), self._face_model)
+                points = crop_points(posed, CropBoxes(self._boxes.box[[i]]), self._size)[0]  # (V, 3)
+                self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+
+    def _uncovered(self, encoded: EncodedReferences, index: Sequence[int]) -> EncodedReferences:
+        """The same references without what lies before the face in them."""
+        seen = torch.stack([self._covered.seen(i) for i in index]).to(encoded.seen)
+        with torch.inference_mode():
+            return replace(encoded, seen=encoded.seen * seen)
 
     def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
         def encode(rows: Sequence[int]) -> EncodedReferences:

@@ -1,0 +1,175 @@
+"""What lies before the lower face: places of the skin that look like none of the clip's other frames show them.
+
+A hand, a microphone or a strand of hair over the mouth must stay the source's. The mesh carries each place of the skin from
+frame to frame, so a source frame can be compared with the references place by place. A place is judged covered only when its
+colour is far from what nearly all references show there, whatever their mouth does: wrinkles, shadows, beards and open mouths
+occur in the references too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from einops import einsum, rearrange
+
+from ..checks import check_shape
+from ..geometry.face_model import FaceModel, Region
+
+SAMPLE_SIZE = 128  # pixels of the crop's side on which colours are compared and masks are painted
+PARTS = 2  # each triangle is cut into PARTS ** 2 places
+UPPER_STEP = 6  # of the upper face, which only tells the light, every so many triangles are read
+AGREEING = 0.25  # share of the references that must look unlike before a place is in doubt: the nearest of them count
+TOLERANCE = 0.10  # of full scale: colour distance that skin reaches by itself
+LIP_TOLERANCE = 0.16  # the same on the lips, where teeth, tongue and tracking errors come in
+USUAL = 1.5  # times what the references differ among themselves is tolerated, between LEAST_TOLERANCE and 1 of the above
+LEAST_TOLERANCE = 0.5
+EXPOSURE = 0.12  # of full scale: largest change of light of the whole face that is allowed for
+CERTAIN = 1.25  # of the tolerance: from here on a place is covered for sure, between 1 and this it is in doubt
+SPREADS = 0.5  # of the tolerance of bare skin: around what is covered, places beyond this are taken for the same thing
+LEAST_AREA = 0.02  # of the lower face: smaller patches are noise
+GAP = 0.06  # of the crop's side: gaps as wide between covered patches, such as a mouth under a hand, are covered too
+GROWTH = 0.02  # of the crop's side: what is covered is kept this much wider, for its own soft edge
+SEAM = 0.012  # of the crop's side: standard deviation of the blur of its edge
+
+
+@dataclass(frozen=True, eq=False)
+class SkinPlaces:
+    """Where colours are compared. vertex (P, 3) int64 and share (P, 3): corners, weights; tolerance (P,); upper (P,) bool: never pasted."""
+
+    vertex: np.ndarray
+    share: np.ndarray
+    tolerance: np.ndarray
+    upper: np.ndarray
+
+    def positions(self, points: np.ndarray) -> np.ndarray:
+        """Vertices (V, 2) to places (P, 2)."""
+        return einsum(points[self.vertex], self.share, "p k c, p k -> p c").astype(np.float32)
+
+    def facing(self, points: np.ndarray) -> np.ndarray:
+        """(P,) bool: places on triangles that are turned to the viewer, from vertices (V, 2) with y downwards."""
+        a, b, c = (points[self.vertex[:, k]] for k in range(3))
+        area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+        return area < -0.15 * np.abs(area).mean()
+
+
+def skin_places(face_model: FaceModel) -> SkinPlaces:
+    """The places of the face proper: no cavity, no skirt, no eyes."""
+    own = face_model.triangles[face_model.region == int(Region.FACE)].numpy()
+    above = (face_model.lower_weight.numpy()[own] < 0.05).all(axis=1)
+    own = np.concatenate([own[~above], own[above][::UPPER_STEP]])
+    step = np.arange(PARTS)
+    corners = [(i, j) for i in step for j in step if i + j < PARTS]
+    corners += [(i + 1 / 3, j + 1 / 3) for i in step for j in step if i + j < PARTS - 1]
+    share = np.array([[(i + 1 / 3) / PARTS, (j + 1 / 3) / PARTS] for i, j in corners], np.float32)
+    share = np.concatenate([share, 1 - share.sum(1, keepdims=True)], axis=1)  # (PARTS ** 2, 3)
+    vertex = np.repeat(own, len(share), axis=0)
+    lip = np.zeros(face_model.vertex_count, bool)
+    lip[np.concatenate([x.numpy() for x in (face_model.lips, face_model.outer_lips, face_model.inner_lips)])] = True
+    weight = face_model.lower_weight.numpy()
+    tolerance = np.where(lip[vertex].any(axis=1), LIP_TOLERANCE, TOLERANCE).astype(np.float32)
+    return SkinPlaces(vertex, np.tile(share, (len(own), 1)), tolerance, (weight[vertex] < 0.05).all(axis=1))
+
+
+def place_colours(crop: np.ndarray, points: np.ndarray, places: SkinPlaces) -> np.ndarray:
+    """Colours of the skin, (P, 3) float32 in [0, 1]; NaN where it is turned away or outside.
+
+    Args:
+        crop:   (R, R, 3) float in [0, 1].
+        points: (V, 2) vertices in crop pixels.
+    """
+    size = check_shape("crop", crop, "R", "R", 3)["R"]
+    check_shape("points", points, "V", 2)
+    small = cv2.resize(np.ascontiguousarray(crop, np.float32), (SAMPLE_SIZE, SAMPLE_SIZE), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), 1.0)
+    at = places.positions(points) * (SAMPLE_SIZE / size) - 0.5
+    read = cv2.remap(small, at[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]  # (P, 3)
+    inside = ((at > 0) & (at < SAMPLE_SIZE - 1)).all(axis=1)
+    return np.where((inside & places.facing(points))[:, None], read, np.nan).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownSkin:
+    """How N references show the skin. colours (N, P, 3) of :func:`place_colours`; strictness: share of the tolerance that is granted."""
+
+    places: SkinPlaces
+    colours: np.ndarray
+    strictness: float = 1.0
+
+    def doubt(self, colours: np.ndarray) -> np.ndarray:
+        """How unlike all references a frame's skin is, place by place.
+
+        Args:
+            colours: (P, 3) of the frame.
+        Returns:
+            (P,) float32 in units of the tolerance: up to 1 is skin, CERTAIN and more is something else; 0 where nothing is known.
+        """
+        difference = colours - self.colours  # (N, P, 3)
+        upper = difference[:, self.places.upper]
+        known = np.isfinite(upper).all(axis=2).any(axis=1)
+        shift = np.nanmedian(np.where(known[:, None, None], upper, 0.0), axis=1, keepdims=True)
+        rest = np.abs(difference - shift.clip(-EXPOSURE, EXPOSURE)).max(axis=2)
+        known = np.isfinite(rest)
+        rank = np.minimum((AGREEING * known.sum(axis=0)).astype(int), len(rest) - 1)
+        nearest = np.take_along_axis(np.sort(np.where(known, rest, np.inf), axis=0), rank[None], axis=0)[0]
+        return np.where(np.isfinite(nearest), nearest / (self.strictness * self.places.tolerance), 0.0).astype(np.float32)
+
+
+def known_skin(places: SkinPlaces, colours: np.ndarray) -> KnownSkin:
+    """Learn what is usual from references (N, P, 3): the less they differ among themselves, the less is tolerated."""
+    usual = [KnownSkin(places, np.delete(colours, k, axis=0)).doubt(colours[k])[~places.upper] for k in range(len(colours))]
+    spread = float(np.quantile(usual, 0.99)) if len(usual) > 2 else 1.0
+    return KnownSkin(places, colours, float(np.clip(USUAL * spread, LEAST_TOLERANCE, 1.0)))
+
+
+def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size: int) -> np.ndarray:
+    """Which pixels of a crop are something before the face.
+
+    Args:
+        doubt:  (P,) of :meth:`KnownSkin.doubt`, best the mean over neighbouring frames.
+        points: (V, 2) of the frame, crop pixels.
+        size:   pixels of the crop's side.
+    Returns:
+        (size, size) float32 in [0, 1]; exactly 0 everywhere for a bare face.
+    """
+    lower = ~places.upper & places.facing(points)
+    if not (lower & (doubt > 1.0)).any():
+        return np.zeros((size, size), np.float32)
+    certain = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
+    scale = SAMPLE_SIZE / size
+    corners = np.rint((points[places.vertex[:: PARTS**2]] * scale - 0.5) * 16).astype(np.int32)  # (F, 3, 2), 1/16 px
+    seed, spread, face = (_paint(corners, value, lower) for value in (certain, doubt * places.tolerance / TOLERANCE > SPREADS, lower))
+    sure = cv2.GaussianBlur(seed, (0, 0), 1.5) > 0.5
+    both = (sure | (cv2.GaussianBlur(spread, (0, 0), 1.5) > 0.5)).astype(np.uint8)
+    both = cv2.morphologyEx(both, cv2.MORPH_CLOSE, _disc(GAP * SAMPLE_SIZE))
+    count, label = cv2.connectedComponents(both)
+    least = LEAST_AREA * face.sum()
+    large = [k for k in range(1, count) if (sure & (label == k)).sum() >= least]
+    if not large:
+        return np.zeros((size, size), np.float32)
+    kept = cv2.dilate(np.isin(label, large).astype(np.float32), _disc(GROWTH * SAMPLE_SIZE))
+    kept = cv2.resize(kept, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.GaussianBlur(kept, (0, 0), SEAM * size).clip(0, 1)
+
+
+def seen_vertices(doubt: np.ndarray, places: SkinPlaces, count: int) -> np.ndarray:
+    """How well a reference shows each of ``count`` vertices by the places around it: (V,) in [0, 1]; 1 where nothing is compared."""
+    hidden = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
+    total, share = (np.bincount(places.vertex.ravel(), weights=w.ravel(), minlength=count) for w in
+                    (places.share * hidden[:, None], places.share))  # fmt: skip
+    return (1.0 - total / np.maximum(share, 1e-6)).clip(0, 1).astype(np.float32)
+
+
+def _paint(corners: np.ndarray, value: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Triangles (F, 3, 2) with the mean of their places' values (P,), where their first place is shown: (SAMPLE_SIZE, SAMPLE_SIZE)."""
+    mean = rearrange(value.astype(np.float32), "(f g) -> f g", g=PARTS**2).mean(axis=1)
+    picture = np.zeros((SAMPLE_SIZE, SAMPLE_SIZE), np.float32)
+    for k in np.flatnonzero(shown[:: PARTS**2] & (mean > 0)):
+        cv2.fillConvexPoly(picture, corners[k], float(mean[k]), cv2.LINE_8, 4)
+    return picture
+
+
+def _disc(radius: float) -> np.ndarray:
+    side = 2 * max(1, round(radius)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
