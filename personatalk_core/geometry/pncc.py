@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor
 
 from ..checks import check_shape
 from ..types import Pncc
+from .cavity_walls import CavityWalls, cavity_walls
 from .face_model import FaceModel, Region
 from .rasterizer import rasterize
 
@@ -24,18 +25,44 @@ def draw_pncc(points: Tensor, face_model: FaceModel, size: tuple[int, int], regi
         points:     (T, V, 3) x, y, depth in crop pixels.
         face_model: its triangles and pncc_colour are all that decides.
         size:       (height, width) of the crop in pixels.
-        regions:    which parts to draw; the skirt only when asked for.
+        regions:    which parts to draw; the skirt only when asked for. Face and mouth cavity together have walls between them.
     Returns:
         Pncc: map in [0, 1] with background exactly 0; triangle numbers count all triangles of the face model.
     Raises:
         ShapeError: the vertex count is not the face model's, or points are not finite.
     """
+    triangle, barycentric, depth = rasterize_face(points, face_model, size, regions)
+    return Pncc(interpolate(face_model.pncc_colour, face_model.triangles, triangle, barycentric).clamp(0, 1), triangle, barycentric, depth)
+
+
+def rasterize_face(
+    points: Tensor, face_model: FaceModel, size: tuple[int, int], regions: Sequence[Region] = tuple(Region)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`rasterize` for a face: some of its regions, and the walls of its mouth cavity (``cavity_walls``).
+
+    Args and errors as of :func:`draw_pncc`.
+    Returns:
+        triangle (T, H, W) among all triangles of the face model, barycentric (T, 3, H, W), depth (T, H, W).
+    """
     check_shape("points", points, "T", face_model.vertex_count, 3)
     chosen = torch.isin(face_model.region.long(), torch.tensor([int(r) for r in regions], device=points.device)).nonzero()[:, 0]
-    triangle, barycentric, depth = rasterize(points, face_model.triangles[chosen], size)
+    triangles, walls = face_model.triangles[chosen], None
+    if Region.FACE in regions and Region.MOUTH_CAVITY in regions:
+        walls = cavity_walls(face_model)
+        triangles, chosen = torch.cat([triangles, walls.triangles]), torch.cat([chosen, walls.owner])
+    triangle, barycentric, depth = rasterize(points, triangles, size)
+    if walls is not None:
+        _carry_to_owners(triangle, barycentric, walls, len(chosen) - len(walls.owner))
     covered = triangle >= 0
-    triangle = torch.where(covered, chosen[triangle.clamp_min(0)], triangle)
-    return Pncc(interpolate(face_model.pncc_colour, face_model.triangles, triangle, barycentric).clamp(0, 1), triangle, barycentric, depth)
+    return torch.where(covered, chosen[triangle.clamp_min(0)], triangle), barycentric, depth
+
+
+def _carry_to_owners(triangle: Tensor, barycentric: Tensor, walls: CavityWalls, first: int) -> None:
+    """Weights of pixels on a wall, triangles from ``first`` on, become weights of the cavity's triangle; in place."""
+    frame, row, column = (triangle >= first).nonzero(as_tuple=True)
+    weights = barycentric[frame, :, row, column]  # (N, 3)
+    carry = walls.carry[triangle[frame, row, column] - first].to(weights)
+    barycentric[frame, :, row, column] = einsum(weights, carry, "n i, n i j -> n j")
 
 
 def interpolate(values: Tensor, triangles: Tensor, triangle: Tensor, barycentric: Tensor) -> Tensor:

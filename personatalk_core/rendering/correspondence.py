@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..geometry.cavity_walls import cavity_walls
 from ..geometry.face_model import FaceModel
 from ..geometry.rasterizer import rasterize
 from .regions import drawn_triangles
@@ -93,13 +94,16 @@ class Surface:
 
 
 def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surface]:
-    """Draw meshes with cavity and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
-    triangle, barycentric, depth = rasterize(points, face_model.triangles, (size, size))
+    """Draw meshes with cavity, its walls and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
+    walls = cavity_walls(face_model).triangles
+    triangles = torch.cat([face_model.triangles, walls])
+    triangle, barycentric, depth = rasterize(points, triangles, (size, size))
     drawn = triangle >= 0  # (B, H, W)
     index = triangle.clamp_min(0).flatten()
-    vertex = face_model.triangles.int().index_select(0, index).view(*triangle.shape, 3)
+    vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
     weight = rearrange(barycentric, "b k h w -> b h w k").contiguous()  # 0 where nothing is drawn
-    face = drawn & drawn_triangles(face_model).index_select(0, index).view(triangle.shape)
+    own = torch.cat([drawn_triangles(face_model), drawn.new_ones(len(walls))])
+    face = drawn & own.index_select(0, index).view(triangle.shape)
     return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
 
 
