@@ -73,7 +73,7 @@ def on_cpu(network: nn.Module) -> nn.Module:
     """A copy of a network on the CPU, made without a byte of its own device's memory."""
     memo: dict[int, object] = {}
     for parameter in network.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().cpu(), requires_grad=parameter.requires_grad)
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to(CPU, copy=True), requires_grad=parameter.requires_grad)
     for buffer in network.buffers():
-        memo[id(buffer)] = buffer.detach().cpu()
+        memo[id(buffer)] = buffer.detach().to(CPU, copy=True)
     return copy.deepcopy(network, memo)

@@ -1,0 +1,131 @@
+"""Memory that runs out: smaller windows, then the CPU, each with a warning, and the same pictures."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from personatalk_core.errors import MemoryLimitError
+from personatalk_core.memory_fallback import CPU, OutOfMemory, RenderingMemory, on_cpu
+
+GPU = torch.device("cpu", 0)  # not equal to the plain CPU, yet there on every machine: plays the GPU
+
+
+def memory(device: torch.device = GPU, frames: int = 8) -> RenderingMemory:
+    face_model = SimpleNamespace(to=lambda where: face_model)
+    return RenderingMemory(SimpleNamespace(renderer=nn.Linear(2, 2), device=device, dtype=torch.float32, face_model=face_model), frames)
+
+
+def test_windows_shrink_until_they_fit_and_stay_so():
+    room, tried = 3, []
+    held = memory()
+
+    def job(window):
+        tried.append(len(window))
+        if len(window) > room:
+            raise OutOfMemory("simulated")
+        return list(window)
+
+    assert held.in_windows(range(10), job) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    assert held.in_windows(range(3), job) == [[0, 1], [2]]
+    assert held.device == GPU
+    assert [("windows of 4" in w, "windows of 2" in w) for w in held.warnings] == [(True, False), (False, True)]
+
+
+def test_then_the_cpu_with_a_copy_of_the_network():
+    held = memory()
+    network = held.renderer
+
+    def job(window):
+        if held.device != CPU:
+            raise OutOfMemory("simulated")
+        return len(window)
+
+    assert held.in_windows(range(8), job) == [8]
+    assert held.device == CPU
+    assert "went on on the CPU" in held.warnings[-1]
+    assert held.renderer is not network
+    assert torch.equal(held.renderer.weight, network.weight)
+
+
+def test_not_even_one_frame_on_the_cpu_is_one_sentence():
+    def job(window):
+        raise OutOfMemory("simulated")
+
+    with pytest.raises(MemoryLimitError, match="single frame"):
+        memory(CPU).in_windows(range(4), job)
+
+
+def test_a_copy_on_the_cpu_shares_nothing():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    twin = on_cpu(network)
+    with torch.no_grad():
+        twin[0].weight.fill_(3.0)
+        twin[1].running_mean.fill_(3.0)
+    assert bool((network[0].weight < 3).all()) and bool((network[1].running_mean == 0).all())
+
+
+class Cramped(nn.Module):
+    """A renderer on a device with room for ``room`` frames; its copy on the CPU has room for all."""
+
+    def __init__(self, renderer: nn.Module, room: int) -> None:
+        super().__init__()
+        self.inner, self.room = renderer, room
+
+    def __deepcopy__(self, memo: dict) -> nn.Module:
+        return copy.deepcopy(self.inner, memo)
+
+    def _check(self, count: int) -> None:
+        if count > self.room:
+            raise OutOfMemory("simulated")
+
+    def encode_references(self, crops, *arguments):
+        self._check(len(crops))
+        return self.inner.encode_references(crops, *arguments)
+
+    def render(self, points, *arguments, **choices):
+        self._check(len(points))
+        return self.inner.render(points, *arguments, **choices)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A short clip, its geometry speaking, and what renders it."""
+    from personatalk_core import pipeline
+    from personatalk_core.config import DubOptions
+    from personatalk_core.demo import DEMO_SPEECH, sample_frames
+    from personatalk_core.media.array_files import write_frames
+    from personatalk_core.media.video_reader import probe
+    from personatalk_core.models import load_models
+    from personatalk_core.progress import Stages
+
+    video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:14], 14, 15)
+    options = DubOptions(device="cpu", lip_references=4, face_references=1)
+    models, info = load_models(options), probe(video)
+    geometry = pipeline.geometry_of_video(info, models, options, Stages())
+    target = pipeline.animate(geometry, DEMO_SPEECH, models, options)
+    return info, target, pipeline._references(geometry, target, models, options), models, options
+
+
+@pytest.mark.parametrize("room, warnings", [(2, ["windows of 2"]), (0, ["windows of 2", "windows of 1", "on the CPU"])])
+def test_pictures_are_the_same_within_a_level(scene, room, warnings):
+    from personatalk_core.video_rendering import FrameRenderer, pasted
+
+    info, target, references, models, options = scene
+
+    def pictures(models) -> tuple[np.ndarray, list[str]]:
+        renderer = FrameRenderer(info, target.reference, target, references, models, options)
+        return np.stack([pasted(item, 1.0)[0] for item in renderer.frames([range(3)])]), renderer.memory.warnings
+
+    whole, quiet = pictures(models)
+    cramped, said = pictures(replace(models, renderer=Cramped(models.renderer, room), device=GPU))
+    assert not quiet
+    assert all(any(w in sentence for sentence in said) for w in warnings)
+    assert np.abs(whole.astype(int) - cramped).max() <= 1
