@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .compose.masks import lower_face_mask, passthrough_weight
+from .compose.masks import TURNED_DEGREES, lower_face_mask, passthrough_weight, turned_weight
 from .compose.paste_back import paste_back
 from .config import DubOptions
 from .covered_frames import CoveredFrames
@@ -247,7 +247,8 @@ def render_to_file(
         What happened to each frame.
     """
     timeline = Timeline(target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy())
-    weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy())
+    turned = turned_weight(source.rotation[target.source_frame])
+    weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy()) * (1 if whole_face else turned)
     report = DubReport(
         frames=target.frame_count,
         lip_references=references.lip.tolist(),
@@ -291,6 +292,10 @@ def render_to_file(
         kept.join(sound, metadata, store.path(f"joined{path.suffix}"), lambda *_: step())
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
     report.warnings.extend(info.remarks)
+    fading = int(((turned < 1) & target.usable.numpy()).sum())
+    if fading and not whole_face:
+        degrees = f"{TURNED_DEGREES[0]:.0f} degrees"
+        report.warnings.append(f"In {fading} frames the head is turned by more than {degrees}; they fade to the source.")
     report.status = names
     report.dubbed = names.count("ok")
     report.passed_through = {name: names.count(name) for name in sorted(set(names) - {"ok"})}
@@ -301,7 +306,7 @@ def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
     """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel was replaced."""
     if item.crop is None:
         return item.frame, np.zeros(item.frame.shape[:2], np.float32)
-    return paste_back(item.frame, item.crop, item.shown, item.box, weight=weight)
+    return paste_back(item.frame, item.crop, item.shown, item.box, weight=weight, seed=item.index)
 
 
 def near_mask(soft: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_shape
+from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel, Region
 from ..types import FrameStatus
 
@@ -20,6 +21,7 @@ STILL_OUTLINE = 0.4  # weight of the face's outline where it does not move: enou
 FAR = 0.012  # of the crop's side: an outline that moves as far is pasted whole
 FEATHER = 0.012  # of the crop's side: standard deviation of the blur that rounds off the mesh's corners
 BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
+TURNED_DEGREES = (45.0, 55.0)  # turned further than the first the dub fades, from the second on the source is shown
 FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
 
 
@@ -137,6 +139,21 @@ def passthrough_weight(status: np.ndarray, times: np.ndarray, shot: np.ndarray |
             away[here] = np.minimum(np.abs(before), np.abs(after))
     weight = _smoothstep((away / FADE_SECONDS).clip(0, 1))
     return np.where(unusable, 0.0, weight).astype(np.float32)
+
+
+def turned_weight(rotation: Tensor) -> np.ndarray:
+    """How much of the dub frames show by how far their heads are turned: half a face tells too little of the mouth.
+
+    Args:
+        rotation: (T, 3) axis-angle of the face, radians.
+    Returns:
+        (T,) float32 in [0, 1]: 1 up to the first of TURNED_DEGREES between the face's direction and the camera's, 0 from the
+        second on.
+    """
+    check_shape("rotation", rotation, "T", 3)
+    forward = rotation_matrix(rotation.float().cpu())[:, 2, 2].clamp(-1, 1)
+    start, end = TURNED_DEGREES
+    return _smoothstep(((end - torch.rad2deg(forward.arccos())) / (end - start)).clamp(0, 1).numpy()).astype(np.float32)
 
 
 def _parts(count: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..errors import ShapeError
+from .grain import missing_grain
 
 SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
 UNLIKE = 0.12  # of full scale: where frame and rendering differ by more, they do not show the same thing
@@ -17,7 +18,7 @@ MAX_OFFSET = 0.15  # of full scale: light is never changed by more
 
 
 def paste_back(
-    frame: np.ndarray, crop: Tensor, mask: Tensor | np.ndarray, box: Tensor | np.ndarray, *, weight: float = 1.0
+    frame: np.ndarray, crop: Tensor, mask: Tensor | np.ndarray, box: Tensor | np.ndarray, *, weight: float = 1.0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lay a rendered crop over its frame.
 
@@ -28,6 +29,7 @@ def paste_back(
         box:    (3,) centre x, centre y, side of the crop in image pixels; crop position (u, v) is image position
             (centre - side / 2) + (u, v) * side / R.
         weight: 0 shows the frame, 1 the crop; between, both.
+        seed:   of the grain that is added where the rendering has less than the frame.
     Returns:
         The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the mask on the frame
         (H, W) float32, ``weight`` included.
@@ -52,6 +54,7 @@ def paste_back(
     before = frame[rows, columns].astype(np.float32) / 255
     if weight > 0:
         picture = picture + seam_offset(before, picture, own / weight, _side(box))
+        picture = picture + missing_grain(before, picture, own / weight, seed)
     mixed = before + own[..., None] * (picture - before)
     pasted = (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
     result[rows, columns] = np.where(own[..., None] > 0, pasted, frame[rows, columns])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk_core.compose.masks import border_vertices, draw_weights, lower_face_mask, passthrough_weight, vertex_weight
+from personatalk_core.compose.masks import border_vertices, draw_weights, lower_face_mask, passthrough_weight, turned_weight, vertex_weight
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.camera import rotation_matrix
 from personatalk_core.geometry.face_model import Region, load_face_model
@@ -142,3 +142,12 @@ def test_painted_weights_agree_with_the_rasterised_ones():
     assert difference.mean() < 0.01
     soft = np.abs(cv2.GaussianBlur(fast, (0, 0), 3) - cv2.GaussianBlur(slow.numpy(), (0, 0), 3))
     assert soft.max() < 0.15
+
+
+def test_turned_heads_fade_to_the_source():
+    angle = torch.deg2rad(torch.tensor([0.0, 44.0, 50.0, 56.0, -50.0]))
+    weight = turned_weight(torch.stack([torch.zeros(5), angle, torch.zeros(5)], dim=1))
+    assert weight[:2].tolist() == [1.0, 1.0] and weight[3] == 0.0
+    assert weight[2] == pytest.approx(0.5, abs=1e-3) and weight[4] == pytest.approx(0.5, abs=1e-3)
+    rolled = turned_weight(torch.tensor([[0.0, 0.0, 1.2]]))
+    assert rolled[0] == 1.0  # leaning to the side hides nothing

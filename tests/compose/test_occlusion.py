@@ -86,7 +86,7 @@ def test_a_covered_reference_does_not_show_what_lies_behind(drawn, places, skin,
     x, y = mouth(points[14], face_model)
     covered = cv2.circle(crops[14].copy(), (int(x), int(y)), 48, (0.05, 0.05, 0.05), -1)
     seen = seen_vertices(skin.doubt(place_colours(covered, points[14], places)), places, face_model.vertex_count)
-    assert seen[face_model.outer_lips.numpy()].max() < 0.35
+    assert seen[face_model.outer_lips.numpy()].mean() < 0.25
     bare = seen_vertices(skin.doubt(place_colours(crops[14], points[14], places)), places, face_model.vertex_count)
     assert bare.min() > 0.99
 
