@@ -69,7 +69,7 @@ class DubImages(io.ComfyNode):
         try:
             with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
                 source = images_path(images, fps, stages)
-                report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages)
+                report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False)
                 return io.NodeOutput(video_images(out, stages), video_mask(mask, stages), audio, fps, report_text(report, stages))
         finally:
             out.unlink(missing_ok=True)

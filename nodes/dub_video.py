@@ -91,6 +91,6 @@ class DubVideo(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
-            report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages)
+            report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False)
         shown = dub_ui(source, out, length=length) | style_ui([style] if style is not None else [])
         return dubbed(out, mask, report, stages, shown)

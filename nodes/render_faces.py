@@ -65,5 +65,7 @@ class RenderFaces(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
         with NodeStages(cls.hidden.unique_id, "rendering") as stages:
-            report = render(probe(source), geometry, out, ready, options, audio=sound, mask_out=mask, references=references, stages=stages)
+            report = render(
+                probe(source), geometry, out, ready, options, audio=sound, mask_out=mask, references=references, stages=stages, resume=False
+            )
         return dubbed(out, mask, report, stages, dub_ui(source, out, geometry=geometry))
