@@ -94,14 +94,11 @@ def shortened(track: FaceTrack, frames: int) -> FaceTrack:
 
 
 def one_a_speaker(videos: Sequence[Path], count: int) -> list[Path]:
-    """The largest file of each speaker (the name before ``__``), evenly over the alphabet, at most ``count``."""
+    """The largest file of each speaker (the name before ``__``), of the ``count`` speakers whose files are largest."""
     by_speaker: dict[str, Path] = {}
-    for path in videos:
-        name = path.stem.split("__")[0]
-        if name not in by_speaker or path.stat().st_size > by_speaker[name].stat().st_size:
-            by_speaker[name] = path
-    paths = [by_speaker[name] for name in sorted(by_speaker)]
-    return [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))]
+    for path in sorted(videos, key=lambda path: (path.stat().st_size, path.name)):
+        by_speaker[path.stem.split("__")[0]] = path
+    return sorted(sorted(by_speaker.values(), key=lambda path: (path.stat().st_size, path.name))[-count:])
 
 
 def _line(label: str, trial: Trial) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checks import check_shape
 from ..errors import ShapeError
 from ..types import FaceGeometry
 from ..weights.checkpoint import write_atomically
@@ -28,8 +29,9 @@ def blendshape_scores(expression: Tensor, face_model: FaceModel) -> tuple[Tensor
     Returns:
         scores (T, N) and their names; MediaPipe's ``_neutral`` is left out.
     Raises:
-        ShapeError: the face model has no named directions.
+        ShapeError: the face model has no named directions, or the width is not its own.
     """
+    check_shape("expression", expression, "T", face_model.expression_count)
     keep = [k for k, name in enumerate(face_model.direction_names) if not name.startswith("_")]
     if not keep:
         raise ShapeError("this face model has no named expression directions, so there are no scores; use the bundled face model.")

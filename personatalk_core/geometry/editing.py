@@ -9,6 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from ..checks import check_shape
 from ..errors import OptionsError
 from ..types import FaceGeometry
 from .face_model import FaceModel
@@ -50,8 +51,10 @@ def edit_geometry(geometry: FaceGeometry, face_model: FaceModel, edit: GeometryE
     Shots are edited apart: nothing is smoothed or moved across a cut.
     Raises:
         OptionsError: a value out of range or an unknown direction.
+        ShapeError: the expression's width is not the face model's.
     """
     edit.verify(face_model)
+    check_shape("expression", geometry.expression, "T", face_model.expression_count)
     expression = geometry.expression.clone()
     lower, upper = slice(0, face_model.lower_count), slice(face_model.lower_count, None)
     for shot in geometry.shot.unique():

@@ -14,6 +14,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from ..checks import check_shape
 from .camera import axis_angle, rotation_matrix
 from .face_model import FaceModel
 from .procrustes import align_similarity, scale_and_shift
@@ -58,8 +59,10 @@ def initial_coefficients(
         rotation: (T, 3, 3) of the head where it is known from elsewhere; None: from the landmarks.
     Returns:
         Coefficients of the T frames.
+    Raises:
+        ShapeError: the landmarks are not the face model's.
     """
-    count = points.shape[0]
+    count = check_shape("points", points, "T", len(face_model.landmark_vertex), 3)["T"]
     chosen = torch.arange(points.shape[1]) if chosen is None else chosen
     vertex = face_model.landmark_vertex[chosen]
     mean = face_model.mean[vertex]

@@ -38,7 +38,7 @@ def test_a_setting_that_opens_mouths_is_not_allowed_however_calm(monkeypatch):
 
 
 def test_one_clip_a_speaker(tmp_path):
-    for name, size in (("ann__1.mp4", 5), ("ann__2.mp4", 9), ("bob__1.mp4", 1), ("cid__1.mp4", 1)):
+    for name, size in (("ann__1.mp4", 5), ("ann__2.mp4", 9), ("bob__1.mp4", 1), ("cid__1.mp4", 2)):
         (tmp_path / name).write_bytes(b"x" * size)
     videos = sorted(tmp_path.iterdir())
     assert [path.name for path in choice.one_a_speaker(videos, 9)] == ["ann__2.mp4", "bob__1.mp4", "cid__1.mp4"]

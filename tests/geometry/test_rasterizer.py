@@ -114,3 +114,20 @@ def test_nothing_to_draw():
 def test_refuses_what_it_cannot_draw(points, size, words):
     with pytest.raises(ShapeError, match=words):
         rasterize(points, torch.tensor([[0, 1, 2]]), size)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_draws_what_the_cpu_draws():
+    from personatalk_core.geometry.camera import project
+    from personatalk_core.geometry.face_model import load_face_model
+    from personatalk_core.geometry.pncc import draw_pncc
+
+    model = load_face_model()
+    turns = torch.tensor([[0.0, 0.0, 0.0], [0.25, 0.6, 0.0], [-0.2, -0.5, 0.1]])
+    points = project(model.mean.expand(3, -1, -1), turns, torch.full((3, 2), 128.0), torch.full((3,), 100.0))
+    for ours, theirs in zip(rasterize(points, model.triangles, (256, 256)),
+                            rasterize(points.cuda(), model.triangles.cuda(), (256, 256)), strict=True):  # fmt: skip
+        torch.testing.assert_close(theirs.cpu(), ours, atol=1e-5, rtol=0)
+    here, there = draw_pncc(points, model, (256, 256)), draw_pncc(points.cuda(), model.to("cuda"), (256, 256))
+    torch.testing.assert_close(there.map.cpu(), here.map, atol=1e-5, rtol=0)
+    assert torch.equal(there.triangle.cpu(), here.triangle)
