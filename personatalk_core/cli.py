@@ -162,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--encoder", choices=("moonshine", "hubert"), help="speech: what hears (default: moonshine)")
     train.add_argument("--encoder-weights", metavar="FILE|DIR|OWNER/NAME", help="speech: pretrained weights to start from")
     train.add_argument("--hold-out", nargs="+", metavar="SPEAKER", help="speech, renderer: who is never trained on; default: some, drawn")
-    train.add_argument("--accelerate", action="store_true", help="speech: one of the processes that 'accelerate launch' started")
+    train.add_argument("--accelerate", action="store_true", help="speech, renderer: one of the processes that 'accelerate launch' started")
     train.add_argument("--recipe", type=Path, help="speech, renderer: JSON of options; default: the recipe of the bundled weights")
 
     demo = _verb(verbs, "demo", "dub the sample clip with the sample line", compute=True)

@@ -229,8 +229,9 @@ def train(args: argparse.Namespace, stages: Stages) -> str:
         from .training.speech import train_speech as run
     else:
         from .training.renderer import train_renderer as run
-    given = {name: getattr(args, name) for name in ("encoder", "encoder_weights", "recipe", "hold_out") if getattr(args, name)}
-    foreign = set(given) - {"speech": set(given), "renderer": {"recipe", "hold_out"}}.get(args.part, set())
+    names = ("encoder", "encoder_weights", "recipe", "hold_out", "accelerate")
+    given = {name: getattr(args, name) for name in names if getattr(args, name)}
+    foreign = set(given) - {"speech": set(given), "renderer": {"recipe", "hold_out", "accelerate"}}.get(args.part, set())
     if foreign:
         option = min(foreign).replace("_", "-")
         raise OptionsError(f"--{option} belongs to 'train speech' but the part is '{args.part}'; leave it out.")

@@ -13,6 +13,7 @@ from ..media.video_reader import VideoReader
 from ..rendering.renderer import RendererConfig, build_renderer, save_renderer
 from ..types import OnProgress
 from .preparation import prepare_folder
+from .processes import Accelerated, OneProcess
 from .renderer_data import PreparedClip, hold_out_speakers, load_clip, prepare_clip
 from .renderer_loop import RendererTrainer, RendererTraining
 from .renderer_losses import RendererLossWeights
@@ -27,7 +28,7 @@ LOSS_TERMS = ("pixel", "gradient", "pyramid", "perceptual", "adversarial")
 def train_renderer(
     data: Path, out: Path, *, steps: int | None = None, seed: int = 0, options: RendererTraining | None = None,
     config: RendererConfig | None = None, face_model: FaceModel | None = None, hold_out: Sequence[str] | None = None,
-    recipe: Path | None = None,
+    recipe: Path | None = None, accelerate: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Path:  # fmt: skip
     """Train a renderer and write ``renderer.safetensors``.
@@ -38,6 +39,7 @@ def train_renderer(
         out:      folder for prepared clips, sheets, history, state and the weights.
         steps:    training steps; None: the recipe's.
         recipe:   JSON of :class:`RendererTraining` options, in place of ``options``.
+        accelerate: this is one of the processes that ``accelerate launch`` started; see ``processes``.
         hold_out: speakers used for validation only; None: some are drawn.
     Returns:
         the weights' path.
@@ -46,7 +48,9 @@ def train_renderer(
     """
     face_model = face_model or load_face_model()
     options = replace(options or (read_recipe(recipe) if recipe else RendererTraining()), seed=seed, **({"steps": steps} if steps else {}))
-    clips = prepared_clips(Path(data), Path(out) / "clips", face_model)
+    processes = Accelerated() if accelerate else OneProcess()
+    with processes.first():
+        clips = prepared_clips(Path(data), Path(out) / "clips", face_model)
     speakers = sorted({clip.speaker for clip in clips})
     if len(speakers) < 2:
         raise OptionsError(f"{data} holds usable clips of {len(speakers)} speakers but at least 2 are needed: one is kept for validation.")
@@ -55,10 +59,12 @@ def train_renderer(
     if not training or not validation:
         kept = f"{len(training)} clips to train on and {len(validation)} to validate"
         raise OptionsError(f"holding out {', '.join(sorted(held))} leaves {kept}; the speakers are {', '.join(speakers)}.")
-    trainer = RendererTrainer(build_renderer(config or RendererConfig(), seed), face_model, training, validation, options, Path(out))
-    renderer = trainer.run(on_progress)
+    start = build_renderer(config or RendererConfig(), seed)
+    trainer = RendererTrainer(start, face_model, training, validation, options, Path(out), processes)
+    renderer = trainer.run(on_progress if processes.rank == 0 else None)
     target = Path(out) / "renderer.safetensors"
-    save_renderer(target, renderer, licence=LICENCE, card=card(trainer))
+    if processes.rank == 0:
+        save_renderer(target, renderer, licence=LICENCE, card=card(trainer))
     return target
 
 

@@ -45,6 +45,10 @@ class PreparedFrames:
     geometry: Tensor
     seen: Tensor
 
+    def to(self, device: torch.device) -> PreparedFrames:
+        """The same frames on a device."""
+        return PreparedFrames(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class PreparedClip:
@@ -142,6 +146,10 @@ class RenderingExample:
     face: PreparedFrames
     face_index: Tensor
 
+    def to(self, device: torch.device) -> RenderingExample:
+        """The same example on a device."""
+        return RenderingExample(self.target.to(device), self.lip.to(device), self.face.to(device), self.face_index.to(device))
+
 
 class ExampleSampler:
     """Draws training examples: a speaker at random, a clip of theirs, one target, and references away from it.
@@ -168,7 +176,7 @@ class ExampleSampler:
         stride = max(1, int(frame.diff().float().median())) if len(frame) > 1 else 1
         gap = ReferenceOptions(LIP_CANDIDATES * self.options.lip_count, self.options.face_count, -(-self.options.exclude_window // stride))
         lip, face = sample_references(place, clip.frame_count, gap, max(1, self.window // stride), generator)
-        shape = mouth_shape(clip.read_expression(), self.face_model)
+        shape = mouth_shape(clip.read_expression(), self.face_model)  # on the CPU, like what is read
         lip = lip[(shape[lip] - shape[place]).square().sum(dim=1).argsort()[: self.options.lip_count]]
         read = clip.read(torch.cat([torch.tensor([place]), lip, face]))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..evaluation.reconstruction import detail, masked_psnr, region_masks
 from ..geometry.face_model import FaceModel
@@ -19,12 +19,14 @@ from ..rendering.references import ReferenceOptions, allowed_references, likest_
 from ..rendering.renderer import DualAttentionRenderer, RenderedCrops
 from ..types import OnProgress
 from .adversary import PatchAdversary, adversary_loss, mouth_cut
+from .processes import OneProcess
 from .renderer_data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
 from .renderer_losses import RendererLossWeights, renderer_loss
 from .sheets import write_sheet
 from .training_state import resume_run, save_run
 
 ADVERSARY_RATE = 2e-4
+LARGEST_GRADIENT = 1.0  # norm
 ENCODED_TOGETHER = 8  # frames
 KEPT = ("best_state", "step", "best", "history", "adversary_state")  # what a resumed run goes on from, beside its networks and optimiser
 
@@ -57,21 +59,23 @@ class RendererTrainer:
 
     def __init__(
         self, renderer: DualAttentionRenderer, face_model: FaceModel, training: list[PreparedClip], validation: list[PreparedClip],
-        options: RendererTraining, folder: Path,
+        options: RendererTraining, folder: Path, processes: OneProcess | None = None,
     ) -> None:  # fmt: skip
+        self.processes = processes or OneProcess()
         torch.manual_seed(options.seed)
-        self.model, self.face_model, self.options, self.folder = renderer.requires_grad_(True), face_model, options, Path(folder)
-        self.average = copy.deepcopy(renderer).requires_grad_(False).eval()
+        self.model, self.options, self.folder = renderer.requires_grad_(True).to(self.processes.device), options, Path(folder)
+        self.face_model = face_model.to(self.processes.device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.sampler = ExampleSampler(training, face_model, options.references, options.window, options.seed)
         self.validation = validation
         scalars = [p for p in renderer.parameters() if p.ndim == 0]
         rest = [p for p in renderer.parameters() if p.ndim > 0]
         groups = [{"params": rest, "weight_decay": 1e-4}, {"params": scalars, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        self.optimiser = self.processes.prepare(torch.optim.AdamW(groups, betas=(0.9, 0.99)))
         self.step, self.best = 0, -1.0
         self.best_state: dict[str, Tensor] = copy.deepcopy(self.average.state_dict())
         self.history: list[dict[str, float]] = []
-        self.adversary = PatchAdversary() if options.loss.adversarial else None
+        self.adversary = PatchAdversary().to(self.processes.device) if options.loss.adversarial else None
         if self.adversary is not None:
             self.adversary_optimiser = torch.optim.Adam(self.adversary.parameters(), ADVERSARY_RATE, betas=(0.0, 0.9))
 
@@ -112,17 +116,22 @@ class RendererTrainer:
         for encoder in (self.model.geometry_encoder, self.model.texture_encoder):
             encoder.requires_grad_(self.step % options.encoder_every == 0)
         logged: dict[str, float] = {}
+        losses, shown = [], []
         for part in range(options.accumulate):
-            example = self.sampler.example(self.step * options.accumulate + part)
-            crops = render_example(self.model, example, self.face_model)
+            number = (self.step * options.accumulate + part) * self.processes.count + self.processes.rank
+            example = self.sampler.example(number).to(self.processes.device)
+            with self.processes.precision(half=False):
+                crops = render_example(self.model, example, self.face_model)
+            crops = RenderedCrops(crops.rgb.float(), crops.lip.float(), crops.face.float())
             loss, terms = renderer_loss(crops.rgb, example.target.crops, crops.lip, crops.face, options.loss, self.adversary)
-            (loss / options.accumulate).backward()
-            if self.adversary is not None:
-                terms["adversary"] = self._teach_adversary(crops, example.target.crops)
+            losses.append(loss / options.accumulate)
+            shown.append((crops, example.target.crops))
             for name, value in {**terms, "total": loss}.items():
                 logged[name] = logged.get(name, 0.0) + float(value.detach()) / options.accumulate
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.processes.descend(torch.stack(losses).sum(), self.model.parameters(), LARGEST_GRADIENT)
         self.optimiser.step()
+        for crops, truth in shown if self.adversary is not None else ():
+            logged["adversary"] = float(self._teach_adversary(crops, truth).detach())
         keep = min(options.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -133,7 +142,7 @@ class RendererTrainer:
         rows, columns = mouth_cut(crops.lip)
         self.adversary_optimiser.zero_grad(set_to_none=True)
         loss = adversary_loss(self.adversary, crops.rgb[..., rows, columns], truth[..., rows, columns])
-        loss.backward()
+        self.processes.descend(loss, self.adversary.parameters(), LARGEST_GRADIENT)
         self.adversary_optimiser.step()
         return loss
 
@@ -144,7 +153,10 @@ class RendererTrainer:
         return warm * (0.05 + 0.95 * 0.5 * (1 + float(torch.cos(done))))
 
     def _check(self, running: dict[str, float]) -> None:
-        """Score the averaged renderer on the validation speakers, keep it when it is the best, write a sheet, save."""
+        """Score the averaged renderer on the validation speakers, keep it when it is the best, write a sheet, save.
+
+        Every process scores, so that all keep the same; the first one writes.
+        """
         scores, rows = [], []
         for clip in self.validation:
             away = self.options.references.exclude_window
@@ -156,14 +168,15 @@ class RendererTrainer:
             rows.append(torch.cat([truth[:1], image[:1], ((image[:1] - truth[:1]).abs() * 4)]))
         face, lips, sharp = torch.tensor(scores).mean(dim=0).tolist() if scores else (0.0, float(self.step), 0.0)
         self.history.append({"step": self.step, **running, "psnr_face": face, "psnr_lips": lips, "detail_lips": sharp})
-        if rows:
+        if rows and self.processes.rank == 0:
             write_sheet(self.folder / "sheets" / f"{self.step:06d}.png", [rearrange(row, "k c h w -> k h w c") for row in rows])
         if face + lips > self.best:
             self.best, self.best_state = face + lips, copy.deepcopy(self.average.state_dict())
         self._save()
 
     def _save(self) -> None:
-        save_run(self, self.folder, KEPT)
+        if self.processes.rank == 0:
+            save_run(self, self.folder, KEPT)
 
     def _resume(self) -> None:
         resume_run(self, self.folder, KEPT)
@@ -192,21 +205,23 @@ def reconstruct_clip(
     Returns:
         image (B, 3, R, R), truth (B, 3, R, R), points (B, V, 3).
     """
-    frame = torch.tensor(clip.frame)
+    frame, device = torch.tensor(clip.frame), face_model.mean.device
     everything = torch.arange(clip.frame_count)
-    encoded = EncodedReferences.join([encode(renderer, clip.read(part), face_model) for part in everything.split(ENCODED_TOGETHER)])
-    expression = clip.read_expression()
+    parts = (clip.read(part).to(device) for part in everything.split(ENCODED_TOGETHER))
+    encoded = EncodedReferences.join([encode(renderer, part, face_model) for part in parts])
+    expression = clip.read_expression().to(device)
     vertices = face_model.mean + torch.einsum("te,evk->tvk", expression, face_model.expression_basis)
-    rows = spread_by_opening(mouth_opening(vertices, face_model), everything, lip_count)
+    rows = spread_by_opening(mouth_opening(vertices, face_model).cpu(), everything, lip_count)
     lip, shot = encoded[rows], torch.zeros(int(frame[-1]) + 1, dtype=torch.long)
     looks = torch.zeros(int(frame[-1]) + 1, encoded.pose.shape[1] + encoded.shape.shape[1])
     by_shape, by_pose = FACE_SHARPNESS
-    looks[frame] = torch.cat([by_pose**0.5 * encoded.pose, by_shape**0.5 * encoded.shape], dim=1)
+    looks[frame] = torch.cat([by_pose**0.5 * encoded.pose, by_shape**0.5 * encoded.shape], dim=1).cpu()
     chosen = torch.linspace(0, clip.frame_count - 1, targets).round().long()
-    target, images = clip.read(chosen), []
+    target, images = clip.read(chosen).to(device), []
     for k, i in enumerate(frame[chosen]):
         face = encoded[torch.searchsorted(frame, likest_frames(int(i), frame, shot, looks, face_count, exclude_window))]
         allowed = allowed_references(frame[rows], i[None], exclude_window)
-        crops = renderer.render(target.points[k : k + 1], target.expression[k : k + 1], lip, face, face_model, lip_allowed=allowed)
+        points, own = target.points[k : k + 1], target.expression[k : k + 1]
+        crops = renderer.render(points, own, lip, face, face_model, lip_allowed=allowed.to(device))
         images.append(crops.rgb)
     return torch.cat(images), target.crops, target.points

@@ -15,10 +15,12 @@ from personatalk_core.geometry.vertices import posed_vertices
 from personatalk_core.rendering.correspondence import draw_surface
 from personatalk_core.rendering.references import ReferenceOptions
 from personatalk_core.rendering.renderer import RendererConfig, load_renderer
-from personatalk_core.training.renderer import train_renderer
+from personatalk_core.training.adversary import PatchAdversary, adversary_loss, fooling_loss, mouth_cut
+from personatalk_core.training.renderer import read_recipe, train_renderer
 from personatalk_core.training.renderer_data import ExampleSampler, choose_frames, load_clip, prepare_clip
 from personatalk_core.training.renderer_loop import RendererTraining
 from personatalk_core.training.renderer_losses import RendererLossWeights, gradient_loss, loss_weight, pixel_loss, renderer_loss
+from personatalk_core.training.steerable_filters import steerable_kernels, steerable_loss
 from personatalk_core.types import FaceGeometry, FrameStatus
 
 FRAMES = 44
@@ -119,3 +121,67 @@ def test_one_speaker_is_not_enough(folder, face_model, tmp_path):
     (tmp_path / "one" / "ann.safetensors").write_bytes((folder / "ann.safetensors").read_bytes())
     with pytest.raises(OptionsError, match="speakers"):
         train_renderer(tmp_path / "one", tmp_path / "out", steps=1, face_model=face_model)
+
+
+def test_perceptual_loss_sees_a_missing_line_and_not_itself():
+    truth, weight = torch.full((1, 3, 32, 32), 0.5), torch.ones(1, 1, 32, 32)
+    line = truth.clone()
+    line[..., 16] = 0.2
+    assert float(steerable_loss(line, line, weight)) == 0.0
+    near, far = torch.zeros_like(weight), torch.zeros_like(weight)
+    near[..., 12:20], far[..., :4] = 1.0, 1.0
+    assert float(steerable_loss(truth, line, near, levels=1)) > 0.2 > 1e-4 > float(steerable_loss(truth, line, far, levels=1))
+    kernels = steerable_kernels()
+    assert float(kernels.sum(dim=(1, 2, 3)).abs().max()) < 1e-6  # flat skin gives no response
+
+
+def test_the_adversary_learns_to_tell_and_is_shown_the_mouth():
+    lip = torch.zeros(1, 1, 128, 128)
+    lip[..., 80:100, 40:90] = 1.0
+    rows, columns = mouth_cut(lip)
+    assert rows.start <= 80 and rows.stop >= 100 and columns.start <= 40 and columns.stop >= 90
+    torch.manual_seed(0)
+    adversary, truth, image = PatchAdversary(8), torch.rand(1, 3, 48, 48), torch.full((1, 3, 48, 48), 0.5)
+    optimiser = torch.optim.Adam(adversary.parameters(), 1e-2)
+    before = float(adversary_loss(adversary, image, truth).detach())
+    for _ in range(20):
+        optimiser.zero_grad()
+        adversary_loss(adversary, image, truth).backward()
+        optimiser.step()
+    assert float(adversary_loss(adversary, image, truth).detach()) < before
+    assert float(fooling_loss(adversary, image).detach()) > float(fooling_loss(adversary, truth).detach())
+
+
+def test_adversarial_training_resumes_with_its_adversary(folder, face_model, tmp_path):
+    options = replace(SHORT, loss=RendererLossWeights(adversarial=0.01))
+    train_renderer(folder, tmp_path, steps=2, options=options, config=SMALL, face_model=face_model)
+    path = train_renderer(folder, tmp_path, steps=3, options=options, config=SMALL, face_model=face_model)
+    last = json.loads((tmp_path / "history.json").read_text())[-1]
+    assert {"adversarial", "adversary", "perceptual"} <= set(last) and load_renderer(path).config == SMALL
+
+
+def test_interrupted_training_gives_what_uninterrupted_training_gives(folder, face_model, tmp_path):
+    more = {"options": SHORT, "config": SMALL, "face_model": face_model}
+    train_renderer(folder, tmp_path / "a", steps=4, **more)
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:  # one step after the last one that was kept
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_renderer(folder, tmp_path / "b", steps=4, on_progress=stop, **more)
+    train_renderer(folder, tmp_path / "b", steps=4, **more)
+    first, second = (load_renderer(tmp_path / name / "renderer.safetensors").state_dict() for name in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_recipes_and_held_out_speakers_are_checked(folder, face_model, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"steps": 7, "loss": {"perceptual": 0.0}, "references": {"lip_count": 3}}')
+    options = read_recipe(recipe)
+    assert options.steps == 7 and options.loss.perceptual == 0.0 and options.loss.pixel == 1.0 and options.references.lip_count == 3
+    recipe.write_text('{"stepz": 7}')
+    with pytest.raises(OptionsError, match="the options are steps"):
+        read_recipe(recipe)
+    with pytest.raises(OptionsError, match="the speakers are ann, bob"):
+        train_renderer(folder, tmp_path / "out", steps=1, hold_out=["ann", "bob"], face_model=face_model)
