@@ -13,7 +13,7 @@ from ..personatalk_core.errors import OptionsError
 WEIGHTS, STYLES = "personatalk", "personatalk_styles"
 BUNDLED, ROOT = "bundled", "models/personatalk"
 LONGEST_NAME = 120  # bytes of a style's name: file systems take 255, and a temporary file is named after it
-RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³")}  # names of devices on Windows
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³")}  # devices on Windows
 
 
 def register_folders() -> None:

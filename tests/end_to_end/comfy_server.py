@@ -117,6 +117,14 @@ class ComfyServer:
                 time.sleep(0.5)
         self.socket = WebSocket("127.0.0.1", self.port, f"/ws?clientId={self.client}")
 
+    def cpu_seconds(self) -> float:
+        """Seconds of computing the server has done so far; real time where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log_text(self) -> str:
         return (self.base / "server.log").read_text(errors="replace")
 
