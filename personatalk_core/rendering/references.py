@@ -21,7 +21,7 @@ from ..types import FaceGeometry, ReferenceSelection
 from .dual_attention import FACE_SHARPNESS
 from .similarity import mouth_shape
 
-BLOCK = 2000  # frames whose vertices are in memory at once
+BLOCK = 500  # frames whose vertices are in memory at once
 BY_FRAME = ("expression", "rotation", "translation", "scale", "status", "shot", "source_frame", "times", "durations")
 SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for alike face references
 
