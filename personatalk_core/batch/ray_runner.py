@@ -137,14 +137,14 @@ def run_on_ray(
     view: BatchView,
     *,
     signing: SigningChoice = SigningChoice(),  # noqa: B008 (frozen)
-    on_taken: Callable[[Job], None] | None = None,
+    on_taken: Callable[[list[Job]], None] | None = None,
 ) -> None:
     """Run a queue until it is empty.
 
     Args:
         folder:   output folder; on a cluster every node must see it, and the inputs, under the same path.
         signing:  with what to sign; every node must see these files too.
-        on_taken: called with each job that was handed to an actor.
+        on_taken: called when a job was handed to an actor, with all that are under way, the new one last.
     Raises:
         DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has what a worker needs, or
         workers die before they are ready. WeightsError: a worker cannot load the models.
@@ -165,7 +165,7 @@ def run_on_ray(
             return _Seat(actor, actor.ready.remote())
 
         seats += [new_seat() for _ in range(_worker_count(ray, choice, gpus, queue.waiting))]
-        _drive(ray, queue, seats, new_seat, view, on_taken or (lambda job: None))
+        _drive(ray, queue, seats, new_seat, view, on_taken or (lambda jobs: None))
     finally:
         for seat in seats:
             ray.kill(seat.actor)
@@ -179,7 +179,7 @@ def _drive(ray, queue: JobQueue, seats: list[_Seat], new_seat: Callable[[], _Sea
         for seat in seats:
             if seat.started and seat.job is None and (job := queue.take()) is not None:
                 seat.job, seat.reference, seat.progress, seat.asked = job, seat.actor.run.remote(job), STARTING, None
-                on_taken(job)
+                on_taken(queue.running)
         pending = {seat.reference: seat for seat in seats if seat.job is not None or not seat.started}
         for reference in ray.wait(list(pending), num_returns=1, timeout=POLL)[0]:
             seat = pending[reference]

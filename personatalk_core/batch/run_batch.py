@@ -51,7 +51,7 @@ def run_batch(
     signing: SigningChoice = SigningChoice(),  # noqa: B008 (frozen)
     retries: int = 0,
     quiet: bool = False,
-    on_taken: Callable[[Job], None] | None = None,
+    on_taken: Callable[[list[Job]], None] | None = None,
 ) -> BatchSummary:
     """Run every job of a manifest exactly once.
 
