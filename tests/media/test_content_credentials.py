@@ -176,3 +176,31 @@ def test_a_missing_library_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(DependencyError, match="pip install"):
         ContentSigner(SigningChoice(tmp_path / "c.pem", tmp_path / "k.pem"))
+
+
+@needs_c2pa
+def test_the_command_line_signs_what_it_dubs(choice, clip, tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    from personatalk_core import commands, pipeline
+    from personatalk_core.cli import main
+    from personatalk_core.types import DubReport
+
+    source, speech = clip("source.mp4"), tmp_path / "speech.wav"
+    speech.write_bytes(b"RIFF" + bytes(40))
+    monkeypatch.setattr(commands, "_models", lambda *_, **__: SimpleNamespace(face_model=None, speech=None))
+    monkeypatch.setattr(pipeline, "dub", lambda video, audio, out, *_, **__: clip(out.name) and DubReport(frames=3, dubbed=3))
+    signing = ["--sign-certificate", str(choice.certificate), "--sign-key", str(choice.key)]
+    base = ["dub", "--video", str(source), "--audio", str(speech), "--device", "cpu"]
+    out = tmp_path / "out.mp4"
+    assert main([*base, "--out", str(out), *signing]) == 0
+    found = read_credentials(out)
+    assert found.state == "Valid" and found.ingredients == ("source.mp4", "speech.wav")
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+    capsys.readouterr()
+    for more, words in (([*signing[:2]], "together"), ([*signing, "--sign-algorithm", "rsa"], "expected one of")):
+        assert main([*base, "--out", str(tmp_path / "two.mp4"), *more]) == 2
+        assert words in capsys.readouterr().err
+    assert main([*base, "--out", str(tmp_path / "two.mkv"), *signing]) == 2 and ".mp4 and .mov" in capsys.readouterr().err
+    assert main([*base, "--out", str(tmp_path / "p" / "%d.png"), *signing]) == 2 and "pictures" in capsys.readouterr().err
+    assert not list(tmp_path.glob("two.*"))
