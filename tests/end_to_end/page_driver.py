@@ -48,6 +48,7 @@ def _page_of(browser_type, port: int, arguments: list[str]) -> Iterator:
     browser = browser_type.launch(executable_path=_chromium(), args=START + arguments)
     try:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(90_000)  # on a busy machine everything takes its time
         page.problems = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("console", lambda message: page.problems.append(message.text) if "PersonaTalk" in message.text else None)

@@ -112,7 +112,7 @@ def test_words_are_chinese_where_the_page_is(stub, page):
 def test_dub_player_wipes_and_keeps_its_keys(page, driver):
     driver.open_workflow(page, "dub_video")
     driver.run(page)
-    page.wait_for_selector("[data-view=dub] video", timeout=30_000, state="attached")
+    page.wait_for_selector("[data-view=dub] video", timeout=90_000, state="attached")
     driver.look_at(page, "PersonaTalkDubVideo")
     wipe = page.locator("[data-view=dub] input[type=range]").last
     wipe.wait_for(state="visible")
@@ -128,7 +128,7 @@ def test_dub_player_wipes_and_keeps_its_keys(page, driver):
 def test_strip_writes_the_lists_that_are_queued(stub, page, driver):
     driver.open_workflow(page, "step_by_step")
     driver.run(page)
-    page.wait_for_selector("[data-view=references] img", timeout=30_000, state="attached")
+    page.wait_for_selector("[data-view=references] img", timeout=90_000, state="attached")
     driver.look_at(page, "PersonaTalkSelectReferences")
     buttons = page.locator("[data-view=references] .strip button")
     buttons.first.wait_for(state="visible")
@@ -158,7 +158,7 @@ def test_viewer_draws_and_steps(page, driver):
 def test_mix_sliders_set_the_weights(page, driver):
     driver.open_workflow(page, "mix_styles")
     driver.run(page)
-    page.wait_for_function(f"() => document.querySelectorAll({SHARES!r}).length === 2", timeout=30_000)
+    page.wait_for_function(f"() => document.querySelectorAll({SHARES!r}).length === 2", timeout=90_000)
     sliders = page.locator(SHARES)
     sliders.last.evaluate("(slider) => { slider.value = 0.25; slider.dispatchEvent(new Event('input')); }")
     assert node_of(driver.queued(page), "PersonaTalkMixStyles")["weight_b"] == pytest.approx(0.25)
@@ -169,7 +169,7 @@ def test_a_style_is_spoken_as_strongly_as_its_card_says(page, driver):
     """Slider and widget are two views of one number."""
     driver.open_workflow(page, "swap_style")
     driver.run(page)
-    page.wait_for_function("() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 1", timeout=30_000)
+    page.wait_for_function("() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 1", timeout=90_000)
     slider = page.locator("[data-view=styles] input[type=range]")
     slider.evaluate("(slider) => { slider.value = 1.4; slider.dispatchEvent(new Event('input')); }")
     assert node_of(driver.queued(page), "PersonaTalkGenerateGeometry")["style_strength"] == pytest.approx(1.4)
@@ -199,7 +199,7 @@ def test_themes_and_chinese_words(stub, page, driver, theme):
     titles = page.evaluate("() => window.app.graph.nodes.map((node) => node.title)")
     assert ("视频配音 (PersonaTalk)" in titles) == ("加载模型 (PersonaTalk)" in titles) == (theme == "light")
     driver.run(page)
-    page.wait_for_selector("[data-view=dub] video", timeout=30_000, state="attached")
+    page.wait_for_selector("[data-view=dub] video", timeout=90_000, state="attached")
     driver.look_at(page, "PersonaTalkDubVideo")
     tag = page.locator("[data-view=dub] .tag").first
     tag.wait_for(state="visible")
