@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .config import DubOptions
+from .config import LANDMARKS, DubOptions
 from .models import Models
 from .types import FaceGeometry, ReferenceSelection, StyleEmbedding
+from .weights.checkpoint import sha256_of
 
 WORK_FORMAT = 1  # of what is kept in a working folder
 
@@ -23,6 +24,8 @@ WORK_FORMAT = 1  # of what is kept in a working folder
 def run_inputs(verb: str, out: Path, models: Models, options: DubOptions, **more: str | None) -> dict:
     """The inputs of a run as JSON values: weights, settings, versions, device, and what only this verb has (``more``)."""
     weights = {name: found.sha256 for name, found in models.origins.items()}
+    if options.initializer != LANDMARKS:
+        weights["initializer"] = sha256_of(Path(options.initializer))
     device = torch.cuda.get_device_name(models.device) if models.device.type == "cuda" else str(models.device)
     return {
         "verb": verb,

@@ -5,6 +5,7 @@ A row of landmarks is 5.7 KB, an hour of one face 0.5 GB: too much for memory, l
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ class RowFile:
         """Keep a row; returns its number. Raises ShapeError for a row that is not finite."""
         check_finite("reading", row)
         self._file.seek(self.count * self._bytes)
-        self._file.write(np.ascontiguousarray(row, np.float32).tobytes())
+        data = np.ascontiguousarray(row, np.float32).tobytes()
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.count += 1
         return self.count - 1
 
