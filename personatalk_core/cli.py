@@ -187,11 +187,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # the disk, a name, a permission: never a half file, since writing is whole or not at all
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"personatalk: {error.strerror or error}{where}; check names, permissions and the free space on the disk.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("personatalk: interrupted; no half file was left, the same command goes on from what was finished", file=sys.stderr)
         return 130
     if result is not None and not args.quiet:
-        print(result if isinstance(result, str) else json.dumps(result, indent=2))
+        text = result if isinstance(result, str) else json.dumps(result, indent=2)
+        print(text.encode("utf-8", "backslashreplace").decode())  # names of files need not be UTF-8
     return 0
 
 

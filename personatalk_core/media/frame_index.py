@@ -36,17 +36,17 @@ class FrameIndex:
 def check_media(path: Path) -> None:
     """Refuse a path that no media file can be at. Raises MediaError: missing, a folder, empty, or closed to this user."""
     path = Path(path)
-    if not path.exists():
-        raise MediaError(f"{path} does not exist; pass the path of a video or sound file.")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; pass the path of a video or sound file.")
     try:
+        if not path.exists():
+            raise MediaError(f"{path} does not exist; pass the path of a video or sound file.")
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; pass the path of a video or sound file.")
         if path.stat().st_size == 0:
             raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
         with path.open("rb"):
             pass
     except OSError as error:
-        raise MediaError(f"{path} cannot be opened ({error.strerror}); check the permissions of the file.") from error
+        raise MediaError(f"{path} cannot be opened ({error.strerror}); check its name and its permissions.") from error
 
 
 def open_media(path: Path) -> av.container.InputContainer:

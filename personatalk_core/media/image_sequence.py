@@ -43,8 +43,11 @@ class ImageSequence:
 
 def is_sequence(path: Path) -> bool:
     """The path is a folder or a pattern, with or without a rate behind it."""
-    place, _ = _split(Path(path))
-    return place.is_dir() or _is_pattern(place)
+    try:
+        place, _ = _split(Path(path))
+        return place.is_dir() or _is_pattern(place)
+    except OSError:  # a name longer than the file system has
+        return False
 
 
 def is_picture_output(out: Path) -> bool:
@@ -163,7 +166,7 @@ def _unpack(video: Path, folder: Path, pattern: str, on_progress: OnProgress | N
 
 def _split(path: Path) -> tuple[Path, Fraction | None]:
     """The folder or pattern, and the rate that was stated behind it."""
-    if path.is_dir():
+    if path.exists():
         return path, None
     match = _RATE.fullmatch(str(path))
     if match is None:

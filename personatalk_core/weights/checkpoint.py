@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None, largest
         WeightsError: missing, unreadable, too large, another hash, another kind, or non-finite values.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_file(path):
         raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
     if path.stat().st_size > largest:
         raise WeightsError(f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore it from a good copy.")
@@ -111,6 +111,13 @@ def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None, largest
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):  # 8-bit floats know no isfinite
             raise WeightsError(f"{path} has non-finite values in '{name}'; restore the file from a good copy.")
     return Checkpoint(kind, entry["config"], tensors, actual, entry.get("licence", ""), entry.get("card", ""))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system has
+        return False
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint, source: str = "checkpoint") -> nn.Module:

@@ -290,8 +290,15 @@ VALUES = [
     "f%d.png",
 ] + ["", "\ud800", "x" * 300]
 ARGUMENTS = st.lists(st.sampled_from(OPTIONS) | st.sampled_from(VALUES) | st.text(max_size=8), max_size=14)
+LONG = "x" * 300
 WHOLE = st.sampled_from(
     [
+        f"dub --video {LONG} --audio half.wav --out o.mp4",
+        f"dub --video half.mp4 --audio {LONG} --out o.mp4 --style {LONG}",
+        f"render --video half.mp4 --geometry {LONG} --out o.mp4",
+        f"batch --manifest {LONG} --out o",
+        f"dub --video half.mp4 --audio half.wav --out {LONG}.mp4",
+        f"dub --video half.mp4 --audio half.wav --out {LONG}%d.png",
         "dub --video half.mp4 --audio half.mp4 --out o.mp4",
         "render --video half.mp4 --geometry half.safetensors --out o.mp4",
         "batch --manifest half.jsonl --out o",

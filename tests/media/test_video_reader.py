@@ -153,6 +153,9 @@ def test_refusals(tmp_path, make_clip):
         probe(tmp_path / "nothing.mp4")
     with pytest.raises(MediaError, match="is a folder"):
         probe(tmp_path)
+    for name in ("x" * 300, "x" * 300 + "/%d.png", "a\0b", "\udce4.mp4"):
+        with pytest.raises(MediaError):
+            probe(tmp_path / name)
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     with pytest.raises(MediaError, match="empty"):
