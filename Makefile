@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz bench quality system browser clean
+.PHONY: demo test lint fuzz bench bench-long quality system browser clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core demo --out-dir out
@@ -19,6 +19,11 @@ fuzz: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(BIN)/python -m personatalk_core bench
+
+# Peak memory and time a frame of a dub of a minute beside one of an hour: hours; `make bench-long LONG="--minutes 1 10 --stand-ins"` is shorter.
+LONG ?= --minutes 1 60 --size 1920x1080
+bench-long: $(VENV)/.ready
+	@$(BIN)/python -m personatalk_core.evaluation.long_clip_benchmark $(LONG)
 
 # A quick protocol against stored numbers; `make quality STORE=--store` stores new ones.
 quality: $(VENV)/.ready

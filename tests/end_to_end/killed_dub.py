@@ -25,7 +25,7 @@ def small_windows() -> None:
     fitting.windows = lambda frames: whole(frames, 12, 4)
 
 
-def main(video: Path, audio: Path) -> None:
+def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -33,7 +33,8 @@ def main(video: Path, audio: Path) -> None:
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import dub
 
-    small_windows()
+    if usual_windows is None:
+        small_windows()
     options = DubOptions(lip_references=3, face_references=1, device="cpu")
     models = load_models(options)
     print("ready", flush=True)
@@ -64,4 +65,4 @@ def fork(work: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-FRAMES = 16
+FRAMES, SIDE = 16, 224
 COMMAND = [sys.executable, "-m", "personatalk_core", "dub", "--quiet", "--device", "cpu", "--lip-references", "3", "--face-references", "1"]
 
 
@@ -18,7 +19,7 @@ def write_clip(folder: Path, frames: int = FRAMES) -> tuple[Path, Path]:
     from personatalk_core.media.array_files import write_frames, write_sound
     from personatalk_core.media.audio import fit_audio, read_audio
 
-    pictures = np.ascontiguousarray(sample_frames()[:frames])
+    pictures = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in sample_frames()[:frames]])
     video = write_frames(folder / "clip.mp4", pictures, frames, 15)
     return video, write_sound(folder / "speech.wav", fit_audio(read_audio(DEMO_SPEECH), frames / 15))
 

@@ -44,9 +44,13 @@ def clip(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def dub(clip):
     """Dub the clip to a path; the models are loaded once and shared."""
+    import torch
+
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import dub
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the other processes have it: bytes belong to a number of threads
     options = DubOptions(device="cpu", lip_references=3, face_references=1)
     models = load_models(options)
 
@@ -54,7 +58,8 @@ def dub(clip):
         dub(*clip, out, models, options, stages=stages)
         return out.read_bytes()
 
-    return run
+    yield run
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def test_one_output_belongs_to_one_run(dub, alone, tmp_path):
     assert len(refused) == 1
 
 
-@pytest.mark.parametrize("at", [("tracking", 6), ("geometry", 16), ("rendering", 5)])
+@pytest.mark.parametrize("at", [("geometry", 16), ("rendering", 5)])
 def test_cancel_leaves_nothing_but_work_to_go_on_from(dub, alone, tmp_path, at):
     out = tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
@@ -99,12 +104,12 @@ def test_cancel_is_heard_within_a_second(alone):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runner forks")
-def test_four_dubs_in_four_processes_give_the_bytes_of_one_alone(clip, tmp_path):
+def test_four_dubs_in_four_processes_give_the_bytes_of_one_alone(clip, alone, tmp_path):
     runner = subprocess.Popen(
-        [sys.executable, str(HERE / "killed_dub.py"), *map(str, clip)],
+        [sys.executable, str(HERE / "killed_dub.py"), *map(str, clip), "--usual-windows"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=short_dub["environment"]() | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    outs = [tmp_path / f"{k}.mp4" for k in range(5)]
-    answers, _ = runner.communicate(f"{outs[0]} -\n{','.join(map(str, outs[1:]))} -\n")
-    assert [line.split()[0] for line in answers.splitlines()] == ["ready", "done", "done"]
-    assert len({out.read_bytes() for out in outs}) == 1
+    outs = [tmp_path / f"{k}.mp4" for k in range(4)]
+    answers, _ = runner.communicate(f"{','.join(map(str, outs))} -\n")
+    assert [line.split()[0] for line in answers.splitlines()] == ["ready", "done"]
+    assert {out.read_bytes() for out in outs} == {alone[0]}
