@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[2]
-START_SECONDS, RUN_SECONDS = 180, 600
+START_SECONDS, RUN_SECONDS = 600, 900
 
 
 class Refused(Exception):
