@@ -21,13 +21,14 @@ from ..errors import OptionsError, PersonaTalkError
 from ..geometry.face_model import FaceModel, load_face_model
 from ..geometry.fitting import DEFAULT_WEIGHTS
 from ..geometry.fitting_terms import FittingWeights
-from ..types import FaceTrack
+from ..types import FaceTrack, FrameStatus
 from .geometry_fit import fit_report, tracks_of, videos_in
 
 CHOSEN = tuple(f.name for f in fields(FittingWeights) if f.name not in ("landmark", "tempo"))  # those two set the scale
 FACTORS = (0.5, 2.0)
 MAX_OVER, MAX_CLOSED = 0.0, 0.5  # percent
 NOTICEABLE = 0.02
+MIN_SEEN = 0.9  # of the frames that are used; a clip that mostly shows nobody says nothing about smoothing
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise OptionsError("clips, frames and rounds are counts but one is below 1; give positive ones.")
         videos = one_a_speaker(videos_in(args.data), args.clips)
         tracks = {path.stem: shortened(track, args.frames) for path, track in tracks_of(videos, args.tracks).items()}
+        tracks = {name: track for name, track in tracks.items() if (track.status == int(FrameStatus.OK)).mean() >= MIN_SEEN}
+        if not tracks:
+            raise OptionsError(f"no clip shows a face in {MIN_SEEN:.0%} of its frames; pass clips of talking people.")
         weights = choose_weights(tracks, load_face_model(), rounds=args.rounds, report=sys.stdout.write)
     except PersonaTalkError as error:
         sys.stderr.write(f"{error}\n")
