@@ -18,6 +18,7 @@ from ..speech.timeline import at_model_rate
 from ..types import OnProgress
 from ..weights.checkpoint import write_atomically
 from .preparation import PreparedClip, prepare_folder
+from .processes import Accelerated, OneProcess
 from .speech_clips import SpeechClip, hold_out_speakers
 from .speech_lag import estimate_lags
 from .speech_loop import SpeechTrainer, SpeechTraining
@@ -40,6 +41,7 @@ def train_speech(
     encoder: str = "moonshine",
     encoder_weights: Path | str | None = None,
     hold_out: Sequence[str] = (),
+    accelerate: bool = False,
     face_model: FaceModel | None = None,
 ) -> Path:
     """Prepare, train, choose and save; a killed run goes on where it was when called again with the same folders.
@@ -57,6 +59,7 @@ def train_speech(
         encoder_weights: what to start from: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or Hub repository;
             None starts from the bundled Moonshine, which is already fine-tuned, or from ``facebook/hubert-base-ls960``.
         hold_out: speakers who choose the checkpoint and are never trained on; none draws a share of them.
+        accelerate: this is one of the processes that ``accelerate launch`` started; see ``processes``.
     Returns:
         ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
     Raises:
@@ -64,25 +67,30 @@ def train_speech(
         WeightsError: the encoder cannot be loaded.
     """
     out = Path(out)
+    processes = Accelerated() if accelerate else OneProcess()
     options = replace(options or read_recipe(recipe), seed=seed)
     options = replace(options, steps=steps) if steps else options
     options = replace(options, hold_out=tuple(hold_out)) if hold_out else options
     face_model = face_model or load_face_model()
-    prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
+    with processes.first():
+        prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
     audio_encoder = start_encoder(encoder, encoder_weights)
-    clips = speech_clips(prepared, face_model, audio_encoder, lags=_planned_lags(out))
+    clips = speech_clips(prepared, face_model, audio_encoder, lags=planned_lags(out))
     if not clips:
         raise OptionsError(f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film a talker.")
     training, validation = hold_out_speakers(clips, options.held_out_share, seed, options.hold_out)
-    _write_plan(out, training, validation, left_out)
+    if processes.rank == 0:
+        write_plan(out, training, validation, left_out)
     torch.manual_seed(seed)
     networks = SpeechNetworks(audio_encoder, network_for(face_model, width=audio_encoder.config.width, dropout=options.dropout))
-    trainer = SpeechTrainer(networks, face_model, training, validation, options, out)
-    best = trainer.run(on_progress)
+    trainer = SpeechTrainer(networks, face_model, training, validation, options, out, processes)
+    best = trainer.run(on_progress if processes.rank == 0 else None)
+    if processes.rank > 0:
+        return out / "lip_sync.safetensors"
     from .speech_curves import draw_curves
 
     draw_curves(trainer.history, out / "curves.png")
-    save_speech_networks(best.audio_encoder, best.lip_sync, out / "lip_sync.safetensors", out / "audio_encoder.safetensors")
+    save_speech_networks(best.audio_encoder.cpu(), best.lip_sync.cpu(), out / "lip_sync.safetensors", out / "audio_encoder.safetensors")
     return out / "lip_sync.safetensors"
 
 
@@ -119,8 +127,8 @@ def speech_clips(
     return estimate_lags(clips, encoder.eval(), MouthMeasure(face_model))
 
 
-def _planned_lags(out: Path) -> dict[str, float]:
-    """What ``_write_plan`` wrote in an earlier run with the same folder; a resumed run does not look for lags again."""
+def planned_lags(out: Path) -> dict[str, float]:
+    """What ``write_plan`` wrote in an earlier run with the same folder; a resumed run does not look for lags again."""
     try:
         plan = json.loads((out / "clips.json").read_text(encoding="utf-8"))
         return {name: float(row["lag"]) for part in ("training", "validation") for name, row in plan[part].items()}
@@ -128,7 +136,7 @@ def _planned_lags(out: Path) -> dict[str, float]:
         return {}
 
 
-def _write_plan(out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]) -> None:
+def write_plan(out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]) -> None:
     """What is trained on, what is held out, what was left out and why, and each clip's lag."""
     plan = {
         "training": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 3)} for c in training},

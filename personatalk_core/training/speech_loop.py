@@ -15,9 +15,10 @@ from ..speech.audio_encoder import AudioEncoder
 from ..speech.lip_sync import LipSyncNetwork, template_offsets
 from ..speech.networks import SpeechNetworks
 from ..types import OnProgress
+from .processes import OneProcess
 from .speech_clips import SpeechClip
 from .speech_data import SpeechBatch, WindowSampler
-from .speech_losses import SpeechLosses, SpeechLossWeights
+from .speech_losses import MouthMeasure, SpeechLosses, SpeechLossWeights
 from .speech_mirror import face_mirror
 from .speech_scores import clip_style, predict_clip, score_clip, speaker_mean
 from .training_state import resume_run, save_run
@@ -33,11 +34,12 @@ class SpeechTraining:
     frozen_steps: steps before the backbone learns; its convolutions never do, as is usual for HuBERT; decay: weight
     decay; average: share of the moving average of weights that a step keeps; check_every: steps between validations;
     patience: validations without gain before stopping; dropout: in the attention layers; feature_dropout: share of audio
-    features left out at a step; half: bfloat16 inside the audio encoder, float32 elsewhere; hold_out: speakers kept for
+    features left out at a step; half: bfloat16 inside the audio encoder, float32 elsewhere; style: False
+    trains without one, for the ablation; hold_out: speakers kept for
     validation, drawn by ``held_out_share`` where none is named.
     """
 
-    steps: int = 1400
+    steps: int = 1000
     batch: int = 8
     frames: int = 100
     rate: float = 1e-3
@@ -51,6 +53,7 @@ class SpeechTraining:
     dropout: float = 0.25
     feature_dropout: float = 0.1
     half: bool = True
+    style: bool = True
     hold_out: tuple[str, ...] = ()
     held_out_share: float = 0.2
     loss: SpeechLossWeights = SpeechLossWeights()
@@ -67,14 +70,18 @@ class SpeechTrainer:
         validation: list[SpeechClip],
         options: SpeechTraining,
         folder: Path,
+        processes: OneProcess | None = None,
     ) -> None:
-        torch.manual_seed(options.seed)
+        self.processes = processes or OneProcess()
+        torch.manual_seed(options.seed + self.processes.rank)
         self.options, self.face_model, self.validation, self.folder = options, face_model, validation, Path(folder)
-        self.model = nn.ModuleDict({"audio_encoder": networks.audio_encoder, "lip_sync": networks.lip_sync})
+        self.model = nn.ModuleDict({"audio_encoder": networks.audio_encoder, "lip_sync": networks.lip_sync}).to(self.processes.device)
+        self.processes.share(self.model.parameters())
         self.average = copy.deepcopy(self.model).eval()
         self.training_clips = training
-        self.losses = SpeechLosses(face_model, options.loss)
-        self.sampler = WindowSampler(training, self.losses.measure, options.frames, seed=options.seed, mirror=face_mirror(face_model))
+        self.losses = SpeechLosses(face_model, options.loss).to(self.processes.device)
+        self.measure = MouthMeasure(face_model)
+        self.sampler = WindowSampler(training, self.measure, options.frames, seed=options.seed, mirror=face_mirror(face_model))
         pretrained = list(networks.audio_encoder.backbone.parameters())
         self.fine_tuned = list(networks.audio_encoder.backbone.attending_parameters())
         known = {id(p) for p in pretrained}
@@ -85,7 +92,7 @@ class SpeechTrainer:
             {"params": rest, "top": options.rate, "waits": 0},
             {"params": self.fine_tuned, "top": options.encoder_rate, "waits": options.frozen_steps},
         ]
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=options.decay)
+        self.optimiser = self.processes.prepare(torch.optim.AdamW(groups, weight_decay=options.decay))
         self.step, self.best, self.bad = 0, -1.0, 0
         self.history: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] | None = None
@@ -96,7 +103,8 @@ class SpeechTrainer:
         options = self.options
         running: dict[str, float] = {}
         while self.step < options.steps and self.bad < options.patience:
-            terms = self._train_step(self.sampler.batch(options.batch, self.step))
+            batch = self.sampler.batch(options.batch, self.step * self.processes.count + self.processes.rank)
+            terms = self._train_step(batch.to(self.processes.device))
             running = {k: 0.95 * running.get(k, v) + 0.05 * v for k, v in terms.items()}
             self.step += 1
             if self.step % options.check_every == 0 or self.step == options.steps:
@@ -115,8 +123,7 @@ class SpeechTrainer:
             group["lr"] = group["top"] * self._schedule(group["waits"])
         loss, terms = self.loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.processes.descend(loss, self.model.parameters(), 1.0)
         self.optimiser.step()
         keep = min(self.options.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
@@ -130,11 +137,11 @@ class SpeechTrainer:
         network: LipSyncNetwork = self.model["lip_sync"]
         for parameter in self.fine_tuned:
             parameter.requires_grad_(self.step >= self.options.frozen_steps)
-        with torch.autocast(batch.samples.device.type, torch.bfloat16, enabled=self.options.half):
+        with self.processes.precision(self.options.half):
             audio = encoder(batch.samples, batch.origin, batch.expression.shape[1])
         audio = functional.dropout(audio.float(), self.options.feature_dropout)
-        style = network.style(network.offsets(batch.style_expression), batch.style_weight)
-        template = torch.stack([template_offsets(i, self.face_model) for i in batch.identity])
+        style = network.style(network.offsets(batch.style_expression), batch.style_weight) * float(self.options.style)
+        template = torch.stack([template_offsets(i, self.face_model) for i in batch.identity.cpu()]).to(audio.device)
         predicted = network(audio, style, template)
         terms = self.losses(predicted, batch.expression, batch.valid, batch.silent, batch.closed, batch.identity, batch.weight)
         swapped = network(audio.detach(), style.roll(1, 0), template)
@@ -153,7 +160,8 @@ class SpeechTrainer:
     def _check(self, running: dict[str, float]) -> None:
         self.average.eval()
         networks = SpeechNetworks(self.average["audio_encoder"], self.average["lip_sync"])
-        scores = [score_clip(c, predict_clip(c, networks, self.face_model), self.losses.measure) for c in self.validation]
+        style = None if self.options.style else torch.zeros(self.average["lip_sync"].config.width)
+        scores = [score_clip(c, predict_clip(c, networks, self.face_model, style), self.measure) for c in self.validation]
         entry = {"step": self.step, **running}
         for field in ("opening_r", "width_r", "closed_recall", "opening_gain"):
             entry[field] = speaker_mean(scores, field) if scores else 0.0
@@ -167,7 +175,8 @@ class SpeechTrainer:
         self._save()
 
     def _save(self) -> None:
-        save_run(self, self.folder, KEPT)
+        if self.processes.rank == 0:
+            save_run(self, self.folder, KEPT)
 
     def _resume(self) -> None:
         resume_run(self, self.folder, KEPT)

@@ -30,7 +30,8 @@ class ClipScore:
 def clip_style(clip: SpeechClip, networks: SpeechNetworks) -> Tensor:
     """(D,) style of the clip's own motion."""
     with torch.inference_mode():
-        return networks.lip_sync.style(networks.lip_sync.offsets(clip.expression[clip.valid][None]))[0]
+        motion = clip.expression[clip.valid].to(networks.lip_sync.basis.device)
+        return networks.lip_sync.style(networks.lip_sync.offsets(motion[None]))[0].cpu()
 
 
 def predict_clip(clip: SpeechClip, networks: SpeechNetworks, face_model: FaceModel, style: Tensor | None = None) -> Tensor:

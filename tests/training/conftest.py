@@ -15,9 +15,8 @@ def face_model() -> FaceModel:
     return load_face_model()
 
 
-@pytest.fixture(scope="session")
-def talker(face_model):
-    """Makes a SpeechClip; ``lag`` shifts the mouth behind its sound."""
+def make_talker(face_model: FaceModel):
+    """A function that makes a SpeechClip; ``lag`` shifts the mouth behind its sound."""
 
     def make(name: str = "a", seconds: float = 4.0, seed: int = 0, gain: float = 1.0, lag: int = 0) -> SpeechClip:
         rng = np.random.default_rng(seed)
@@ -30,3 +29,9 @@ def talker(face_model):
         return SpeechClip(f"{name}{seed}", name, samples.astype(np.float32), expression, valid, identity)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def talker(face_model):
+    """Makes a SpeechClip; ``lag`` shifts the mouth behind its sound."""
+    return make_talker(face_model)

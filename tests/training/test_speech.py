@@ -60,3 +60,43 @@ def test_without_speech_nothing_is_trained(folder, tmp_path):
     folder[:] = [replace(c, samples=None) for c in folder]
     with pytest.raises(OptionsError, match="has speech on its sound track"):
         speech.train_speech(tmp_path, tmp_path)
+
+
+def test_hubert_learns_through_the_same_command(folder, face_model, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    convolutions = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    transformers.HubertModel(transformers.HubertConfig(**sizes, **convolutions)).save_pretrained(tmp_path / "tiny")
+    options = SpeechTraining(steps=3, batch=2, frames=26, check_every=3, frozen_steps=0, encoder_rate=0.1, half=False, average=0.0)
+    path = speech.train_speech(tmp_path, tmp_path / "out", options=options, encoder="hubert", encoder_weights=tmp_path / "tiny")
+    trained = load_speech_networks(path, tmp_path / "out" / "audio_encoder.safetensors", face_model).audio_encoder
+    start = speech.start_encoder("hubert", tmp_path / "tiny")
+    assert trained.config.kind == "hubert"
+    pairs = {n: (p.half().float(), trained.backbone.get_parameter(n)) for n, p in start.backbone.named_parameters()}  # as files keep them
+    moved = [name for name, (before, after) in pairs.items() if float((before - after).detach().abs().max()) > 1e-3]
+    assert any("encoder.layers" in name for name in moved)  # fine-tuned,
+    assert not any("feature_extractor" in name for name in moved)  # but for the convolutions
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(OptionsError, match="expected moonshine or hubert"):
+        speech.start_encoder("whisper", None)
+
+
+def test_accelerate_trains_the_same_with_one_process(folder, face_model, tmp_path):
+    pytest.importorskip("accelerate")
+    options = SpeechTraining(steps=2, batch=1, frames=26, check_every=1, frozen_steps=1, half=False)
+    ends = []
+    for name, accelerate in (("alone", False), ("launched", True)):
+        path = speech.train_speech(tmp_path, tmp_path / name, options=options, seed=3, accelerate=accelerate)
+        ends.append(load_speech_networks(path, tmp_path / name / "audio_encoder.safetensors", face_model).lip_sync.vertex_decoder.weight)
+    assert torch.allclose(*ends, atol=1e-6)
+
+
+def test_lags_found_once_are_kept(folder, face_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(speech, "estimate_lags", lambda clips, *_: [replace(c, lag=1.25) for c in clips])
+    options = SpeechTraining(steps=1, batch=1, frames=26, check_every=1)
+    speech.train_speech(tmp_path, tmp_path, options=options)
+    assert set(speech.planned_lags(tmp_path).values()) == {1.25}
+    monkeypatch.setattr(speech, "estimate_lags", lambda *_: pytest.fail("looked for lags again"))
+    speech.train_speech(tmp_path, tmp_path, options=options)

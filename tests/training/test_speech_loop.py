@@ -1,4 +1,9 @@
+import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +62,37 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(talker, face_model, tmp
     again.run()
     assert [h["step"] for h in again.history] == [10, 20]
     assert again.history[-1]["opening_r"] == pytest.approx(whole.history[-1]["opening_r"], abs=0.1)
+
+
+RUN = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import test_speech_loop as here
+from conftest import make_talker
+from personatalk_core.geometry.face_model import load_face_model
+face_model = load_face_model()
+loop = here.trainer(make_talker(face_model), face_model, Path(sys.argv[3]), steps=20, check_every=5)
+loop.run(lambda done, total: print(done, flush=True))
+"""
+
+
+def test_sigkill_loses_nothing_but_the_last_steps(tmp_path):
+    here = Path(__file__).resolve().parent
+    command = [sys.executable, "-c", RUN, str(here.parent.parent), str(here), str(tmp_path)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in first.stdout:
+        if int(line) >= 12:
+            first.send_signal(signal.SIGKILL)
+            break
+    first.wait()
+    first.stdout.close()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    steps = [int(line) for line in again.stdout.split()]
+    assert first.returncode == -signal.SIGKILL and steps[0] == 11 and steps[-1] == 20  # from the check at 10 on
+    assert [h["step"] for h in json.loads((tmp_path / "history.json").read_text())] == [5, 10, 15, 20]
 
 
 def test_stops_when_nothing_improves(talker, face_model, tmp_path):
