@@ -115,7 +115,7 @@ def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
     for name, kind in KNOBS.items():
         if name in entry:
             options[name] = _knob(name, entry[name], kind, wrong)
-    places = {name: path.parent / entry[name] if entry.get(name) else None for name in PATHS}
+    places = {name: path.absolute().parent / entry[name] if entry.get(name) else None for name in PATHS}
     targets = {name: str(PurePosixPath(entry[name])) if entry.get(name) else None for name in TARGETS}
     job = Job(number, **places, **targets, options=options)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import DubOptions
@@ -158,6 +158,8 @@ def run_on_ray(
     try:
         gpus = _gpu_share(ray, choice, base)
         kind = ray.remote(DubWorker).options(num_cpus=choice.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2)
+        weights = replace(weights, folder=_absolute(weights.folder))
+        signing = replace(signing, certificate=_absolute(signing.certificate), key=_absolute(signing.key))
         arguments = (asdict(base), str(Path(folder).resolve()), weights, signing, max(1, int(choice.cpus)))
 
         def new_seat() -> _Seat:
@@ -231,6 +233,11 @@ def _look(ray, seat: _Seat) -> None:
         except ray.exceptions.RayError:
             return  # it died: the job's own reference tells
         seat.asked = None
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """Workers may run in another folder."""
+    return None if path is None else Path(path).absolute()
 
 
 def _connect(ray, choice: RayOptions) -> None:

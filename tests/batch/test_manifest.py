@@ -20,6 +20,14 @@ def test_every_field_arrives(write_manifest, tmp_path):
     assert (options.length, options.style_strength, options.seed, options.lossless, options.device) == ("bounce", 1.0, 3, True, "cpu")
 
 
+def test_paths_are_absolute_since_workers_may_run_elsewhere(write_manifest, tmp_path, monkeypatch):
+    write_manifest([GOOD])
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    assert read_manifest(Path("jobs.jsonl"))[0].video == tmp_path / "v.mp4"
+
+
 def test_the_documented_fields_are_the_fields():
     from pathlib import Path
 
