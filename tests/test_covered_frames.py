@@ -1,0 +1,116 @@
+"""Something drawn over the sample's mouth stays the source's in the dub, and is not smeared over the frames around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from personatalk_core import video_rendering
+from personatalk_core.compose.masks import lower_face_mask
+from personatalk_core.config import DubOptions
+from personatalk_core.covered_frames import ENOUGH, CoveredFrames
+from personatalk_core.evaluation.seam_visibility import seam_visibility
+from personatalk_core.geometry.vertices import posed_vertices
+from personatalk_core.rendering.references import ReferenceSelection
+
+FRAMES = 36  # of the sample
+HELD = range(18, 24)  # a microphone is before the mouth
+SHOWN = [16, 19, 20, 21, 26]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """The sample's geometry with the mouths of other frames, what renders it, and where the mouth is in each frame."""
+    from personatalk_core import pipeline
+    from personatalk_core.demo import sample_frames
+    from personatalk_core.media.array_files import write_frames
+    from personatalk_core.media.video_reader import probe
+    from personatalk_core.models import load_models
+    from personatalk_core.progress import Stages
+
+    video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:FRAMES], FRAMES, 15)
+    options = DubOptions(device="cpu")
+    models, info = load_models(options, parts=("renderer",)), probe(video)
+    source = pipeline.geometry_of_video(info, models, options, Stages())
+    target = video_rendering.frames_of(source, SHOWN)
+    expression = target.expression.clone()
+    lower = models.face_model.lower_count
+    expression[:, :lower] = source.expression[[2, 4, 6, 8, 10], :lower]
+    face = torch.tensor([[i, i - 1, i + 1] for i in SHOWN])
+    references = ReferenceSelection(lip=torch.arange(0, FRAMES, 3), face=face)
+    mouth = posed_vertices(source, models.face_model)[:, models.face_model.outer_lips, :2].mean(dim=1).numpy()
+    return info, source, replace(target, expression=expression), references, models, options, mouth
+
+
+def microphone(shape: tuple[int, ...], mouth: np.ndarray, number: int) -> np.ndarray:
+    """(H, W) bool: a ball on a stick that wanders before the mouth."""
+    at = (int(mouth[0]) + 5 * (number - 20), int(mouth[1]) + 18)
+    drawn = cv2.circle(np.zeros(shape[:2], np.uint8), at, 26, 1, -1)
+    return cv2.line(drawn, at, (at[0] + 20, shape[0]), 1, 14) > 0
+
+
+class HeldMicrophone(video_rendering.VideoReader):
+    """The video with the microphone drawn into some frames."""
+
+    mouth: np.ndarray
+
+    def frames(self, index: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        numbers: list[int] = []
+
+        def told() -> Iterator[int]:
+            for i in index:
+                numbers.append(int(i))
+                yield int(i)
+
+        for place, frame in enumerate(super().frames(told())):
+            number = numbers[place]
+            if number in HELD:
+                frame = np.where(microphone(frame.shape, self.mouth[number], number)[..., None], np.uint8([30, 32, 36]), frame)
+            yield frame
+
+
+def render(scene, reader, monkeypatch) -> list[video_rendering.RenderedFrame]:
+    info, source, target, references, models, options, _ = scene
+    monkeypatch.setattr(video_rendering, "VideoReader", reader)
+    return list(video_rendering.FrameRenderer(info, source, target, references, models, options).frames([range(len(SHOWN))]))
+
+
+def test_the_microphone_stays_the_sources(scene, monkeypatch):
+    HeldMicrophone.mouth = scene[-1]
+    for item, number in zip(render(scene, HeldMicrophone, monkeypatch), SHOWN, strict=True):
+        frame, mask = video_rendering.pasted(item, 1.0)
+        change = np.abs(frame.astype(int) - item.frame).max(axis=2)
+        if number in HELD:
+            held = microphone(frame.shape, scene[-1][number], number)
+            assert (change[held] <= 3).mean() > 0.9
+        else:  # no dark ghost of it before or after
+            assert (mask > 0.5).sum() > 1000 and float(item.frame[mask > 0.9].mean() - frame[mask > 0.9].mean()) < 6
+            assert change.max() > 30  # the mouth is another
+
+
+def test_a_bare_face_is_pasted_whole_and_shows_no_seam(scene, monkeypatch):
+    _, _, _, _, models, _, _ = scene
+    seams = []
+    for item in render(scene, video_rendering.VideoReader, monkeypatch):
+        soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
+        assert float((item.shown - soft).abs().max()) == 0.0
+        frame, mask = video_rendering.pasted(item, 1.0)
+        pictures = [torch.from_numpy(p).permute(2, 0, 1)[None].float() / 255 for p in (frame, item.frame)]
+        hard = np.where((mask > 0.2)[..., None], frame // 2 + 100, item.frame)  # what a visible seam measures
+        seams.append([float(seam_visibility(p, pictures[1], torch.from_numpy(mask)[None, None])) for p in
+                      (pictures[0], torch.from_numpy(hard).permute(2, 0, 1)[None].float() / 255)])  # fmt: skip
+    ours, visible = np.median(seams, axis=0)
+    assert ours < 8.0 and ours < 0.6 * visible
+
+
+def test_too_few_references_judge_nothing(scene):
+    models = scene[4]
+    pixels, points = torch.rand(ENOUGH - 1, 3, 256, 256), 256 * torch.rand(ENOUGH - 1, models.face_model.vertex_count, 3)
+    few = CoveredFrames(models.face_model, pixels, points)
+    assert few.knows(7) and bool((few.seen(7) == 1).all())
+    assert not bool(few.mask(7, [6, 8], torch.zeros(models.face_model.vertex_count, 3), 256).any())
