@@ -296,4 +296,6 @@ def _finish(report: DubReport, args: argparse.Namespace, stages: Stages) -> str:
         write_atomically(Path(args.report), (json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
     passed = ", ".join(f"{count} {name}" for name, count in report.passed_through.items())
     lines = [f"{args.out}: {report.dubbed} of {report.frames} frames dubbed" + (f", passed through: {passed}" if passed else "")]
+    if report.resumed:
+        lines.append(f"{report.resumed} of the frames were finished by an earlier run that was interrupted")
     return "\n".join(lines + [f"warning: {text}" for text in report.warnings])
