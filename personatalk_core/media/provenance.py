@@ -76,7 +76,7 @@ def read_marks(path: Path) -> ProvenanceMarks:
     with Path(path).open("rb") as stream:
         found = file_boxes(stream)
         for box in found:
-            if box.kind != b"uuid":
+            if box.kind != b"uuid" or box.end - box.body < 16:
                 continue
             stream.seek(box.body)
             identity = stream.read(16)

@@ -68,3 +68,10 @@ def test_nonsense_has_no_boxes_and_no_marks(tmp_path, data):
     with path.open("rb") as stream:
         assert file_boxes(stream) == []
     assert read_marks(path).xmp == ""
+
+
+@pytest.mark.parametrize("length", [0, 1, 15])
+def test_a_uuid_box_too_short_for_a_uuid_is_no_mark(tmp_path, length):
+    path = tmp_path / "short"
+    path.write_bytes(struct.pack(">I4s", 8, b"moov") + struct.pack(">I4s", 8 + length, b"uuid") + bytes(length))
+    assert read_marks(path).xmp == "" and not read_marks(path).c2pa
