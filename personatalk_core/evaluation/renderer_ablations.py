@@ -17,7 +17,7 @@ from ..rendering.correspondence import Surface
 from ..rendering.encoded_references import EncodedReferences
 from ..rendering.renderer import DualAttentionRenderer
 
-MOST_REMEMBERED = 400  # references of one clip: about 4 MB each at 512 pixels
+MOST_REMEMBERED = 160  # references of one clip: 4 to 8 MB each
 NO_SHARPNESS = -30.0  # logarithm: differences of mouth shape and pose cost nothing
 
 
