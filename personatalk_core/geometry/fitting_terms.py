@@ -18,7 +18,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """What each term counts, chosen on training clips by ``python -m personatalk_core.evaluation.geometry_fit_choice``.
+    """What each term counts, chosen on 16 training clips by the rule of ``personatalk_core.evaluation.geometry_fit_choice``.
 
     landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  opening: the gap between the inner
     lips, not in the paper; both lips tremble together, so their gap is the stillest thing that the landmarks say.
