@@ -63,7 +63,7 @@ class WorkFolder:
                 self._discard()
         self._unlock()
         if isinstance(error, OSError):
-            error = MediaError(f"{self.folder.parent} cannot be used ({error}); check the permissions and the free space on the disk.")
+            error = gone(error) if isinstance(error, FileNotFoundError) and error.filename else unwritable(error.filename or self.folder.parent, error)
         if isinstance(error, MediaError) and (kept or kind is not MediaError):
             more = f" Finished work is kept in {self.folder}, and the same command goes on from there." if kept else ""
             raise MediaError(f"{error}{more}") from error
@@ -167,7 +167,12 @@ def work_beside(out: Path, inputs: dict, *, folder: Path | None = None, keep: bo
     return work
 
 
-def unwritable(path: Path, error: OSError) -> MediaError:
+def gone(error: FileNotFoundError) -> MediaError:
+    """What a user can do about a file that vanished during a run."""
+    return MediaError(f"{error.filename} does not exist any more; put it back and run the same command again.")
+
+
+def unwritable(path: Path | str, error: OSError) -> MediaError:
     """What a user can do about a file or folder that cannot be written."""
     reason = (error.strerror or str(error)).rstrip(".")
     return MediaError(f"{path} cannot be written ({reason}); check the folder's permissions and the free space on the disk.")

@@ -83,18 +83,18 @@ def test_killed_at_random_moments_gives_the_identical_file(killer, expected, tmp
 def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     """A limit on file size stands in for the disk: the tracked landmarks and segments fit, the joined file does not."""
     whole = tmp_path / "whole.mp4"
-    assert run(*command(*clip, whole), cwd=ROOT).returncode == 0
+    assert run(*command(*clip, whole, "--lossless"), cwd=ROOT).returncode == 0
     out = tmp_path / "out.mp4"
     limit = whole.stat().st_size - 100
     child = "import resource, sys, runpy; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); del sys.argv[1]; "
     child += "runpy.run_module('personatalk_core', run_name='__main__')"
-    failed = run(sys.executable, "-c", child, limit, *command(*clip, out)[3:], cwd=ROOT)
+    failed = run(sys.executable, "-c", child, limit, *command(*clip, out, "--lossless")[3:], cwd=ROOT)
     folder = tmp_path / ".out.mp4.personatalk"
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1 and "cannot be written" in failed.stderr
     assert f"kept in {folder}" in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "whole.mp4"]
-    assert run(*command(*clip, out), cwd=ROOT).returncode == 0
+    assert run(*command(*clip, out, "--lossless"), cwd=ROOT).returncode == 0
     assert out.read_bytes() == whole.read_bytes()
     assert not folder.exists()
 
@@ -119,7 +119,7 @@ def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
 
     options = DubOptions(device="cpu", lip_references=3, face_references=1)
     models = load_models(options)
-    with pytest.raises(MediaError, match=r"v\.mp4 does not exist.*Finished work is kept in .*\.out\.mp4\.personatalk"):
+    with pytest.raises(MediaError, match=r"v\.mp4 does not exist.*inished work is kept in .*\.out\.mp4\.personatalk"):
         dub(video, clip[1], out, models, options, stages=Vanishing())
     assert not out.exists()
     away.rename(video)
