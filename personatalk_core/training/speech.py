@@ -74,6 +74,7 @@ def train_speech(
     face_model = face_model or load_face_model()
     with processes.first():
         prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
+    torch.manual_seed(seed)  # the encoder's projection is new
     audio_encoder = start_encoder(encoder, encoder_weights)
     clips = speech_clips(prepared, face_model, audio_encoder, lags=planned_lags(out))
     if not clips:

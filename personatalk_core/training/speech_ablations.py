@@ -88,8 +88,8 @@ def speech_ablations(
     write_plan(out, training, validation, left_out)
     rows = []
     for number, name in enumerate(names):
-        encoder = start_encoder("moonshine", encoder_weights)
         torch.manual_seed(seed)
+        encoder = start_encoder("moonshine", encoder_weights)
         options = variant(base, name)
         networks = SpeechNetworks(encoder, network_for(face_model, width=encoder.config.width, dropout=options.dropout))
         trainer = SpeechTrainer(networks, face_model, training, validation, options, out / name.replace(" ", "_"))
