@@ -63,7 +63,8 @@ class WorkFolder:
                 self._discard()
         self._unlock()
         if isinstance(error, OSError):
-            error = gone(error) if isinstance(error, FileNotFoundError) and error.filename else unwritable(error.filename or self.folder.parent, error)
+            vanished = isinstance(error, FileNotFoundError) and error.filename
+            error = gone(error) if vanished else unwritable(error.filename or self.folder.parent, error)
         if isinstance(error, MediaError) and (kept or kind is not MediaError):
             more = f" Finished work is kept in {self.folder}, and the same command goes on from there." if kept else ""
             raise MediaError(f"{error}{more}") from error
