@@ -21,6 +21,8 @@ from ..weights.checkpoint import sha256_of, write_atomically
 from .manifest import Job
 
 DONE, FAILED = "done", "failed"
+HELD = "Another run is writing here"  # how work_folder begins its refusal
+PATIENCE = 120.0  # seconds to wait for a working folder
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run_job(
         style = load_style(job.style, models.face_model, models.speech) if job.style else None
         mask = folder / job.mask_out if job.mask_out else None
         with signed_output(folder / job.out, signer, source=job.video, others=job.inputs[1:]) as out:
-            report = pipeline.dub(job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages)
+            report = _dub_when_free(job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages)
         report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
         write_atomically(folder / job.report, (json.dumps(asdict(report), indent=2) + "\n").encode())
         return JobResult(
@@ -106,6 +108,18 @@ def run_job(
     except Exception as error:  # a bug in one job must not take the others with it
         sentence = f"Unexpected {type(error).__name__}: {error}. Please report this with the file that caused it."
     return JobResult(**about, status=FAILED, error=" ".join(sentence.split()), seconds=round(time.monotonic() - started, 3))
+
+
+def _dub_when_free(*inputs, **choices):
+    """pipeline.dub, once a dying worker of a lost node has let go of the job's working folder."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return pipeline.dub(*inputs, **choices)
+        except MediaError as error:
+            if HELD not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 def is_finished(job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool = False) -> bool:

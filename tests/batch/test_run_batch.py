@@ -81,6 +81,24 @@ def test_pictures_are_an_input_like_any_other(run, tmp_path, quick_dub, monkeypa
     assert run([entry]).kept == 0
 
 
+def test_a_working_folder_that_a_dying_worker_holds_is_waited_for(run, monkeypatch, quick_dub):
+    from personatalk_core import pipeline
+    from personatalk_core.batch import job as job_module
+    from personatalk_core.errors import MediaError
+
+    dub, held = pipeline.dub, [1, 1]
+
+    def busy(*args, **more):
+        if held:
+            held.pop()
+            raise MediaError(f"{job_module.HELD} at this moment")
+        return dub(*args, **more)
+
+    monkeypatch.setattr(pipeline, "dub", busy)
+    monkeypatch.setattr(job_module.time, "sleep", lambda seconds: None)
+    assert run([job("one")]).done == 1 and not held
+
+
 def test_lines_of_another_manifest_stay(run, write_manifest, tmp_path):
     run([job("one")])
     run([job("two")])
