@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -128,7 +127,6 @@ def run(minutes: list[float], size: tuple[int, int], *, stand_ins: bool = False,
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
