@@ -107,7 +107,8 @@ def other_faces(
         height = FACE_SHARE * side
         for box in distinct(search_frame(landmarker, frame, levels=SEARCH_LEVELS)):
             away = float(np.hypot(box[0] - x, box[1] - y))
-            if box[3] > OTHER_SURE and away > height and box[2] > OTHER_SIZE * 0.7 * height:  # the detector's box is about 0.7 of the height
+            large = box[2] > OTHER_SIZE * 0.7 * height  # the detector's box is about 0.7 of the height
+            if box[3] > OTHER_SURE and away > height and large:
                 crowded += 1
                 break
     return crowded / counted if counted else 0.0
