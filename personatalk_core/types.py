@@ -188,7 +188,7 @@ class FaceTrack:
         check_shape("status", self.status, frames)
         check_shape("shot", self.shot, frames)
         check_shape("times", self.times, frames)
-        if isinstance(self.landmarks, np.ndarray):  # rows on disk were checked as they came
+        if isinstance(self.landmarks, (np.ndarray, Tensor)):  # rows on disk were checked as they came
             check_finite("landmarks", self.landmarks)
 
     @property

@@ -71,7 +71,7 @@ def test_killed_at_random_moments_gives_the_identical_file(killer, expected, tmp
         for _ in range(2 if number % 2 else 1):
             if killer.dub(out, moments.uniform(0.02, 0.98) * seconds) == "killed":
                 killed += 1
-                assert not out.exists()
+                assert not out.exists() or out.read_bytes() == whole  # never half of it
                 kept += any((tmp_path / f".{out.name}.personatalk").glob("*.safetensors"))
         assert killer.dub(out).startswith("done")
         assert out.read_bytes() == whole
