@@ -312,7 +312,8 @@ def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
 def near_mask(soft: Tensor) -> Tensor:
     """(B, R, R) bool: pixels under soft masks (B, R, R) and so near to them that pasting looks at them."""
     reach = soft.shape[-1] // 40
-    return functional.max_pool2d(soft[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0] > 0
+    wide = functional.max_pool2d(soft[:, None], (1, 2 * reach + 1), stride=1, padding=(0, reach))
+    return functional.max_pool2d(wide, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[:, 0] > 0
 
 
 def batch_size(crop: int, device: torch.device) -> int:
