@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from ..speech.timeline import at_model_rate
 from ..types import FaceGeometry
 from .lip_closure import closed_level, closures, silent_frames
 from .phoneme_times import Recogniser, hama_recogniser, phoneme_times
-from .talking_clips import TalkingClip, load_judge, read_clips, spoken_by
+from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips, spoken_by
 
 EVENT_SLACK = 3  # frames by which the recogniser's time and the real closure may differ
 OUTPUT_SLACK = 1  # frames by which the output's closure may come early or late
@@ -161,11 +160,8 @@ def report(rows: dict[str, dict[str, float]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the report for a folder of videos."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of videos with sound")
+    add_clip_options(parser)
     parser.add_argument("--no-phonemes", action="store_true", help="do without the phoneme recogniser")
-    parser.add_argument("--pretrained", type=Path, help="Moonshine-tiny's encoder as released: finds each clip's lag")
-    parser.add_argument("--weights", type=Path, help="folder of other weights")
-    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
     chosen = parser.parse_args(arguments)
     models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
     clips = read_clips(chosen.data, models, load_judge(chosen.pretrained), chosen.cache)

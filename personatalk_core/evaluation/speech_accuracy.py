@@ -28,7 +28,7 @@ from .lip_sync_score import correlation
 from .mouth_correlation import mouth_correlation, mouth_series
 from .sound_disturbances import DISTURBANCES, disturb
 from .speech_ridge import SpeechRidge, ridge_features
-from .talking_clips import TalkingClip, delayed, load_judge, read_clips, spoken_by
+from .talking_clips import TalkingClip, add_clip_options, delayed, load_judge, read_clips, spoken_by
 
 CROP = 256  # pixels a side of the crop that LMD is measured in
 OUTPUT_LAGS = range(-4, 5)  # frames
@@ -127,12 +127,9 @@ def _table(corner: str, rows: dict[str, dict[str, float]], titles: Sequence[str]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables for a folder of videos."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of videos with sound")
-    parser.add_argument("--pretrained", type=Path, help="Moonshine-tiny's encoder as released: finds lags, adds the ridge baseline")
+    add_clip_options(parser, "finds lags, adds the ridge baseline")
     parser.add_argument("--ridge", type=Path, help="regression to use; default: the bundled one")
     parser.add_argument("--disturb", type=float, metavar="DB", help="also hear the speech with noise this far below it")
-    parser.add_argument("--weights", type=Path, help="folder of other weights")
-    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
     chosen = parser.parse_args(arguments)
     models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
     judge = load_judge(chosen.pretrained, chosen.ridge)

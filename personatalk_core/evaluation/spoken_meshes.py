@@ -23,7 +23,7 @@ from ..tracking.crop import CropBoxes, crop_boxes, crop_image, crop_points
 from ..types import AudioClip, FaceGeometry
 from ..video_rendering import frames_of
 from .mouth_correlation import mouth_correlation, mouth_series
-from .talking_clips import TalkingClip, load_judge, read_clips, spoken_by, timeline_of
+from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips, spoken_by, timeline_of
 
 SIDE = 384  # pixels of each of the three pictures
 PANEL_SECONDS = 10.0  # of a plot; longer clips show their beginning
@@ -76,11 +76,8 @@ def draw_openings(clips: Sequence[TalkingClip], outputs: Sequence[FaceGeometry],
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a video a clip and one picture of plots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of videos with sound")
+    add_clip_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the videos and openings.png")
-    parser.add_argument("--pretrained", type=Path, help="Moonshine-tiny's encoder as released: finds each clip's lag")
-    parser.add_argument("--weights", type=Path, help="folder of other weights")
-    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
     chosen = parser.parse_args(arguments)
     models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
     clips = read_clips(chosen.data, models, load_judge(chosen.pretrained), chosen.cache)

@@ -26,7 +26,7 @@ from ..types import StyleEmbedding
 from ..weights.resolver import resolve_weights
 from .style_map import draw_style_map, tsne, window_styles
 from .style_similarity import StyleMetric, load_style_metric, style_of_motion
-from .talking_clips import TalkingClip, load_judge, read_clips
+from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips
 
 PIECE_FRAMES = 100  # four seconds
 STRENGTHS = (0.0, 1.0, 2.0)
@@ -171,11 +171,8 @@ def read_speakers(folder: Path) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the answers for a folder of videos, and draw Figure 5."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of videos with sound")
+    add_clip_options(parser)
     parser.add_argument("--figure", type=Path, help="where to draw Figure 5 (SVG)")
-    parser.add_argument("--pretrained", type=Path, help="Moonshine-tiny's encoder as released: finds each clip's lag")
-    parser.add_argument("--weights", type=Path, help="folder of other weights")
-    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
     chosen = parser.parse_args(arguments)
     models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
     metric = load_style_metric(resolve_weights("style_metric").path)

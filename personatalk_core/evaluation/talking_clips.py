@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def spoken_by(geometry: FaceGeometry, samples: np.ndarray, models: Models, style
     """The geometry speaking the samples, in its own style unless another is given, over its own frames."""
     style = style or pipeline.style_of([geometry], "own", models)
     return generate_geometry(geometry, samples, style, models.speech, models.face_model, timeline_of(geometry))
+
+
+def add_clip_options(parser: argparse.ArgumentParser, pretrained: str = "finds each clip's lag") -> None:
+    """Where clips, weights and kept fits are, as every evaluation of speech is told; ``pretrained``: what that file does."""
+    parser.add_argument("data", type=Path, help="folder of videos with sound")
+    parser.add_argument("--pretrained", type=Path, help=f"Moonshine-tiny's encoder as released: {pretrained}")
+    parser.add_argument("--weights", type=Path, help="folder of other weights")
+    parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
 
 
 def read_clips(

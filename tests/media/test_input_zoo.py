@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -170,24 +171,30 @@ def test_interlaced_video_says_so_and_keeps_every_frame(make_clip, read_number, 
     assert info.rate == 25 and numbers(info, read_number) == list(range(12))
 
 
+def grown(folder, numbered, size) -> Path:
+    """A stream whose ten frames of 96 x 64 are followed by ten of another size."""
+    path = folder / "grows.ts"
+    with path.open("wb") as joined:
+        for width, height in ((96, 64), size):
+            part = folder / "part.ts"
+            with av.open(str(part), "w") as container:
+                stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                for i in range(10):
+                    frame = av.VideoFrame.from_ndarray(numbered(i, width, height), format="rgb24")
+                    frame.pts, frame.time_base = i + (10 if width > 96 else 0), Fraction(1, 25)
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+            joined.write(part.read_bytes())
+    return path
+
+
 def test_a_stream_that_grows_into_a_bomb_is_not_decoded(tmp_path, numbered, monkeypatch):
     """The second half is larger than any frame that is read; what was read before it stands in."""
     from personatalk_core.media import frame_index
 
     monkeypatch.setattr(frame_index, "MAX_PIXELS", 128 * 96)
-    path = tmp_path / "grows.ts"
-    with path.open("wb") as joined:
-        for size in ((96, 64), (640, 480)):
-            part = tmp_path / "part.ts"
-            with av.open(str(part), "w") as container:
-                stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
-                stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-                for i in range(10):
-                    frame = av.VideoFrame.from_ndarray(numbered(i, *size), format="rgb24")
-                    frame.pts, frame.time_base = i + (10 if size[0] > 96 else 0), Fraction(1, 25)
-                    container.mux(stream.encode(frame))
-                container.mux(stream.encode(None))
-            joined.write(part.read_bytes())
+    path = grown(tmp_path, numbered, (640, 480))
     reader = VideoReader(path)
     frames = list(reader.frames())
     assert {frame.shape for frame in frames} == {(64, 96, 3)} and reader.damaged >= set(range(10, len(frames)))
@@ -286,19 +293,7 @@ def test_four_thousand_pixels_wide(make_clip, read_number):
 
 
 def test_a_size_that_changes_half_way_keeps_the_first(tmp_path, numbered):
-    path = tmp_path / "grows.ts"
-    with path.open("wb") as joined:
-        for size in ((96, 64), (192, 128)):
-            part = tmp_path / "part.ts"
-            with av.open(str(part), "w") as container:
-                stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
-                stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-                for i in range(10):
-                    frame = av.VideoFrame.from_ndarray(numbered(i, *size), format="rgb24")
-                    frame.pts, frame.time_base = i + (10 if size[0] > 96 else 0), Fraction(1, 25)
-                    container.mux(stream.encode(frame))
-                container.mux(stream.encode(None))
-            joined.write(part.read_bytes())
+    path = grown(tmp_path, numbered, (192, 128))
     info = probe(path)
     assert {frame.shape for frame in VideoReader(info).frames()} == {(64, 96, 3)}
 
