@@ -1,7 +1,7 @@
 """A dub in a process of its own that is killed after some seconds, again and again; run by ``test_resume.py``.
 
-Reads lines ``OUT SECONDS`` (``OUT -`` for a run that is left alone, ``OUT,OUT`` for several at once) and answers each with ``done S``
-or ``killed``. The models are loaded once; each run is a fork, with windows so small that a short clip has many.
+Reads lines ``OUT SECONDS`` (``OUT -`` for a run that is left alone, ``OUT kept`` for one that is killed as soon as it has kept some
+work, ``OUT,OUT`` for several at once) and answers each with ``done S`` or ``killed``. The models are loaded once; each run is a fork, with windows so small that a short clip has many.
 """
 
 from __future__ import annotations
@@ -39,16 +39,26 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     models = load_models(options)
     print("ready", flush=True)
     for line in sys.stdin:
-        outs, seconds = line.split()
+        outs, moment = line.split()
         started = time.monotonic()
         children = [fork(lambda to=out: dub(video, audio, Path(to), models, options)) for out in outs.split(",")]
-        if seconds != "-":
-            time.sleep(float(seconds))
+        if moment != "-":
+            if moment == "kept":
+                wait_for_kept_work(Path(outs))
+            else:
+                time.sleep(float(moment))
             for child in children:
                 os.kill(child, signal.SIGKILL)
         codes = {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children}
         answers = {0: f"done {time.monotonic() - started}", -signal.SIGKILL: "killed"}
         print(answers.get(codes.pop(), "failed") if len(codes) == 1 else "failed", flush=True)
+
+
+def wait_for_kept_work(out: Path, limit: float = 120.0) -> None:
+    """Return once the working folder beside ``out`` holds a finished file, or after ``limit`` seconds."""
+    folder, end = out.with_name(f".{out.name}.personatalk"), time.monotonic() + limit
+    while not any(folder.glob("*.safetensors")) and time.monotonic() < end:
+        time.sleep(0.005)
 
 
 def fork(work: Callable[[], object]) -> int:

@@ -35,8 +35,8 @@ class Killer:
         )
         assert self.process.stdout.readline().strip() == "ready"
 
-    def dub(self, out: Path, seconds: float | None = None) -> str:
-        self.process.stdin.write(f"{out} {'-' if seconds is None else seconds}\n")
+    def dub(self, out: Path, moment: float | str = "-") -> str:
+        self.process.stdin.write(f"{out} {moment}\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
 
@@ -65,19 +65,31 @@ def expected(killer, tmp_path_factory) -> tuple[bytes, float]:
 def test_killed_at_random_moments_gives_the_identical_file(killer, expected, tmp_path):
     """SIGKILL at seeded random moments; every other run is killed twice before it may finish."""
     whole, seconds = expected
-    moments, killed, kept = random.Random(8), 0, 0
+    moments, killed = random.Random(8), 0
     for number in range(KILLS):
         out = tmp_path / f"{number}.mp4"
         for _ in range(2 if number % 2 else 1):
             if killer.dub(out, moments.uniform(0.02, 0.98) * seconds) == "killed":
                 killed += 1
                 assert not out.exists() or out.read_bytes() == whole  # never half of it
-                kept += any((tmp_path / f".{out.name}.personatalk").glob("*.safetensors"))
         assert killer.dub(out).startswith("done")
         assert out.read_bytes() == whole
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{k}.mp4" for k in range(number + 1))
     assert killed >= KILLS // 2
-    assert kept >= 1
+
+
+def test_killed_with_work_kept_goes_on_from_it(killer, expected, tmp_path):
+    """SIGKILL once a window is finished: it lies in the working folder, is not written again, and the file is the same."""
+    out = tmp_path / "out.mp4"
+    folder = tmp_path / f".{out.name}.personatalk"
+    assert killer.dub(out, "kept") == "killed"
+    kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")}
+    assert kept and not out.exists()
+    assert killer.dub(out, "kept") == "killed"  # at once: there is work already
+    assert kept.items() <= {p.name: p.stat().st_mtime_ns for p in folder.glob("*.safetensors")}.items()
+    assert killer.dub(out).startswith("done")
+    assert out.read_bytes() == expected[0]
+    assert [p.name for p in tmp_path.iterdir()] == [out.name]
 
 
 def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
