@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import check_shape
-from ..geometry.face_model import FaceModel
+from ..geometry.face_model import FaceModel, Region
 from ..rendering.correspondence import draw_surface
 from ..rendering.regions import lip_triangles
 
@@ -25,25 +25,30 @@ LIP_BAND = 0.06  # canonical-free: fraction of the crop's width around the lips 
 
 @dataclass(frozen=True, eq=False)
 class RegionMasks:
-    """face and lips (T, 1, R, R) bool."""
+    """face, lips and inside (of the mouth: teeth, tongue, dark), (T, 1, R, R) bool."""
 
     face: Tensor
     lips: Tensor
+    inside: Tensor
 
 
 def region_masks(points: Tensor, face_model: FaceModel, size: int, dilation: float = LIP_DILATION) -> RegionMasks:
     """Draw the masks of the metrics: points (T, V, 3) in crop pixels of a size x size crop."""
     surfaces = draw_surface(points, face_model, size)
     face = torch.stack([s.face for s in surfaces])[:, None]
-    mouth = torch.zeros(face_model.vertex_count)
-    mouth[torch.unique(face_model.triangles[lip_triangles(face_model)])] = 1.0
-    lips = torch.stack([s.interpolate(mouth[:, None]) for s in surfaces]) > 0.999  # (T, 1, R, R)
-    return RegionMasks(face, dilate(lips & face, round(dilation * size)) & face)
+    mouth = torch.zeros(face_model.vertex_count, 2)
+    mouth[torch.unique(face_model.triangles[lip_triangles(face_model)]), 0] = 1.0
+    mouth[torch.unique(face_model.triangles[face_model.region == int(Region.MOUTH_CAVITY)]), 1] = 1.0
+    lips, inside = (torch.stack([s.interpolate(mouth) for s in surfaces]) > 0.999).split(1, dim=1)  # (T, 1, R, R) each
+    return RegionMasks(face, dilate(lips & face, round(dilation * size)) & face, inside & face)
 
 
 def dilate(mask: Tensor, pixels: int) -> Tensor:
-    """Grow a bool mask (T, 1, H, W) by ``pixels`` in a square neighbourhood."""
-    return mask if pixels == 0 else F.max_pool2d(mask.float(), 2 * pixels + 1, stride=1, padding=pixels) > 0
+    """Grow a bool mask (T, 1, H, W) by ``pixels`` in a square neighbourhood: rows, then columns."""
+    if pixels == 0:
+        return mask
+    rows = F.max_pool2d(mask.float(), (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
+    return F.max_pool2d(rows, (1, 2 * pixels + 1), stride=1, padding=(0, pixels)) > 0
 
 
 def masked_psnr(image: Tensor, truth: Tensor, mask: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The renderer alone, on clips whose geometry is known: the numbers of paper 3.2 without speech in between.
 
-    python -m personatalk_core.evaluation.reconstruction_table FOLDER [--every 5] [--rows ours references ablation] [--sheets DIR]
+    python -m personatalk_core.evaluation.reconstruction_table FOLDER [--limit 24] [--rows ours references ablation] [--sheets DIR]
 
 Every row renders the same frames of each clip from references some frames away. Scores: PSNR and SSIM inside the face, inside
-the lips and of the whole crop; gmsd (a perceptual distance, 0 for equal pictures); detail around the lips and flicker there
-while the mouth is still, both as shares of the source's.
+the lips and of the whole crop; gmsd (a perceptual distance, 0 for equal pictures); detail around the lips; flicker there and
+tooth flicker inside the mouth, from one frame to the next while the mouth is still, of which there are ``pairs``. Detail and flicker
+are shares of the source's.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from .lip_detail import around_lips
 from .reconstructed_clip import ReconstructedClip, Reconstruction
 from .reconstruction import reconstruction_report, region_masks
 from .reconstruction_sheet import write_reconstruction_sheet
-from .renderer_ablations import FaceAttentionOnly, LipAttentionOnly, WithoutGeometricStart, ablated
+from .renderer_ablations import FaceAttentionOnly, GlobalAttention, LipAttentionOnly, WithoutGeometricStart, ablated
 from .talking_clips import fitted
 
 TITLES = (
-    "psnr_face", "psnr_lips", "ssim_face", "ssim_lips", "psnr_whole", "ssim_whole", "gmsd", "detail_lips", "flicker", "frames",
+    "psnr_face", "psnr_lips", "ssim_face", "ssim_lips", "psnr_whole", "ssim_whole", "gmsd", "detail_lips", "flicker",
+    "tooth_flicker", "frames", "pairs",
 )  # fmt: skip
 
 
@@ -60,13 +62,14 @@ ROWS: dict[str, dict[str, Row]] = {
         "random references": Row(random=0),
         "w/o geometric start": Row(kind=WithoutGeometricStart),
     },
+    "variants": {"aligned": OURS, "global": Row(kind=GlobalAttention)},
 }
 
 
 def score(frames: Iterable[Reconstruction], face_model: FaceModel) -> dict[str, float]:
     """The numbers of one clip in one row; see the module. NaN for flicker where no two neighbouring frames have a still mouth."""
     rows: list[dict[str, float]] = []
-    changes: list[tuple[float, float]] = []
+    changes: list[list[float]] = []
     before: Reconstruction | None = None
     for now in frames:
         image, truth, points = now.image[None], now.truth[None], now.points[None]
@@ -77,17 +80,20 @@ def score(frames: Iterable[Reconstruction], face_model: FaceModel) -> dict[str, 
         before = now
     found = {name: [row[name] for row in rows] for name in TITLES if name in rows[0] and name != "frames"}
     scores = {name: float(np.nanmedian(v) if name == "detail_lips" else np.nanmean(v)) for name, v in found.items()}
-    moved = np.array([pair for pair in changes if np.isfinite(pair).all()]).reshape(-1, 2)
-    return scores | {"flicker": float(moved[:, 0].sum() / moved[:, 1].sum()) if len(moved) else float("nan"), "frames": float(len(rows))}
+    moved = np.array(changes).reshape(-1, 4)
+    for name, pairs in (("flicker", moved[:, :2]), ("tooth_flicker", moved[:, 2:])):
+        kept = pairs[np.isfinite(pairs).all(axis=1)]
+        scores[name] = float(kept[:, 0].sum() / kept[:, 1].sum()) if len(kept) else float("nan")
+    return scores | {"frames": float(len(rows)), "pairs": float(np.isfinite(moved[:, :2]).all(axis=1).sum())}
 
 
-def _change(before: Reconstruction, now: Reconstruction, face_model: FaceModel) -> tuple[float, float]:
-    """Flicker of output and source between two neighbouring frames, NaN where the mouth moves."""
+def _change(before: Reconstruction, now: Reconstruction, face_model: FaceModel) -> list[float]:
+    """Flicker of output and source around the lips, then inside the mouth, between two neighbouring frames; NaN where the mouth moves."""
     points, opening = torch.stack([before.points, now.points]), torch.stack([before.opening, now.opening])
-    around = around_lips(region_masks(points, face_model, now.image.shape[-1]))
+    masks = region_masks(points, face_model, now.image.shape[-1])
     pictures = (torch.stack([before.image, now.image]), torch.stack([before.truth, now.truth]))
-    output, source = (flicker(pair, points, opening, around, face_model) for pair in pictures)
-    return output, source
+    where = (around_lips(masks), masks.inside)
+    return [flicker(pair, points, opening, inside, face_model) for inside in where for pair in pictures]
 
 
 def reconstruction_table(

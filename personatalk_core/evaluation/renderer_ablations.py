@@ -1,4 +1,4 @@
-"""The renderer with a part taken away, and the renderer that remembers references: what Table 4's rows are made with.
+"""The renderer with a part taken away or changed, and the renderer that remembers references: what Table 4's rows are made with.
 
 The parts are taken away from the trained network, not left out while training, as the paper did: its rows say what the part
 does in these weights.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from torch import Tensor
 from ..geometry.face_model import FaceModel
 from ..rendering.correspondence import Surface
 from ..rendering.encoded_references import EncodedReferences
-from ..rendering.renderer import DualAttentionRenderer
+from ..rendering.local_linear import MOST_USED
+from ..rendering.renderer import DualAttentionRenderer, RenderedCrops, RendererConfig
+from ..rendering.similarity import head_pose, mouth_shape
 
 MOST_REMEMBERED = 160  # references of one clip: 4 to 8 MB each
-NO_SHARPNESS = -30.0  # logarithm: differences of mouth shape and pose cost nothing
 
 
 class FaceAttentionOnly(DualAttentionRenderer):
@@ -36,19 +38,50 @@ class LipAttentionOnly(DualAttentionRenderer):
 
 
 class WithoutGeometricStart(DualAttentionRenderer):
-    """Logits by learned queries and keys alone: mouth shape and head pose of a reference no longer count."""
+    """Logits by learned queries and keys alone: mouth shape and head pose of a reference count nowhere.
+
+    Every reference is told to have the target's own shape and pose, so that neither the logits' start nor the choice of the most
+    alike nor the correction of weights knows better. Which of many lip references are read is then chosen evenly.
+    """
+
+    def render(
+        self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
+        face_index: Tensor | None = None, lip_allowed: Tensor | None = None, wanted: Tensor | None = None, dense: bool = False,
+    ) -> RenderedCrops:  # fmt: skip
+        shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
+        rendered = []
+        for b in range(len(target_points)):
+            blind = [replace(one, shape=shape[b].expand_as(one.shape), pose=pose[b].expand_as(one.pose)) for one in (lip, face)]
+            allowed = torch.ones(1, len(lip), dtype=torch.bool, device=shape.device) if lip_allowed is None else lip_allowed[b : b + 1]
+            at = slice(b, b + 1)
+            rendered.append(super().render(
+                target_points[at], target_expression[at], *blind, face_model, dense=dense, lip_allowed=spread(allowed, MOST_USED),
+                face_index=None if face_index is None else face_index[at], wanted=None if wanted is None else wanted[at],
+            ))  # fmt: skip
+        return RenderedCrops(*(torch.cat([getattr(one, name) for one in rendered]) for name in ("rgb", "lip", "face")))
+
+
+class GlobalAttention(DualAttentionRenderer):
+    """The paper's attention to the letter, over every latent of every reference, with the same weights (variant ``global``)."""
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__(replace(config, variant="global"))
 
 
 def ablated(renderer: DualAttentionRenderer, kind: type[DualAttentionRenderer]) -> DualAttentionRenderer:
-    """The same weights with one part taken away. kind: one of the classes above."""
+    """The same weights with one part changed or taken away. kind: one of the classes above."""
     other = kind(renderer.config)
     other.load_state_dict(renderer.state_dict())
-    if kind is WithoutGeometricStart:
-        with torch.no_grad():
-            for layer in (other.lip_attention, other.face_attention):
-                layer.log_shape.fill_(NO_SHARPNESS)
-                layer.log_pose.fill_(NO_SHARPNESS)
     return other.eval().requires_grad_(False).to(next(renderer.parameters()).device)
+
+
+def spread(allowed: Tensor, most: int) -> Tensor:
+    """Of each row's true entries, (B, N) bool, at most so many, evenly spread."""
+    kept = torch.zeros_like(allowed)
+    for row, marks in zip(allowed, kept, strict=True):
+        places = row.nonzero()[:, 0]
+        marks[places[torch.linspace(0, len(places) - 1, min(most, len(places))).round().long()]] = True
+    return kept
 
 
 class RememberedReferences:
