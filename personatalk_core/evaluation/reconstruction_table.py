@@ -104,7 +104,7 @@ def reconstruction_table(
 
     Args:
         every:  render every k-th frame and its successor; limit: at most so many frames a clip.
-        cache:  folder for fitted geometry.  sheets: folder for a picture of each clip, of the first row.
+        cache:  folder for fitted geometry.  sheets: folder for a picture of each clip, in a folder a row where there are several.
     Returns:
         {row: {clip: {score: value}}}.
     Raises:
@@ -114,15 +114,16 @@ def reconstruction_table(
     for path in videos:
         geometry = fitted(path, models, cache)
         clips: dict[int | None, ReconstructedClip] = {}
-        for number, (name, row) in enumerate(rows.items()):
+        for name, row in rows.items():
             clip = clips.setdefault(row.size, ReconstructedClip(path, geometry, models.face_model, row.size))
             renderer = models.renderer if row.kind is None else ablated(models.renderer, row.kind)
             targets = clip.targets(every, limit)
             references = clip.references(targets, row.references, row.random)
             frames = clip.render(renderer, targets, references, row.references.exclude_window)
-            if sheets is not None and number == 0:
+            if sheets is not None:
                 frames = list(frames)
-                write_reconstruction_sheet(Path(sheets) / f"{path.stem}.png", frames, models.face_model)
+                folder = Path(sheets) / (name.replace("/", "") if len(rows) > 1 else "")
+                write_reconstruction_sheet(folder / f"{path.stem}.png", frames, models.face_model)
             table[name][path.stem] = score(frames, models.face_model)
     return table
 
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=["ours"], help="which rows (default: ours)")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="render every K-th frame and its successor (default: all)")
     parser.add_argument("--limit", type=int, metavar="N", help="render at most N frames a clip, spread evenly")
-    parser.add_argument("--sheets", type=Path, metavar="DIR", help="write a picture of each clip: source, output, difference, mouths")
+    parser.add_argument("--sheets", type=Path, metavar="DIR", help="write pictures of each clip: source, output, difference, mouths")
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--weights", type=Path, help="folder of other weights")
     parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")

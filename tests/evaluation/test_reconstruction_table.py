@@ -13,6 +13,7 @@ import torch
 from personatalk_core.config import DubOptions
 from personatalk_core.evaluation import reconstruction_table as module
 from personatalk_core.evaluation.reconstructed_clip import ReconstructedClip, Reconstruction
+from personatalk_core.evaluation.reconstruction import region_masks
 from personatalk_core.evaluation.reconstruction_sheet import write_reconstruction_sheet
 from personatalk_core.evaluation.reconstruction_table import TITLES, Row, markdown, reconstruction_table, score
 from personatalk_core.geometry.vertices import posed_vertices
@@ -57,7 +58,20 @@ def test_a_perfect_rendering_scores_perfectly(models, painted):
     found = score(frames, models.face_model)
     assert set(found) == set(TITLES) and found["frames"] == 2.0
     assert found["psnr_lips"] > 90 and found["ssim_whole"] == pytest.approx(1.0, abs=1e-4) and found["gmsd"] == pytest.approx(0.0, abs=1e-4)
-    assert found["detail_lips"] == pytest.approx(1.0) and found["flicker"] == pytest.approx(1.0)
+    assert found["detail_lips"] == pytest.approx(1.0) and found["flicker"] == pytest.approx(1.0) and found["pairs"] == 1.0
+
+
+def test_teeth_that_change_count_as_tooth_flicker_only(models, painted):
+    clip = ReconstructedClip(*painted, models.face_model, size=256)
+    clip._read({0, 1})
+    inside = region_masks(clip.points[:2], models.face_model, 256).inside
+    assert 50 < int(inside[1].sum()) < 5000
+    shown = [Reconstruction(i, clip.truth(i), clip.truth(i), clip.points[i], torch.tensor(0.1)) for i in (0, 1)]
+    steady = score(shown, models.face_model)
+    shown[1] = replace(shown[1], image=shown[1].truth + 0.2 * inside[1])
+    changed = score(shown, models.face_model)
+    assert changed["tooth_flicker"] > 2 * max(steady["tooth_flicker"], 1.0)
+    assert changed["tooth_flicker"] / steady["tooth_flicker"] > 3 * changed["flicker"] / steady["flicker"]
 
 
 def test_every_reference_is_encoded_once_for_all_rows(models, painted, monkeypatch, tmp_path):
@@ -74,7 +88,7 @@ def test_every_reference_is_encoded_once_for_all_rows(models, painted, monkeypat
     assert table["six"]["ann"]["psnr_face"] > 25
     text = markdown(table)
     assert "| six |" in text and "| ann |" in text
-    assert cv2.imread(str(tmp_path / "ann.png")).shape[1] == 5 * 256
+    assert all(cv2.imread(str(tmp_path / name / "ann.png")).shape[1] == 5 * 256 for name in rows)
 
 
 def test_frames_come_in_pairs_and_keep_their_distance(models, painted):
