@@ -55,106 +55,114 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
 
 def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     frames, count = len(points), len(triangles)
-    x, y, plane, first, turned = _prepare(points, triangles)  # each over the T*F triangles
-    row_owner, row = _rows(y, height)
-    left, right = _spans(x, y, row_owner, row, width)
+    edges, functions, low, high = _prepare(points, triangles)  # each over the T*F triangles
+    row_owner, row = _rows(low, high, height)
+    left, right = _spans(edges, row_owner, row, width)
     keep = (right >= left).nonzero()[:, 0]
-    row_owner, row, left, length = row_owner[keep], row[keep], left[keep], (right - left + 1)[keep]
+    row_owner, row, left, right = (x.index_select(0, keep) for x in (row_owner, row, left, right))
 
     # Each span is a run of pixels of one frame: everything a pixel needs is affine in its column.
-    slope, by_row, constant = plane.index_select(1, row_owner)
+    length = right - left + 1
+    slope, by_row, constant = functions[:, 6:].index_select(0, row_owner).unbind(1)
     constant = by_row * (row + 0.5) + constant  # (spans,)
     frame, face = row_owner // count, row_owner % count
-    pixel_start = (frame * height + row) * width
-    span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     run_start = torch.cumsum(length, 0) - length
+    span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     column = torch.arange(len(span), device=points.device) + (left - run_start).index_select(0, span)
     depth = slope.index_select(0, span).mul_(column + 0.5).add_(constant.index_select(0, span))
     key = depth.mul_(DEPTH_STEPS).floor_().long().mul_(count).add_((count - 1 - face).index_select(0, span))
     nothing = torch.iinfo(torch.int64).min
     buffer = torch.full((frames * height * width,), nothing, dtype=torch.int64, device=points.device)
-    buffer.scatter_reduce_(0, pixel_start.index_select(0, span) + column, key, "amax", include_self=True)
+    pixel = ((frame * height + row) * width).index_select(0, span).add_(column)
+    buffer.scatter_reduce_(0, pixel, key, "amax", include_self=True)
 
     covered = (buffer != nothing).nonzero()[:, 0]
-    winner = count - 1 - torch.remainder(buffer[covered], count)  # (covered,) triangle id
-    owner = covered // (height * width) * count + winner
-    triangle = torch.full_like(buffer, -1)
-    triangle[covered] = winner
-    weights, depth_there = _at_pixels(covered, owner, first, turned, plane, height, width)
-    barycentric = points.new_zeros((3, len(buffer)), dtype=torch.float32)
-    barycentric[:, covered] = weights
-    nearness = torch.full((len(buffer),), -torch.inf, dtype=torch.float32, device=points.device)
-    nearness[covered] = depth_there
+    winner = count - 1 - torch.remainder(buffer.index_select(0, covered), count)  # (covered,) triangle id
+    weights, nearness = _at_pixels(covered, winner, functions, count, height, width)
+    triangle = torch.full_like(buffer, -1).index_copy_(0, covered, winner)
+    barycentric = weights.new_zeros((len(buffer), 3)).index_copy_(0, covered, weights)
+    depth = torch.full_like(buffer, -torch.inf, dtype=torch.float32).index_copy_(0, covered, nearness)
     shape = {"t": frames, "h": height, "w": width}
-    return (rearrange(triangle, "(t h w) -> t h w", **shape), rearrange(barycentric, "k (t h w) -> t k h w", **shape),
-            rearrange(nearness, "(t h w) -> t h w", **shape))  # fmt: skip
+    return (rearrange(triangle, "(t h w) -> t h w", **shape), rearrange(barycentric, "(t h w) k -> t k h w", **shape),
+            rearrange(depth, "(t h w) -> t h w", **shape))  # fmt: skip
 
 
-def _prepare(points: Tensor, triangles: Tensor):
-    """Snap, turn every triangle the same way round, and find depth and barycentrics as affine functions of the pixel.
+def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Snap, turn every triangle the same way round, and find what is affine in the pixel.
 
-    Returns x, y (3, N) int64; plane (3, N) float64: depth = plane . (px, py, 1); first: the affine functions of the
-    weights of the (turned) second and third vertex, (6, N) float64; turned (N,): those whose last two vertices were swapped.
-    Triangles without area get empty bounding rows by moving them out of the picture.
+    Returns:
+        edges (N, 9) int64: dx, dy and a constant of each edge, for :func:`_spans`.
+        functions (N, 9) float64: coefficients of (px, py, 1) of the weight of the second and of the third vertex, as the
+        triangle names them, and of the depth.
+        low, high (N,) int64: the snapped rows the triangle reaches. Triangles without area lie outside the picture.
     """
     snapped = torch.round(points[..., :2].double() * SUBPIXELS).long()
-    corners = rearrange(snapped[:, triangles], "t f k c -> c k (t f)")
+    x, y = rearrange(snapped[:, triangles], "t f k c -> c k (t f)").contiguous()  # (3, N) each
     depth = rearrange(points[..., 2].double()[:, triangles], "t f k -> k (t f)")
-    x, y = corners
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
-    turned = area < 0
+    turned, flat = area < 0, area == 0
     x, y = (torch.stack([v[0], torch.where(turned, v[2], v[1]), torch.where(turned, v[1], v[2])]) for v in (x, y))
     z0, z1, z2 = depth[0], torch.where(turned, depth[2], depth[1]), torch.where(turned, depth[1], depth[2])
-    flat = area == 0
     y = torch.where(flat, torch.full_like(y, -MAX_COORDINATE * SUBPIXELS), y)
     fx, fy = x.double() / SUBPIXELS, y.double() / SUBPIXELS
     inverse = torch.where(flat, torch.zeros_like(z0), SUBPIXELS * SUBPIXELS / area.abs().clamp_min(1).double())
     # weight of vertex 1 grows from edge 2->0, that of vertex 2 from edge 0->1
     ax, ay, bx, by = fx[2] - fx[0], fy[2] - fy[0], fx[1] - fx[0], fy[1] - fy[0]
-    first = torch.stack([ay, -ax, ax * fy[0] - ay * fx[0], -by, bx, by * fx[0] - bx * fy[0]]) * inverse
-    plane = first[:3] * (z1 - z0) + first[3:] * (z2 - z0)
+    second = torch.stack([ay, -ax, ax * fy[0] - ay * fx[0]]) * inverse
+    third = torch.stack([-by, bx, by * fx[0] - bx * fy[0]]) * inverse
+    plane = second * (z1 - z0) + third * (z2 - z0)
     plane[2] += z0
-    return x, y, plane, first, turned
+    second, third = torch.where(turned, third, second), torch.where(turned, second, third)
+    low, high = (torch.minimum(torch.minimum(y[0], y[1]), y[2]), torch.maximum(torch.maximum(y[0], y[1]), y[2]))
+    return _edges(x, y), torch.cat([second, third, plane]).T.contiguous(), low, high
 
 
-def _rows(y: Tensor, height: int) -> tuple[Tensor, Tensor]:
+def _edges(x: Tensor, y: Tensor) -> Tensor:
+    """Of each edge a -> b: dx, dy and c, so that a pixel centre (px, py) is inside when dx * py - dy * px + c' >= 0: (N, 9) int64.
+
+    c holds what does not depend on the pixel's row, with px = column * SUBPIXELS + SUBPIXELS / 2; edges that do not own the
+    pixels on them lose them by the last 1.
+    """
+    rows = []
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        dx, dy = x[b] - x[a], y[b] - y[a]
+        inclusive = (dy < 0) | ((dy == 0) & (dx > 0))  # left and top edges own their pixels
+        rows += [dx, dy, dy * x[a] - dx * y[a] - dy * (SUBPIXELS // 2) - (~inclusive).long()]
+    return torch.stack(rows, dim=1)
+
+
+def _rows(low: Tensor, high: Tensor, height: int) -> tuple[Tensor, Tensor]:
     """Every (triangle, pixel row) whose row of centres the triangle can touch: owner (R,), row (R,)."""
     half = SUBPIXELS // 2
-    top = torch.div(y.amin(0) - half + SUBPIXELS - 1, SUBPIXELS, rounding_mode="floor").clamp_min(0)
-    bottom = torch.div(y.amax(0) - half, SUBPIXELS, rounding_mode="floor").clamp_max(height - 1)
+    top = torch.div(low - half + SUBPIXELS - 1, SUBPIXELS, rounding_mode="floor").clamp_min(0)
+    bottom = torch.div(high - half, SUBPIXELS, rounding_mode="floor").clamp_max(height - 1)
     count = (bottom - top + 1).clamp_min(0)
-    owner = torch.repeat_interleave(torch.arange(len(top), device=y.device), count)
-    row = torch.arange(len(owner), device=y.device) - (torch.cumsum(count, 0) - count - top)[owner]
-    return owner, row
+    owner = torch.repeat_interleave(torch.arange(len(top), device=low.device), count)
+    first = torch.cumsum(count, 0) - count - top
+    return owner, torch.arange(len(owner), device=low.device) - first.index_select(0, owner)
 
 
-def _spans(x: Tensor, y: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """First and last column inside each (triangle, row), inclusive; last < first where none."""
-    half = SUBPIXELS // 2
-    centre_y = row * SUBPIXELS + half
+    centre_y = row * SUBPIXELS + SUBPIXELS // 2
     left, right = torch.zeros_like(row), torch.full_like(row, width - 1)
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        dx, dy = (x[b] - x[a])[owner], (y[b] - y[a])[owner]
-        inclusive = (dy < 0) | ((dy == 0) & (dx > 0))  # left and top edges own their pixels
-        # inside: value - dy * px >= 0, with px = column * SUBPIXELS + half
-        value = dx * (centre_y - y[a][owner]) + dy * x[a][owner] - dy * half - (~inclusive).long()
-        slope = torch.where(dy == 0, torch.ones_like(dy), dy.abs()) * SUBPIXELS
-        column = torch.div(torch.where(dy < 0, -value, value), slope, rounding_mode="floor")
+    own = edges.index_select(0, owner)  # (R, 9)
+    for k in range(3):
+        dx, dy, constant = own[:, 3 * k : 3 * k + 3].unbind(1)
+        value = dx * centre_y + constant  # inside: value - dy * column * SUBPIXELS >= 0
+        column = torch.div(value, (dy.abs() * SUBPIXELS).clamp_min(1), rounding_mode="floor")
+        # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or nothing
         right = torch.where(dy > 0, torch.minimum(right, column), right)
-        # dy < 0: column >= value / (dy * SUBPIXELS), that is ceil(-value / slope)
-        left = torch.where(dy < 0, torch.maximum(left, -torch.div(value, slope, rounding_mode="floor")), left)
+        left = torch.where(dy < 0, torch.maximum(left, -column), left)
         right = torch.where((dy == 0) & (value < 0), torch.full_like(right, -1), right)
     return left, right
 
 
-def _at_pixels(covered, owner, first, turned, plane, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Barycentric weights (3, N) float32 in the triangle's own vertex order, and depth (N,), at the covered pixels."""
-    px = (covered % width).double() + 0.5
-    py = (covered // width % height).double() + 0.5
-    functions = torch.cat([first, plane])[:, owner]  # (9, N)
-    second = functions[0] * px + functions[1] * py + functions[2]
-    third = functions[3] * px + functions[4] * py + functions[5]
-    depth = functions[6] * px + functions[7] * py + functions[8]
-    swap = turned[owner]
-    second, third = torch.where(swap, third, second), torch.where(swap, second, third)
-    return torch.stack([1 - second - third, second, third]).float(), depth.float()
+def _at_pixels(covered: Tensor, winner: Tensor, functions: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Barycentric weights (K, 3) float32 in the triangle's own vertex order, and depth (K,), at the covered pixels."""
+    line = torch.div(covered, width, rounding_mode="floor")
+    frame = torch.div(line, height, rounding_mode="floor")
+    px, py = (covered - line * width).double() + 0.5, (line - frame * height).double() + 0.5
+    own = functions.index_select(0, frame * count + winner)  # (K, 9)
+    second, third, depth = (own[:, 3 * k] * px + own[:, 3 * k + 1] * py + own[:, 3 * k + 2] for k in range(3))
+    return torch.stack([1 - second - third, second, third], dim=1).float(), depth.float()

@@ -101,7 +101,7 @@ def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surfa
     drawn = triangle >= 0  # (B, H, W)
     index = triangle.clamp_min(0).flatten()
     vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
-    weight = rearrange(barycentric, "b k h w -> b h w k").contiguous()  # 0 where nothing is drawn
+    weight = rearrange(barycentric, "b k h w -> b h w k").contiguous()  # a view as the rasteriser lays it out; 0 where nothing is drawn
     own = torch.cat([drawn_triangles(face_model), drawn.new_ones(len(walls))])
     face = drawn & own.index_select(0, index).view(triangle.shape)
     return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
