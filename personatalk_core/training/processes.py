@@ -1,7 +1,12 @@
 """One process or several that train together: what differs between ranks, behind one small interface.
 
 Several processes, several GPUs and mixed precision come from ``accelerate`` (an optional package), which is imported only where a
-run asks for it; ``accelerate launch -m personatalk_core train speech --accelerate ...`` starts them. Knows no network.
+run asks for it. It starts one process a GPU; on CPUs its launcher starts one only, and torch's own starts several:
+
+    accelerate launch --multi_gpu --num_processes 2 -m personatalk_core train renderer --data DIR --out OUT --accelerate
+    torchrun --standalone --nproc-per-node 2 -m personatalk_core train renderer --data DIR --out OUT --accelerate
+
+Knows no network.
 """
 
 from __future__ import annotations
@@ -57,7 +62,8 @@ class Accelerated(OneProcess):
             from accelerate import Accelerator
         except ImportError as error:
             raise DependencyError("training in several processes needs accelerate; install it with 'pip install accelerate'.") from error
-        self._accelerator = Accelerator()
+        # without a GPU, accelerate joins the processes of torchrun only where it is told to use the CPU
+        self._accelerator = Accelerator(cpu=not getattr(torch, "accelerator", torch.cuda).is_available())
         super().__init__(self._accelerator.device)
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
 

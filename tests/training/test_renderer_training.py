@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +17,14 @@ from personatalk_core.geometry.face_model import load_face_model
 from personatalk_core.geometry.vertices import posed_vertices
 from personatalk_core.rendering.correspondence import draw_surface
 from personatalk_core.rendering.references import ReferenceOptions
-from personatalk_core.rendering.renderer import RendererConfig, load_renderer
+from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer
 from personatalk_core.training.adversary import PatchAdversary, adversary_loss, fooling_loss, mouth_cut
 from personatalk_core.training.renderer import read_recipe, train_renderer
 from personatalk_core.training.renderer_data import ExampleSampler, choose_frames, load_clip, prepare_clip
 from personatalk_core.training.renderer_loop import RendererTraining
 from personatalk_core.training.renderer_losses import RendererLossWeights, gradient_loss, loss_weight, pixel_loss, renderer_loss
 from personatalk_core.training.steerable_filters import steerable_kernels, steerable_loss
+from personatalk_core.training.training_state import STATE_FILE, load_state
 from personatalk_core.types import FaceGeometry, FrameStatus
 
 FRAMES = 44
@@ -185,3 +189,22 @@ def test_recipes_and_held_out_speakers_are_checked(folder, face_model, tmp_path)
         read_recipe(recipe)
     with pytest.raises(OptionsError, match="the speakers are ann, bob"):
         train_renderer(folder, tmp_path / "out", steps=1, hold_out=["ann", "bob"], face_model=face_model)
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, face_model, tmp_path):
+    """The line of ``training.processes`` for CPUs, as a person types it."""
+    pytest.importorskip("accelerate")
+    short = {"targets": 1, "references": {"lip_count": 2, "face_count": 2, "exclude_window": 4}}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(short))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train = ["-m", "personatalk_core", "train", "renderer", "--data", folder, "--out", tmp_path / "two", "--steps", "1"]
+    command = [*torchrun, *train, "--recipe", recipe, "--accelerate"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    recipe.write_text(json.dumps(short | {"accumulate": 2}))
+    train_renderer(folder, tmp_path / "one", steps=1, recipe=recipe, face_model=face_model)
+    one, two = (load_state(tmp_path / name / STATE_FILE)["model"] for name in ("one", "two"))
+    start = build_renderer(RendererConfig()).state_dict()
+    moved = max(float((one[name] - start[name]).abs().max()) for name in start)
+    assert moved > 0 and max(float((one[name] - two[name]).abs().max()) for name in start) < 0.01 * moved
