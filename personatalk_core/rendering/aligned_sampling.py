@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -88,10 +89,12 @@ def attend(
 
 def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """What each reference lacks in mean colour: (N, 3, 1, 1) from pixels (N, 3, h, w), seen (N, h, w), target (3, h, w), weight (h, w)."""
-    used = (seen * weight)[:, None]  # (N, 1, h, w)
-    total = used.sum(dim=(-2, -1), keepdim=True)
-    shift = ((target - pixels) * used).sum(dim=(-2, -1), keepdim=True) / total.clamp_min(1e-6)
-    return torch.where(total > 1.0, shift, torch.zeros_like(shift))
+    used = rearrange(seen * weight, "n h w -> n (h w) 1")
+    total = used.sum(dim=1)  # (N, 1)
+    wanted = rearrange(used, "n p 1 -> n p") @ rearrange(target, "c h w -> (h w) c")  # (N, 3)
+    own = rearrange(pixels, "n c h w -> n c (h w)") @ used  # (N, 3, 1)
+    shift = (wanted - own[..., 0]) / total.clamp_min(1e-6)
+    return torch.where(total > 1.0, shift, torch.zeros_like(shift))[..., None, None]
 
 
 def sample_aligned(

@@ -30,16 +30,18 @@ def carry_pixels(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tens
     Returns:
         (n, 3, h, w); beyond the border the nearest pixel counts.
     """
-    snapped = torch.round(positions.float() * SUBPIXELS) / SUBPIXELS
     if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad:
-        return carry_pixels_plain(images, rows, snapped)
-    place = (snapped - 0.5).contiguous().numpy()  # OpenCV counts from the first pixel's centre
+        return carry_pixels_plain(images, rows, torch.round(positions.float() * SUBPIXELS) / SUBPIXELS)
+    place = torch.round(positions * SUBPIXELS).mul_(1 / SUBPIXELS).sub_(0.5)  # OpenCV counts from the first pixel's centre
     pictures = rearrange(images, "m c h w -> m h w c").numpy()
-    carried = np.empty((len(rows), *positions.shape[-2:], 3), np.float32)
+    carried = np.empty((len(rows), 3, *positions.shape[-2:]), np.float32)
+    one = np.empty((*positions.shape[-2:], 3), np.float32)
     for k, row in enumerate(rows):
         picture = np.ascontiguousarray(pictures[row])  # the same memory where the images are channels last
-        cv2.remap(picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, dst=carried[k], borderMode=cv2.BORDER_REPLICATE)
-    return rearrange(torch.from_numpy(carried), "n h w c -> n c h w").contiguous()
+        x, y = (plane.contiguous().numpy() for plane in place[k])
+        cv2.remap(picture, x, y, cv2.INTER_CUBIC, dst=one, borderMode=cv2.BORDER_REPLICATE)
+        cv2.split(one, list(carried[k]))
+    return torch.from_numpy(carried)
 
 
 def carry_pixels_plain(images: Tensor, rows: Sequence[int], positions: Tensor) -> Tensor:

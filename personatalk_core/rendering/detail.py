@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from .dual_attention import blend
+
 LIKEST = 2  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
 MOST = 2.5  # largest factor
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
@@ -23,9 +25,9 @@ def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, step: int) 
     Returns:
         (3, h, w); ``blended`` itself where one reference has all the weight.
     """
-    likest = weights.clamp_min(0) ** LIKEST
+    likest = weights.clamp_min(0).pow(LIKEST)
     likest = likest / likest.sum(dim=0, keepdim=True).clamp_min(1e-9)
-    change = ((likest - weights)[:, None] * pixels).sum(dim=0)
+    change = blend(likest, pixels) - blended
     coarse = F.avg_pool2d(change[None], step)
     blended = blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)[0]
     detail = fine_part(blended[None])[0]

@@ -135,7 +135,10 @@ def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
 
 def blend(weights: Tensor, values: Tensor) -> Tensor:
     """Weighted sum over references: (N, h, w) and (N, C, h, w) to (C, h, w)."""
-    return (weights[:, None] * values).sum(dim=0)
+    total = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        total = torch.addcmul(total, weight, value)  # one after the other stays in the processor's cache
+    return total
 
 
 def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:
