@@ -20,6 +20,7 @@ from personatalk_core.rendering.references import ReferenceOptions
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer
 from personatalk_core.training.adversary import PatchAdversary, adversary_loss, fooling_loss, mouth_cut
 from personatalk_core.training.renderer import read_recipe, train_renderer
+from personatalk_core.training.renderer_ablations import LOSSES, UNTRAINED, renderer_ablations, table
 from personatalk_core.training.renderer_data import ExampleSampler, choose_frames, load_clip, prepare_clip
 from personatalk_core.training.renderer_loop import RendererTraining
 from personatalk_core.training.renderer_losses import RendererLossWeights, gradient_loss, loss_weight, pixel_loss, renderer_loss
@@ -208,3 +209,15 @@ def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, fac
     start = build_renderer(RendererConfig()).state_dict()
     moved = max(float((one[name] - start[name]).abs().max()) for name in start)
     assert moved > 0 and max(float((one[name] - two[name]).abs().max()) for name in start) < 0.01 * moved
+
+
+def test_losses_are_compared_on_speakers_that_never_train(folder, face_model, tmp_path):
+    losses = {"L1": LOSSES["L1"], "adversarial": LOSSES["L1, perceptual, adversarial"]}
+    more = {"losses": losses, "config": SMALL, "options": SHORT, "face_model": face_model}
+    rows = renderer_ablations(folder, tmp_path, steps=2, hold_out=["bob"], **more)
+    assert list(rows) == [UNTRAINED, "L1", "adversarial"]
+    assert all(row["lips"] > 20 and row["distance"] < 0.2 and 0.5 < row["detail"] < 1.5 for row in rows.values())
+    assert rows["L1"]["lips"] != rows[UNTRAINED]["lips"] != rows["adversarial"]["lips"]
+    again = renderer_ablations(folder, tmp_path, steps=2, hold_out=["bob"], **more, on_progress=lambda *_: pytest.fail("trained again"))
+    assert again == rows and load_renderer(tmp_path / "L1" / "renderer.safetensors").config == SMALL
+    assert "| adversarial |" in table(rows)
