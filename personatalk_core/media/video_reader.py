@@ -89,6 +89,7 @@ class VideoReader:
     def __init__(self, source: VideoInfo | Path) -> None:
         self.info = source if isinstance(source, VideoInfo) else probe(source)
         self.damaged: set[int] = set()
+        self._orientation: dict[int, Orientation] = {}  # by degrees
 
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         """Decode frames in the order asked for.
@@ -118,7 +119,14 @@ class VideoReader:
 
     def _shown(self, frame: av.VideoFrame) -> np.ndarray:
         picture = cut_to(to_rgb(frame), self.info.clean_aperture)
-        return same_size(orientation_of(frame).apply(picture), self.info)
+        return same_size(self._oriented(frame).apply(picture), self.info)
+
+    def _oriented(self, frame: av.VideoFrame) -> Orientation:
+        """As :func:`orientation_of`, which is asked once an angle: a frame whose side data was read lives until garbage is collected."""
+        degrees = int(frame.rotation)
+        if degrees not in self._orientation:
+            self._orientation[degrees] = orientation_of(frame)
+        return self._orientation[degrees]
 
 
 def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> np.ndarray:

@@ -2,6 +2,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -215,3 +216,17 @@ def test_rotation_is_applied_where_pyav_chokes_on_other_side_data(make_clip, tur
             raise ValueError("31 is not a valid Type")
 
     assert orientation_of(Choking()) == orientation_of(frame)
+
+
+def test_no_decoded_frame_lives_on_as_garbage(make_clip):
+    """Memory must not depend on when Python collects cycles: a frame of 4K video is 12 MB."""
+    import gc
+
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in VideoReader(make_clip(count=40)).frames())
+        alive = sum(type(item) is av.VideoFrame for item in gc.get_objects())
+    finally:
+        gc.enable()
+    assert count == 40 and alive <= 4
