@@ -115,7 +115,7 @@ def sample_aligned(
     step = size // latent
     whole = Window(0, size, 0, size)
     mesh = surface.mesh[None].to(mask.dtype)  # (1, R, R)
-    pixels = face.whole.pixels[face.rows[int(face_queries.logits(whole.scaled(step)).mean(dim=(1, 2)).argmax())]].clone()
+    pixels = face.whole.pixels[face.rows[int((face_queries.difference @ face_queries.sharpness.mean(dim=(1, 2))).argmin())]].clone()
     sampled = face_queries.query.new_zeros(face_queries.query.shape[0], latent, latent)
     window = whole if dense else vertex_window(points[:, :2], 2 * step, size, step).common(wanted or whole)
     if min(window.size) > 0:

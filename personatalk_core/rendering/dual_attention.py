@@ -7,7 +7,7 @@ an untrained network already samples sensibly.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import einsum, rearrange
@@ -62,35 +62,52 @@ class ReferenceAttention(nn.Module):
         return (start + self.to_sharpness(geometry)).exp()
 
 
-def joint_queries(layers: Sequence[ReferenceAttention], geometry: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """``query`` and ``sharpness`` of several layers for one (B, width, L, L), in one projection: the fast twin of calling them."""
-    flat = [layer.to_query for layer in layers], [layer.to_sharpness for layer in layers]
-    weight = torch.cat([project.weight for group in flat for project in group])
-    placed = [layer.to_query(_resized(layer.query_position, geometry)) for layer in layers]  # (1, D, L, L), bias included
-    out = F.conv2d(geometry, weight)
-    read, parts = [], out.split([project.out_channels for group in flat for project in group], dim=1)
-    for k, layer in enumerate(layers):
-        query = ((parts[k] + placed[k]) / math.sqrt(placed[k].shape[1])).contiguous()
-        sharpness = parts[len(layers) + k] + layer.to_sharpness.bias[:, None, None]
-        read.append((query, (torch.stack([layer.log_shape, layer.log_pose])[:, None, None] + sharpness).exp()))
-    return read
+class JointQueries:
+    """``query`` and ``sharpness`` of several layers in one projection: the fast twin of calling them, also for a part of the picture.
+
+    What does not depend on the picture is worked out once. size: latents a side.
+    """
+
+    def __init__(self, layers: Sequence[ReferenceAttention], size: int) -> None:
+        flat = [layer.to_query for layer in layers], [layer.to_sharpness for layer in layers]
+        root = [math.sqrt(project.out_channels) for project in flat[0]]
+        queries = [project.weight / r for project, r in zip(flat[0], root, strict=True)]
+        self.weight = torch.cat([*queries, *(project.weight for project in flat[1])])
+        placed = [layer.to_query(_resized(layer.query_position, size)) / r for layer, r in zip(layers, root, strict=True)]
+        starts = [torch.stack([layer.log_shape, layer.log_pose]) + layer.to_sharpness.bias for layer in layers]
+        placed += [start[None, :, None, None].expand(1, -1, size, size) for start in starts]
+        self.placed = torch.cat(placed, dim=1)  # (1, layers x (D + 2), L, L)
+        self.widths = [sum(project.out_channels for project in group) for group in flat]
+        self.count = len(layers)
+
+    def __call__(self, geometry: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[tuple[Tensor, Tensor]]:
+        """(B, width, h, w) geometry latents, ``cut`` out of the picture, to query (B, D, h, w) and sharpness (B, 2, h, w) a layer."""
+        out = F.conv2d(geometry, self.weight) + cut(self.placed)
+        queries, sharpness = out.split(self.widths, dim=1)
+        pairs = zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True)
+        return [(query.contiguous(), sharp) for query, sharp in pairs]
 
 
-def joint_key_values(layers: Sequence[ReferenceAttention], geometry: Tensor, texture: Tensor) -> list[Tensor]:
-    """``key_value`` of several layers for the same references, in one projection: the fast twin of calling them."""
-    width = geometry.shape[1]
-    rows, placed = [], []
-    for layer in layers:
-        rows += [layer.to_key.weight, F.pad(layer.to_value.weight, (0, 0, 0, 0, width, 0))]
-        position = F.conv2d(_resized(layer.key_position, geometry), layer.to_key.weight[:, :width], layer.to_key.bias)
-        placed.append(torch.cat([position, layer.to_value.bias[None, :, None, None].expand(1, -1, *geometry.shape[-2:])], dim=1))
-    out = F.conv2d(torch.cat([geometry, texture], dim=1), torch.cat(rows))
-    parts = out.split([place.shape[1] for place in placed], dim=1)
-    return [(part + place).contiguous(memory_format=torch.channels_last) for part, place in zip(parts, placed, strict=True)]
+class JointKeyValues:
+    """``key_value`` of several layers for the same references in one projection, as :class:`JointQueries`."""
+
+    def __init__(self, layers: Sequence[ReferenceAttention], size: int) -> None:
+        rows, placed = [], []
+        for layer in layers:
+            width = layer.to_value.in_channels
+            rows += [layer.to_key.weight, F.pad(layer.to_value.weight, (0, 0, 0, 0, width, 0))]
+            position = F.conv2d(_resized(layer.key_position, size), layer.to_key.weight[:, :width], layer.to_key.bias)
+            placed += [position, layer.to_value.bias[None, :, None, None].expand(1, -1, size, size)]
+        self.weight, self.placed, self.count = torch.cat(rows), torch.cat(placed, dim=1), len(layers)
+
+    def __call__(self, geometry: Tensor, texture: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[Tensor]:
+        """(N, width, h, w) twice to keys, then values, of each layer: (N, 2 D, h, w), channels last in memory."""
+        out = F.conv2d(torch.cat([geometry, texture], dim=1), self.weight) + cut(self.placed)
+        return [part.contiguous(memory_format=torch.channels_last) for part in out.chunk(self.count, dim=1)]
 
 
-def _resized(position: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(position, like.shape[-2:], mode="bilinear", align_corners=False)
+def _resized(position: Tensor, size: int) -> Tensor:
+    return F.interpolate(position, (size, size), mode="bilinear", align_corners=False)
 
 
 def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ videos, crops' places in a frame, or how references were chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checks import check_shape
-from ..config import CROP_SIZE, LATENT_STRIDE
+from ..config import CROP_SIZE, LATENT_SIZE, LATENT_STRIDE
 from ..errors import ShapeError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
 from .correspondence import Surface, Window, bounding_window, draw_surface
 from .decoder import NEAR, REACH, TextureDecoder
-from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, ReferenceAttention, joint_key_values, joint_queries, unlikeness
-from .encoded_references import EncodedReferences
+from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, JointKeyValues, JointQueries, ReferenceAttention, unlikeness
+from .encoded_references import EncodedReferences, LentReferences
 from .encoders import LatentEncoder
+from .frame_threads import over_frames
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
 from .local_linear import linear_correction, most_alike
 from .regions import lip_weight
@@ -34,6 +35,7 @@ from .similarity import head_pose, mouth_shape
 from .visibility import vertex_visibility
 
 KIND = "renderer"
+MARGIN = 3  # latents around a reference's mesh that are encoded, too: sampling beside the mesh's border reads them
 Variant = Literal["aligned", "global"]
 
 
@@ -54,6 +56,19 @@ class RenderedCrops:
     rgb: Tensor
     lip: Tensor
     face: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """One frame to render: surface, geometry (4, R, R), points (V, 3), shape (S,) and pose (9,); window of pixels; dense as in render."""
+
+    surface: Surface
+    geometry: Tensor
+    points: Tensor
+    shape: Tensor
+    pose: Tensor
+    window: Window
+    dense: bool
 
 
 class DualAttentionRenderer(nn.Module):
@@ -85,25 +100,54 @@ class DualAttentionRenderer(nn.Module):
         count = len(crops)
         check_shape("reference points", points, count, face_model.vertex_count, 3)
         check_shape("reference expression", expression, count, face_model.expression_count)
-        scale = CROP_SIZE / size
-        surfaces = draw_surface(points * scale, face_model, CROP_SIZE)
-        geometry = geometry_maps(surfaces, face_model)
-        seen = vertex_visibility(points * scale, torch.stack([surface.depth for surface in surfaces]), face_model)
-        return self.encode_drawn(crops, points, expression, geometry, seen, face_model)
+        values, project = geometry_values(face_model), self._key_values()
+        shape, pose = mouth_shape(expression, face_model), head_pose(points, face_model)
+        crops, scaled = channels_last(crops), points * (CROP_SIZE / size)
+
+        def encode(rows: range) -> Iterator[EncodedReferences]:
+            part = slice(rows.start, rows.stop)
+            surfaces = draw_surface(scaled[part], face_model, CROP_SIZE)
+            seen = vertex_visibility(scaled[part], torch.stack([surface.depth for surface in surfaces]), face_model)
+            for k, b in enumerate(rows):
+                one = slice(b, b + 1)
+                geometry = geometry_map(surfaces[k], face_model, values)[None]
+                near = bounding_window(surfaces[k].mesh, LATENT_STRIDE).scaled(LATENT_STRIDE).grown(MARGIN, LATENT_SIZE, LATENT_SIZE)
+                lip, face = self._latents(geometry, _at_crop_size(crops[one]), near, project)
+                yield EncodedReferences(
+                    pixels=crops[one], points=points[one], seen=seen[k : k + 1], shape=shape[one], pose=pose[one],
+                    pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
+                )  # fmt: skip
+
+        parts = over_frames(encode, count, crops.device)
+        return replace(EncodedReferences.join(parts), pixels=crops)
 
     def encode_drawn(
         self, crops: Tensor, points: Tensor, expression: Tensor, geometry: Tensor, seen: Tensor, face_model: FaceModel
     ) -> EncodedReferences:
-        """The same for frames that were drawn before: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
-        size = crops.shape[-1]
-        base = crops if size == CROP_SIZE else F.interpolate(crops, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
-        where, texture = self.geometry_encoder(geometry), self.texture_encoder(channels_last(base))
-        lip, face = joint_key_values((self.lip_attention, self.face_attention), where, texture)
+        """The same for frames that were drawn before, all together: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
+        everywhere = Window(0, LATENT_SIZE, 0, LATENT_SIZE)
+        lip, face = self._latents(geometry, channels_last(_at_crop_size(crops)), everywhere, self._key_values())
         return EncodedReferences(
             pixels=channels_last(crops), points=points, seen=seen,
             shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
             pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
         )  # fmt: skip
+
+    def _key_values(self) -> JointKeyValues:
+        return JointKeyValues((self.lip_attention, self.face_attention), LATENT_SIZE)
+
+    def _latents(self, geometry: Tensor, base: Tensor, near: Window, project: JointKeyValues) -> list[Tensor]:
+        """Keys and values (N, 2 D, L, L) of both layers from pictures (N, 4 or 3, 256, 256), computed in a window of latents, else 0."""
+        wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
+        pixels = wide.enlarged(LATENT_STRIDE)
+        where, texture = self.geometry_encoder(pixels.cut(geometry)), self.texture_encoder(pixels.cut(base))
+        found = project(where, texture, wide.cut)
+        if wide.size == (LATENT_SIZE, LATENT_SIZE):
+            return found
+        whole = [channels_last(part.new_zeros(*part.shape[:2], LATENT_SIZE, LATENT_SIZE)) for part in found]
+        for target, part in zip(whole, found, strict=True):
+            wide.paste(target, part)
+        return whole
 
     def render(
         self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
@@ -137,42 +181,62 @@ class DualAttentionRenderer(nn.Module):
         if face_index is None:
             face_index = torch.arange(len(face), device=target_points.device).expand(count, -1)
         size = _crop_size(face.pixels)
-        surfaces = draw_surface(target_points, face_model, size)
-        geometry = geometry_maps(surfaces, face_model)  # (B, 4, R, R)
-        base = geometry if size == CROP_SIZE else F.interpolate(geometry, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
-        encoded = self.geometry_encoder(base)
-        queries = joint_queries((self.lip_attention, self.face_attention), encoded)
+        values, project = geometry_values(face_model), JointQueries((self.lip_attention, self.face_attention), LATENT_SIZE)
         shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
-        step = size // encoded.shape[-1]
-        start = self.lip_attention.start()
-        sampled, windows = [], []
-        for b in range(count):
-            own = face.lend(face_index[b].tolist())
-            unlike = unlikeness(shape[b], pose[b], lip.shape, lip.pose)
-            of_face = Queries(queries[1][0][b], queries[1][1][b], unlikeness(shape[b], pose[b], own.shape, own.pose))
-            window = Window(0, size, 0, size)
-            if not dense:
-                shown, reach = (surfaces[b].mesh, REACH) if wanted is None else (surfaces[b].mesh & wanted[b], NEAR)
-                window = bounding_window(shown, step).grown(reach * step, size, size)
-            windows.append(window)
-            mask = self.fusion_mask(geometry[b], surfaces[b])
-            if self.config.variant == "global":
-                of_lips = Queries(queries[0][0][b], queries[0][1][b], unlike, lip_allowed[b])
-                coarse = F.avg_pool2d(base[b, :3], LATENT_STRIDE)
-                sampled.append(sample_global(of_lips, of_face, coarse, mask, lip, face[own.rows], self.coordinate_sharpness))
-            else:
-                rows = most_alike(unlike, start, lip_allowed[b])
-                near, unlike = lip.lend(rows.tolist()), unlike[rows]
-                correction = linear_correction(near.shape - shape[b], near.pose - pose[b], -unlike @ start)
-                of_lips = Queries(queries[0][0][b], queries[0][1][b], unlike, correction=correction)
-                places = target_points[b]
-                sampled.append(sample_aligned(of_lips, of_face, surfaces[b], places, mask, near, own, face_model, dense, window))
-        rgb = torch.stack([s[0] for s in sampled])
-        for b, window in enumerate(windows):
-            residual = self._residual(sampled[b][1][None], rgb[b : b + 1], base[b : b + 1], window)
-            window.paste(rgb[b], window.cut(rgb[b]) + residual[0] * window.cut(surfaces[b].mesh))
-        drawn = torch.stack([surface.face for surface in surfaces])
-        return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), geometry[:, 3:], rearrange(drawn, "b h w -> b 1 h w").float())
+
+        def render(rows: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            surfaces = draw_surface(target_points[rows.start : rows.stop], face_model, size)
+            for surface, b in zip(surfaces, rows, strict=True):
+                geometry = geometry_map(surface, face_model, values)
+                window = Window(0, size, 0, size)
+                if not dense:
+                    shown = surface.mesh if wanted is None else surface.mesh & wanted[b]
+                    step = size // LATENT_SIZE
+                    window = bounding_window(shown, step).grown((REACH if wanted is None else NEAR) * step, size, size)
+                target = _Target(surface, geometry, target_points[b], shape[b], pose[b], window, dense)
+                own = face.lend(face_index[b].tolist())
+                yield self._render_one(target, lip, own, lip_allowed[b], project, face_model), geometry[3:], surface.face
+
+        rgb, mask, drawn = (torch.stack(parts) for parts in zip(*over_frames(render, count, target_points.device), strict=True))
+        return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), mask, rearrange(drawn, "b h w -> b 1 h w").float())
+
+    def _render_one(
+        self, target: _Target, lip: EncodedReferences, face: LentReferences, allowed: Tensor, project: JointQueries, face_model: FaceModel
+    ) -> Tensor:
+        """One target's picture, (3, R, R)."""
+        window, surface, size = target.window, target.surface, target.geometry.shape[-1]
+        base = _at_crop_size(target.geometry[None])  # (1, 4, 256, 256)
+        to_lips, to_face = self._queries(base, window.scaled(size // LATENT_SIZE), project)
+        unlike = unlikeness(target.shape, target.pose, lip.shape, lip.pose)
+        of_face = Queries(*to_face, unlikeness(target.shape, target.pose, face.shape, face.pose))
+        mask = self.fusion_mask(target.geometry, surface)
+        if self.config.variant == "global":
+            of_lips, coarse = Queries(*to_lips, unlike, allowed), F.avg_pool2d(base[0, :3], LATENT_STRIDE)
+            pixels, latent = sample_global(of_lips, of_face, coarse, mask, lip, face.whole[face.rows], self.coordinate_sharpness)
+        else:
+            start = self.lip_attention.start()
+            rows = most_alike(unlike, start, allowed)
+            near, unlike = lip.lend(rows.tolist()), unlike[rows]
+            correction = linear_correction(near.shape - target.shape, near.pose - target.pose, -unlike @ start)
+            of_lips = Queries(*to_lips, unlike, correction=correction)
+            pixels, latent = sample_aligned(of_lips, of_face, surface, target.points, mask, near, face, face_model, target.dense, window)
+        if min(window.size) > 0:
+            residual = self._residual(latent[None], pixels[None], base, window)
+            pixels = pixels.clone() if torch.is_grad_enabled() else pixels
+            window.paste(pixels, window.cut(pixels) + residual[0] * window.cut(surface.mesh))
+        return pixels
+
+    def _queries(self, base: Tensor, near: Window, project: JointQueries) -> list[tuple[Tensor, Tensor]]:
+        """Query (D, L, L) and sharpness (2, L, L) of both layers, computed in a window of latents, else 0."""
+        wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoder's convolutions look one latent further
+        encoded = self.geometry_encoder(wide.enlarged(LATENT_STRIDE).cut(base))
+        read = []
+        for pair in project(encoded, wide.cut):
+            whole = [part.new_zeros(part.shape[1], LATENT_SIZE, LATENT_SIZE) for part in pair]
+            for target, part in zip(whole, pair, strict=True):
+                wide.paste(target, part[0])
+            read.append(tuple(whole))
+        return read
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
         """M^l of eq. 4, (1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two layers only."""
@@ -197,16 +261,26 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def geometry_maps(surfaces: Sequence[Surface], face_model: FaceModel) -> Tensor:
-    """(B, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of B drawn meshes of one size."""
-    values = torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
-    rows = [rearrange(surface.interpolate(values), "k h w -> h w k") * surface.face[..., None] for surface in surfaces]
-    return rearrange(torch.stack(rows), "b h w k -> b k h w")  # channels last in memory
+def geometry_values(face_model: FaceModel) -> Tensor:
+    """(V, 4): PNCC colour and lip weight of every vertex, what geometry maps show."""
+    return torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
 
 
-def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
-    """The same of one mesh: (4, H, W)."""
-    return geometry_maps([surface], face_model)[0]
+def geometry_map(surface: Surface, face_model: FaceModel, values: Tensor | None = None) -> Tensor:
+    """(4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of a drawn mesh. values: of :func:`geometry_values`."""
+    values = geometry_values(face_model) if values is None else values
+    window = bounding_window(surface.face)
+    picture = values.new_zeros(*surface.face.shape, 4)  # channels last in memory
+    picture = rearrange(picture, "h w k -> k h w")
+    window.paste(picture, surface.interpolate(values, window) * window.cut(surface.face))
+    return picture
+
+
+def _at_crop_size(pictures: Tensor) -> Tensor:
+    """(N, C, R, R) at 256 x 256, where the encoders look."""
+    if pictures.shape[-1] == CROP_SIZE:
+        return pictures
+    return F.interpolate(pictures, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
 
 
 def _crop_size(crops: Tensor) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from personatalk_core.rendering.dual_attention import (
+    JointKeyValues,
+    JointQueries,
     ReferenceAttention,
     aligned_weights,
     aligned_weights_plain,
@@ -12,8 +14,6 @@ from personatalk_core.rendering.dual_attention import (
     blend,
     fuse,
     geometric_logits,
-    joint_key_values,
-    joint_queries,
     seen_weights,
     token_attention,
     token_attention_plain,
@@ -85,8 +85,8 @@ def test_joint_projections_equal_the_layers_own():
             if parameter.ndim:
                 parameter.copy_(random(*parameter.shape, seed=10 * k + j) * 0.3)
     geometry, texture = random(3, 8, 6, 6), random(3, 8, 6, 6, seed=1)
-    for layer, (query, sharpness) in zip(layers, joint_queries(layers, geometry), strict=True):
+    for layer, (query, sharpness) in zip(layers, JointQueries(layers, 6)(geometry), strict=True):
         assert torch.allclose(query, layer.query(geometry), atol=1e-5)
         assert torch.allclose(sharpness, layer.sharpness(geometry), rtol=1e-5)
-    for layer, key_value in zip(layers, joint_key_values(layers, geometry, texture), strict=True):
+    for layer, key_value in zip(layers, JointKeyValues(layers, 6)(geometry, texture), strict=True):
         assert torch.allclose(key_value, layer.key_value(geometry, texture), atol=1e-5)

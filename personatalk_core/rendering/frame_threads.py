@@ -1,0 +1,47 @@
+"""Frames are independent: on a CPU each core takes frames of its own, instead of all cores one small operation after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: torch.device) -> list[Result]:
+    """Do some work for frames 0 to count - 1, on as many threads as torch uses here.
+
+    Inside, every operation runs on one thread, so that what a frame gives depends neither on the number of cores nor on the
+    frames beside it. GPUs, training and half precision go frame after frame in the caller's own thread.
+
+    Args:
+        work:   gives the results of a run of frames, one a frame, in order; several runs are worked on at once.
+        device: where the work is done.
+    Returns:
+        The results of all frames, in order.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
+        return list(work(range(count)))
+    inference = torch.is_inference_mode_enabled()
+
+    def part(frames: range) -> list[Result]:
+        with torch.no_grad(), torch.inference_mode(inference):  # both belong to a thread
+            return list(work(frames))
+
+    busy = min(threads, count)
+    edges = [k * count // busy for k in range(busy + 1)] if busy else [0]
+    runs = [range(*pair) for pair in zip(edges, edges[1:], strict=False)]
+    torch.set_num_threads(1)
+    try:
+        if len(runs) < 2:
+            return part(range(count))
+        with ThreadPoolExecutor(len(runs) - 1, "personatalk-frames", torch.set_num_threads, (1,)) as pool:
+            others = [pool.submit(part, run) for run in runs[1:]]
+            return list(chain(part(runs[0]), *(other.result() for other in others)))
+    finally:
+        torch.set_num_threads(threads)
