@@ -47,6 +47,7 @@ from .types import (
 )
 
 BATCH = 8  # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch stays short
+MOST_ENCODED = 96  # references kept encoded where alike frames are chosen from all over the clip: 2 to 5 MB each
 SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
 CROP_SIZES = (256, 320, 384, 448, 512)  # a crop is worked on at the smallest of these not below its size in the source
 
@@ -125,14 +126,17 @@ class FrameRenderer:
         runs = [run for run in runs if len(run)]
         shown, face = self._target.source_frame, self._references.face
 
-        def needs() -> Iterator[list[int]]:
+        encoded: dict[int, EncodedReferences] = {}
+
+        def needs() -> Iterator[list[int]]:  # goes on batch by batch, as frames are asked for below
             for run in runs:
                 for batch in self._batches(run):
-                    yield torch.cat([shown[batch], face[batch].flatten()]).tolist()
+                    known = encoded if self._exclude_window else ()  # without one, references are shown soon, too
+                    yield [*shown[batch].tolist(), *(i for i in face[batch].flatten().tolist() if i not in known)]
 
         window = FrameWindow(self._reader, needs())
         for run in runs:
-            encoded: dict[int, EncodedReferences] = {}  # nothing is carried from run to run
+            encoded.clear()  # nothing is carried from run to run
             for batch in self._batches(run):
                 frames = window.advance()
                 self._step()
@@ -148,12 +152,16 @@ class FrameRenderer:
 
     def _render(self, rows: list[int], frames: dict[int, np.ndarray], encoded: dict[int, EncodedReferences]) -> dict[int, tuple]:
         wanted = self._references.face[rows].unique().tolist()
-        for i in set(encoded) - set(wanted):
+        for i in wanted:  # the ones used last come last
+            if i in encoded:
+                encoded[i] = encoded.pop(i)
+        others = [i for i in encoded if i not in wanted]
+        for i in others[: max(0, len(others) - (MOST_ENCODED if self._exclude_window else 0))]:
             del encoded[i]
         fresh = [i for i in wanted if i not in encoded]
         shown = self._target.source_frame[rows].tolist()
-        self._covered.forget_all_but({*wanted, *shown})
-        self._look_at(frames, {*wanted, *shown})
+        self._covered.forget_all_but({*encoded, *fresh, *shown})
+        self._look_at(frames, {*fresh, *shown})
         if fresh:
             new = self._uncovered(self._encode(frames, fresh), fresh)
             encoded |= {i: new[k] for k, i in enumerate(fresh)}

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from personatalk_core import pipeline, video_rendering
 from personatalk_core.config import DubOptions
 from personatalk_core.evaluation import reconstruction_table as module
 from personatalk_core.evaluation.reconstructed_clip import ReconstructedClip, Reconstruction
@@ -110,3 +112,20 @@ def test_sheets_show_closed_and_open_mouths(models, painted, tmp_path):
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture.shape == (3 * 256, 5 * 256, 3)
     assert int(picture[:, 512:768].max()) == 0  # output and source are the same
+
+
+def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_the_clip(models, painted, monkeypatch, tmp_path):
+    path, geometry = painted
+    order = [0, 19, 1, 18, 2, 17, 3, 16, 4, 15, 5, 14, 6, 13, 7, 12, 8, 11, 9, 10]  # two frames alike lie far apart
+    shuffled = replace(geometry, expression=geometry.expression[order])
+    monkeypatch.setattr(pipeline, "geometry_of_video", lambda *a: shuffled)
+    monkeypatch.setattr(video_rendering, "BATCH", 2)
+    encoded: list[Tensor] = []
+    one = models.renderer.encode_references
+    monkeypatch.setattr(models.renderer, "encode_references", lambda *a: encoded.append(a[2]) or one(*a))
+    options = DubOptions(device="cpu", exclude_window=3, lip_references=4, face_references=2)
+    report = pipeline.reconstruct(path, tmp_path / "out.mp4", models, options)
+    assert report.metrics["frames"] == FRAMES
+    assert sum(len(e) for e in encoded) <= 4 + FRAMES  # the lip references, and each frame once
+    plain = replace(options, exclude_window=0)
+    assert pipeline.reconstruct(path, tmp_path / "plain.mp4", models, plain).metrics["frames"] == FRAMES
