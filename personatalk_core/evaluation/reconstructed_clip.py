@@ -16,7 +16,7 @@ from ..geometry.mouth import mouth_opening
 from ..geometry.vertices import canonical_vertices, posed_vertices
 from ..media.video_reader import VideoReader
 from ..rendering.encoded_references import EncodedReferences
-from ..rendering.references import ReferenceOptions, allowed_references, select_references, usable_frames
+from ..rendering.references import ReferenceOptions, allowed_references, nearest_frames, select_references, usable_frames
 from ..rendering.renderer import DualAttentionRenderer
 from ..tracking.crop import crop_boxes, crop_image, crop_points
 from ..types import FaceGeometry, ReferenceSelection
@@ -77,12 +77,29 @@ class ReconstructedClip:
             rows.append(far[torch.randint(len(far), (options.face_count,), generator=generator)])
         return ReferenceSelection(lip, torch.stack(rows))
 
+    def around(self, targets: Sequence[int], options: ReferenceOptions) -> tuple[ReferenceSelection, Tensor]:
+        """Lip references around each frame, as near as the exclude window lets them be, in the place of Algorithm 1's of the whole clip.
+
+        Returns:
+            their union and the usual face references; and which frame may use which, (T, N) bool.
+        """
+        usable = usable_frames(self.geometry)
+        near = [nearest_frames(i, usable, self.geometry.shot, options.lip_count, options.exclude_window) for i in targets]
+        lip = torch.cat(near).unique()
+        face = select_references(self.geometry, self.face_model, targets, options).face
+        return ReferenceSelection(lip, face), torch.stack([torch.isin(lip, own) for own in near])
+
     def render(
-        self, renderer: DualAttentionRenderer, targets: Sequence[int], references: ReferenceSelection, exclude_window: int
-    ) -> Iterator[Reconstruction]:
-        """Render frames in order; the renderers of one clip must encode alike (the same weights)."""
+        self, renderer: DualAttentionRenderer, targets: Sequence[int], references: ReferenceSelection, exclude_window: int,
+        allowed: Tensor | None = None,
+    ) -> Iterator[Reconstruction]:  # fmt: skip
+        """Render frames in order; the renderers of one clip must encode alike (the same weights).
+
+        allowed: (T, N_l) bool, which lip references each frame may use; None: all that the exclude window leaves.
+        """
         self._read({*targets, *references.lip.tolist(), *references.face.flatten().tolist()})
-        allowed = allowed_references(references.lip, torch.tensor(list(targets)), exclude_window)
+        if allowed is None:
+            allowed = allowed_references(references.lip, torch.tensor(list(targets)), exclude_window)
         with torch.inference_mode():
             lip = self._encode(renderer, references.lip.tolist())
             for k, i in enumerate(targets):

@@ -42,19 +42,22 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One way to render. kind: an ablation; size: pixels of the crop, None for the source's own; random: seed of random references."""
+    """One way to render. kind: an ablation; size: pixels of the crop, None for the source's own; random: seed of random references;
+    around: lip references around each frame instead of spread over the clip."""
 
     references: ReferenceOptions = ReferenceOptions(exclude_window=12)
     kind: type[DualAttentionRenderer] | None = None
     size: int | None = None
     random: int | None = None
+    around: bool = False
 
 
 OURS = Row()
 ROWS: dict[str, dict[str, Row]] = {
     "ours": {"ours": OURS},
     "paper": {"paper's protocol, 256 px": Row(ReferenceOptions(lip_count=25), size=CROP_SIZE)},
-    "references": {f"N_l = {n}": Row(replace(OURS.references, lip_count=n)) for n in (1, 5, 25, 50)},
+    "references": {f"N_l = {n}": Row(replace(OURS.references, lip_count=n)) for n in (1, 5, 25, 50)}
+    | {"N_l = 5, around the frame": Row(replace(OURS.references, lip_count=5), around=True)},
     "ablation": {
         "full": OURS,
         "w/o lip-attention": Row(kind=FaceAttentionOnly),
@@ -118,8 +121,10 @@ def reconstruction_table(
             clip = clips.setdefault(row.size, ReconstructedClip(path, geometry, models.face_model, row.size))
             renderer = models.renderer if row.kind is None else ablated(models.renderer, row.kind)
             targets = clip.targets(every, limit)
-            references = clip.references(targets, row.references, row.random)
-            frames = clip.render(renderer, targets, references, row.references.exclude_window)
+            references, allowed = clip.references(targets, row.references, row.random), None
+            if row.around:
+                references, allowed = clip.around(targets, row.references)
+            frames = clip.render(renderer, targets, references, row.references.exclude_window, allowed)
             if sheets is not None:
                 frames = list(frames)
                 folder = Path(sheets) / (name.replace("/", "") if len(rows) > 1 else "")
@@ -134,9 +139,11 @@ def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
         head = [f"| {corner} | " + " | ".join(TITLES) + " |", "|---" * (len(TITLES) + 1) + "|"]
         return head + [f"| {name} | " + " | ".join(f"{row[title]:.3f}" for title in TITLES) + " |" for name, row in rows.items()]
 
-    means = {
-        name: {title: float(np.nanmean([scores[title] for scores in clips.values()])) for title in TITLES} for name, clips in table.items()
-    }
+    def mean(values: list[float]) -> float:
+        known = [value for value in values if np.isfinite(value)]
+        return float(np.mean(known)) if known else float("nan")
+
+    means = {name: {title: mean([scores[title] for scores in clips.values()]) for title in TITLES} for name, clips in table.items()}
     first = next(iter(table))
     return "\n".join([*lines("row (means over clips)", means), "", *lines(first, table[first])])
 

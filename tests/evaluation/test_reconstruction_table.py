@@ -82,7 +82,8 @@ def test_every_reference_is_encoded_once_for_all_rows(models, painted, monkeypat
     monkeypatch.setattr(models.renderer, "encode_references", lambda *a: encoded.append(len(a[0])) or one(*a))
     monkeypatch.setattr(module, "fitted", lambda path, models, cache: painted[1])
     options = ReferenceOptions(lip_count=6, face_count=2, exclude_window=3)
-    rows = {"six": Row(options, size=256), "one": Row(replace(options, lip_count=1), size=256), "random": Row(options, size=256, random=0)}
+    rows = {"six": Row(options, size=256), "one": Row(replace(options, lip_count=1), size=256), "random": Row(options, size=256, random=0),
+            "around": Row(options, size=256, around=True)}  # fmt: skip
     table = reconstruction_table([painted[0]], rows, models, every=5, limit=4, sheets=tmp_path)
     assert sum(encoded) <= FRAMES
     assert all(table[name]["ann"]["frames"] == 4.0 for name in rows)
@@ -102,6 +103,8 @@ def test_frames_come_in_pairs_and_keep_their_distance(models, painted):
         chosen = clip.references([3, 12], options, random)
         assert chosen.face.shape == (2, 3)
         assert int((chosen.face - torch.tensor([[3], [12]])).abs().min()) >= 6
+    near, allowed = clip.around([3, 12], options)
+    assert near.lip[allowed[0]].tolist() == [9, 10, 11, 12] and near.lip[allowed[1]].tolist() == [5, 6, 18, 19]
 
 
 def test_sheets_show_closed_and_open_mouths(models, painted, tmp_path):
