@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -62,7 +63,8 @@ class Window:
 
 def bounding_window(wanted: Tensor, step: int = 1) -> Window:
     """The smallest rectangle on multiples of ``step`` around the entries of (H, W) bool that are true; empty where none is."""
-    rows, columns = (wanted.any(dim=d).nonzero()[:, 0] for d in (1, 0))
+    marks = wanted.cpu().numpy()  # far faster at this than torch
+    rows, columns = (np.flatnonzero(marks.any(axis=d)) for d in (1, 0))
     if len(rows) == 0:
         return Window(0, 0, 0, 0)
     low = [int(place[0]) // step * step for place in (rows, columns)]

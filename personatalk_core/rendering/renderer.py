@@ -216,8 +216,11 @@ class DualAttentionRenderer(nn.Module):
         else:
             start = self.lip_attention.start()
             rows = most_alike(unlike, start, allowed)
+            shape, pose = lip.shape[rows] - target.shape, lip.pose[rows] - target.pose
+            correction = linear_correction(shape, pose, -unlike[rows] @ start)
+            used = correction > 0  # the others would be read for nothing
+            rows, correction = rows[used], correction[used]
             near, unlike = lip.lend(rows.tolist()), unlike[rows]
-            correction = linear_correction(near.shape - target.shape, near.pose - target.pose, -unlike @ start)
             of_lips = Queries(*to_lips, unlike, correction=correction)
             pixels, latent = sample_aligned(of_lips, of_face, surface, target.points, mask, near, face, face_model, target.dense, window)
         if min(window.size) > 0:
