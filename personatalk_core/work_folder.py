@@ -16,6 +16,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from .errors import MediaError, PersonaTalkError, WeightsError
+from .freed_memory import give_back_freed_memory
 from .weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
 
 KIND = "work"
@@ -80,11 +81,16 @@ class WorkFolder:
         return False
 
     def save(self, name: str, tensors: dict[str, Tensor], config: dict | None = None) -> None:
-        """Keep finished work under a name, whole or not at all. Raises MediaError: the disk is full or closed."""
+        """Keep finished work under a name, whole or not at all; what the work has freed goes back to the system.
+
+        Raises:
+            MediaError: the disk is full or closed.
+        """
         try:
             save_checkpoint(self.path(f"{name}.safetensors"), tensors, kind=KIND, config=config or {})
         except OSError as error:
             raise unwritable(self.folder, error) from error
+        give_back_freed_memory()
 
     def load(self, name: str) -> Checkpoint | None:
         """What an earlier run kept under a name: tensors and config; None where there is nothing, or nothing sound."""
