@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .compose.masks import TURNED_DEGREES, lower_face_mask, passthrough_weight, turned_weight
 from .compose.paste_back import paste_back
@@ -319,9 +319,9 @@ def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
 
 def near_mask(soft: Tensor) -> Tensor:
     """(B, R, R) bool: pixels under soft masks (B, R, R) and so near to them that pasting looks at them."""
-    reach = soft.shape[-1] // 40
-    wide = functional.max_pool2d(soft[:, None], (1, 2 * reach + 1), stride=1, padding=(0, reach))
-    return functional.max_pool2d(wide, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[:, 0] > 0
+    reach = 2 * (soft.shape[-1] // 40) + 1
+    box = np.ones((reach, reach), np.uint8)
+    return torch.from_numpy(np.stack([cv2.dilate(mask.view(np.uint8), box) for mask in (soft > 0).numpy()])) > 0
 
 
 def batch_size(crop: int, device: torch.device) -> int:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..checks import check_shape
 from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel, Region
+from ..geometry.rasterizer import rasterize
 from ..types import FrameStatus
 
 SKIRT_SHARE = 0.5  # of the jaw's weight that the skirt between jaw and the mesh's border has
 STILL_OUTLINE = 0.4  # weight of the face's outline where it does not move: enough to hide no seam, too little to double it
 FAR = 0.012  # of the crop's side: an outline that moves as far is pasted whole
 FEATHER = 0.012  # of the crop's side: standard deviation of the blur that rounds off the mesh's corners
+DRAWN_SIZE = 256  # pixels of the side at which a mask is drawn; it is soft, so that larger crops get it enlarged
 BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
 TURNED_DEGREES = (45.0, 55.0)  # turned further than the first the dub fades, from the second on the source is shown
 FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
@@ -42,13 +45,14 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
     moved = (target_points - source_points)[:, :2].float().cpu().norm(dim=1) / size
     weight = vertex_weight(face_model, moved)
     part = (weight[face_model.triangles] > 0).any(dim=1)
-    triangles, corners = face_model.triangles[part].numpy(), weight[face_model.triangles[part]].numpy()
-    union = np.zeros((size, size), np.float32)
-    for points in (source_points, target_points):
-        np.maximum(union, draw_weights(points[:, :2].float().cpu().numpy()[triangles], corners, size), out=union)
-    reach = 2 * round(3 * FEATHER * size) + 1
-    soft = cv2.GaussianBlur(union, (reach, reach), FEATHER * size, borderType=cv2.BORDER_REPLICATE) * border_ramp(size)
-    return torch.from_numpy(_smoothstep(soft).astype(np.float32))
+    triangles, drawn = face_model.triangles[part], min(size, DRAWN_SIZE)
+    corners = torch.stack([source_points, target_points])[:, triangles, :2] * (drawn / size)  # (2, F, 3, 2)
+    union = draw_weights(corners, weight[triangles], drawn)
+    reach = 2 * round(3 * FEATHER * drawn) + 1
+    soft = cv2.GaussianBlur(union, (reach, reach), FEATHER * drawn, borderType=cv2.BORDER_REPLICATE)
+    if drawn < size:
+        soft = cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(_smoothstep(soft * border_ramp(size)).astype(np.float32))
 
 
 def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
@@ -76,34 +80,33 @@ def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
     return weight
 
 
-def draw_weights(corners: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
-    """Paint triangles with the mean weight of their parts, the largest where they overlap.
+def draw_weights(corners: Tensor, weights: Tensor, size: int) -> np.ndarray:
+    """Paint triangles with their weights, the largest where they overlap: weights stand in for nearness in a z-buffer.
 
     Args:
-        corners: (F, 3, 2) x, y in pixels; those turned away from the viewer are left out.
+        corners: (T, F, 3, 2) x, y in pixels of T drawings that are laid over each other; triangles turned away are left out.
         weights: (F, 3) of the corners, in [0, 1].
         size:    pixels of the side.
     Returns:
         (size, size) float32 in [0, 1], 0 where no triangle is.
     """
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    facing = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0  # counter-clockwise for the viewer, y pointing down
-    corners, weights = corners[facing], weights[facing]
-    sloping = np.ptp(weights, axis=1) > 0
-    shapes = np.concatenate([corners[~sloping], np.einsum("pij,fjk->fpik", _PARTS, corners[sloping]).reshape(-1, 3, 2)])
-    values = np.concatenate([weights[~sloping].mean(1), np.einsum("pij,fj->fpi", _PARTS, weights[sloping]).mean(2).ravel()])
-    fixed = np.rint((shapes.clip(-2 * size, 3 * size) - 0.5) * 16).astype(np.int32)  # 1/16 px, pixel centres at whole numbers
-    picture = np.zeros((size, size), np.float32)
-    for index in np.argsort(values, kind="stable"):
-        cv2.fillConvexPoly(picture, fixed[index], float(values[index]), cv2.LINE_8, 4)
-    return picture.clip(0, 1)
+    corners = corners.float().cpu().clamp(-2 * size, 3 * size)
+    first, second = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+    facing = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0] < 0  # counter-clockwise for the viewer, y pointing down
+    corners = torch.where(facing[..., None, None], corners, corners[:, :, :1])  # without area
+    points = torch.cat([corners, weights.float().cpu().expand(len(corners), -1, -1)[..., None]], dim=-1)  # (T, F, 3, 3)
+    points = rearrange(points, "t f k c -> t (f k) c")
+    _, _, nearness = rasterize(points, torch.arange(points.shape[1]).view(-1, 3), (size, size))
+    return nearness.amax(dim=0).clamp(0, 1).numpy()
 
 
 def border_vertices(triangles: Tensor) -> Tensor:
     """Ids of the vertices on an edge that only one triangle has. triangles (F, 3) -> (K,) int64."""
     edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).sort(1).values
-    edge, count = edges.unique(dim=0, return_counts=True)
-    return edge[count == 1].unique()
+    most = int(triangles.max()) + 1
+    edge, count = (edges[:, 0] * most + edges[:, 1]).unique(return_counts=True)
+    edge = edge[count == 1]
+    return torch.cat([edge // most, edge % most]).unique()
 
 
 def border_ramp(size: int) -> np.ndarray:
@@ -154,18 +157,6 @@ def turned_weight(rotation: Tensor) -> np.ndarray:
     forward = rotation_matrix(rotation.float().cpu())[:, 2, 2].clamp(-1, 1)
     start, end = TURNED_DEGREES
     return _smoothstep(((end - torch.rad2deg(forward.arccos())) / (end - start)).clamp(0, 1).numpy()).astype(np.float32)
-
-
-def _parts(count: int) -> np.ndarray:
-    """(count ** 2, 3, 3) barycentric corners of the equal small triangles that a triangle is cut into."""
-    corner = [[i, j, count - i - j] for i in range(count + 1) for j in range(count + 1 - i)]
-    up = [[[i, j], [i + 1, j], [i, j + 1]] for i, j, rest in corner if rest >= 1]
-    down = [[[i + 1, j], [i + 1, j + 1], [i, j + 1]] for i, j, rest in corner if rest >= 2]
-    place = np.array(up + down, np.float32) / count
-    return np.concatenate([place, 1 - place.sum(2, keepdims=True)], axis=2)
-
-
-_PARTS = _parts(4)
 
 
 def _smoothstep(value: np.ndarray) -> np.ndarray:
