@@ -18,6 +18,7 @@ from ..types import FaceGeometry, OnProgress, StyleEmbedding, Timeline, WindowSt
 from .audio_encoder import Samples, clip_statistics, samples_between
 from .local_attention import LocalAttention
 from .style import VERTEX_UNIT, StyleEncoder, style_vector
+from .style_calibration import StyleCalibration
 from .stylized_audio import StylizedAudio
 from .timeline import frames_to_cover, interpolate_frames
 
@@ -33,7 +34,8 @@ class LipSyncConfig:
     """Sizes of the network and the face model it belongs to.
 
     vertices: L lower-face vertices.  expression: lower expression coefficients.  width: D.  layers: self-attention
-    layers.  reach: frames to either side a frame attends to, in each layer.  face_model: sha256.
+    layers.  reach: frames to either side a frame attends to, in each layer.  face_model: sha256.  reference: windows of
+    speech that styles are calibrated on, of ``reference_frames`` each; 0: styles are not calibrated.
     """
 
     vertices: int
@@ -44,6 +46,8 @@ class LipSyncConfig:
     layers: int = 2
     reach: int = 12
     dropout: float = 0.2
+    reference: int = 0
+    reference_frames: int = 75
 
     @property
     def margin(self) -> int:
@@ -91,6 +95,8 @@ class LipSyncNetwork(nn.Module):
         self.vertex_decoder = nn.Linear(width, config.expression)
         for zero in (self.amplitude.weight, self.amplitude.bias, self.rest.weight, self.rest.bias):
             nn.init.zeros_(zero)
+        sizes = (width, config.expression, config.reference, config.reference_frames)
+        self.calibration = StyleCalibration(*sizes) if config.reference else None
 
     def offsets(self, expression: Tensor) -> Tensor:
         """(..., E_low) lower coefficients to (..., L, 3) offsets of the lower-face vertices, canonical units."""
@@ -149,7 +155,7 @@ def predict_expression(
     """Lower expression at 25 fps for speech of any length, in overlapping windows whose inner parts are kept.
 
     Windows begin on the encoder's own grid and their margin covers everything that can reach the inner part, so with
-    the Moonshine backbone the result does not depend on ``inner_frames``.
+    the Moonshine backbone the result does not depend on ``inner_frames``. The style's calibration comes last.
 
     Args:
         samples:  (S,) at 16 kHz; silence is assumed around it.
@@ -184,7 +190,11 @@ def predict_expression(
             store.save(name, {"expression": parts[-1]})
         if on_progress is not None:
             on_progress(first + kept, frames)
-    return torch.cat(parts)
+    spoken = torch.cat(parts)
+    if lip_sync.calibration is None:
+        return spoken
+    correction, closing = lip_sync.calibration(lip_sync, style, template)
+    return closing(correction(spoken))
 
 
 def generate_geometry(

@@ -19,7 +19,9 @@ from ..types import OnProgress
 from ..weights.checkpoint import write_atomically
 from .preparation import PreparedClip, prepare_folder
 from .processes import Accelerated, OneProcess
+from .speech_calibration import calibrate
 from .speech_clips import SpeechClip, hold_out_speakers
+from .speech_hearing import HearingTrainer
 from .speech_lag import estimate_lags
 from .speech_loop import SpeechTrainer, SpeechTraining
 from .speech_losses import MouthMeasure
@@ -50,9 +52,9 @@ def train_speech(
     Args:
         data:    folder of videos of talking people; see ``preparation`` for how speakers are named.
         out:     folder for the cache, the state, ``history.json``, ``curves.png`` and the two weight files.
-        on_progress: first videos prepared, then steps done.
+        on_progress: first videos prepared, then steps done, of one stage after the other.
         seed:    of everything random; the same seed, data and machine give the same weights.
-        steps:   overrides the recipe's.
+        steps:   overrides the recipe's; at most as many in the stage that learns to hear through noise.
         options: the recipe; None reads it from ``recipe``.
         recipe:  JSON file of options; None is the one of the bundled weights.
         encoder: ``moonshine`` or ``hubert``.
@@ -69,7 +71,8 @@ def train_speech(
     out = Path(out)
     processes = Accelerated() if accelerate else OneProcess()
     options = replace(options or read_recipe(recipe), seed=seed)
-    options = replace(options, steps=steps) if steps else options
+    if steps:
+        options = replace(options, steps=steps, hearing=replace(options.hearing, steps=min(steps, options.hearing.steps)))
     options = replace(options, hold_out=tuple(hold_out)) if hold_out else options
     face_model = face_model or load_face_model()
     with processes.first():
@@ -85,7 +88,8 @@ def train_speech(
     torch.manual_seed(seed)
     networks = SpeechNetworks(audio_encoder, network_for(face_model, width=audio_encoder.config.width, dropout=options.dropout))
     trainer = SpeechTrainer(networks, face_model, training, validation, options, out, processes)
-    best = trainer.run(on_progress if processes.rank == 0 else None)
+    on_progress = on_progress if processes.rank == 0 else None
+    best = finish(trainer.run(on_progress), face_model, training, validation, options, out, processes, on_progress)
     if processes.rank > 0:
         return out / "lip_sync.safetensors"
     from .speech_curves import draw_curves
@@ -93,6 +97,23 @@ def train_speech(
     draw_curves(trainer.history, out / "curves.png")
     save_speech_networks(best.audio_encoder.cpu(), best.lip_sync.cpu(), out / "lip_sync.safetensors", out / "audio_encoder.safetensors")
     return out / "lip_sync.safetensors"
+
+
+def finish(
+    networks: SpeechNetworks,
+    face_model: FaceModel,
+    training: list[SpeechClip],
+    validation: list[SpeechClip],
+    options: SpeechTraining,
+    out: Path,
+    processes: OneProcess | None = None,
+    on_progress: OnProgress | None = None,
+) -> SpeechNetworks:
+    """The stages after the loop: the encoder learns to hear through noise (``out``/hearing), then styles are calibrated."""
+    if options.hearing.steps:
+        trainer = HearingTrainer(networks, face_model, training, validation, options.hearing, out / "hearing", options.seed, processes)
+        networks = trainer.run(on_progress)
+    return calibrate(networks, training, face_model, options.reference)
 
 
 def start_encoder(kind: str, weights: Path | str | None) -> AudioEncoder:

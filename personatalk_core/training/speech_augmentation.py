@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.signal import fftconvolve
 
@@ -102,6 +104,50 @@ def add_noise(samples: np.ndarray, rng: np.random.Generator, other: np.ndarray |
     ratio = rng.uniform(3, 25)
     power, noise_power = (samples**2).mean(), (noise**2).mean() + 1e-12
     return samples + noise * np.sqrt(power / noise_power * 10 ** (-ratio / 10))
+
+
+def babble(others: Sequence[np.ndarray], length: int, rng: np.random.Generator) -> np.ndarray:
+    """(S,) several people talking at once, each as loud as the next and begun anywhere; others: (S',) of each."""
+    voices = [np.resize(np.roll(x, int(rng.integers(len(x)))), length) / max(float(np.std(x)), 1e-6) for x in others]
+    return np.sum(voices, axis=0) if voices else rng.standard_normal(length)
+
+
+def tones(length: int, rng: np.random.Generator) -> np.ndarray:
+    """(S,) held chords of bright voices (sawtooth to sine) with struck noise between them, as of a band."""
+    time = np.arange(length) / SAMPLE_RATE
+    rate = rng.uniform(1.0, 4.0)
+    roots = 70 * 2 ** (rng.integers(0, 30, 8) / 12)
+    phase = np.cumsum(roots[(rate * time).astype(int) % 8]) / SAMPLE_RATE
+    bright = rng.uniform(0.2, 1.0)
+    chord = np.zeros(length)
+    for interval in (0, rng.integers(3, 6), rng.integers(6, 10)):
+        turn = phase * 2 ** (interval / 12) % 1.0
+        chord += bright * (2 * turn - 1) + (1 - bright) * np.sin(2 * np.pi * turn)
+    struck = rng.standard_normal(length) * np.exp(-((rng.integers(1, 4) * rate * time) % 1.0) * rng.uniform(5, 30))
+    return chord * np.exp(-((rate * time) % 1.0) * rng.uniform(0, 3)) + rng.uniform(0, 1.5) * struck
+
+
+def roughen_sound(samples: np.ndarray, rng: np.random.Generator, others: Sequence[np.ndarray], decibels: float | None) -> np.ndarray:
+    """Speech (S,) with hiss, music or other people ``decibels`` beneath it, sometimes in a room or another colour; with None nothing
+    lies beneath it, and half of the time it stays as it is."""
+    if decibels is None and rng.random() < 0.5:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    if rng.random() < 0.4:
+        samples = colour(samples, rng)
+    if rng.random() < 0.2:
+        samples = reverberate(samples, rng)
+    if decibels is not None:
+        kind, length = rng.random(), len(samples)
+        if kind < 0.5:
+            noise = babble(others[: int(rng.integers(1, len(others) + 1))], length, rng)
+        elif kind < 0.75:
+            noise = music(length, rng) if rng.random() < 0.4 else tones(length, rng)
+        else:
+            spectrum = np.fft.rfft(rng.standard_normal(length))
+            noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 20) ** rng.uniform(0, 1), length)
+        ratio = (samples**2).mean() / ((noise**2).mean() + 1e-12)
+        samples = samples + noise * np.sqrt(ratio * 10 ** (-decibels / 10))
+    return np.ascontiguousarray(change_level(samples, rng), dtype=np.float32)
 
 
 def augment_sound(samples: np.ndarray, rng: np.random.Generator, other: np.ndarray | None = None) -> np.ndarray:

@@ -93,7 +93,7 @@ class WindowSampler:
         first = rng.uniform(min(0.0, room), max(0.0, room))
         place = first + speed * (np.arange(self.frames) + 0.5) - 0.5  # clip frame shown by each window frame
         expression, valid = _at(clip.expression, clip.valid, place)
-        samples = self._sound(clip, first, speed)
+        samples = window_sound(clip, first, self.frames, speed)
         silent, closed = torch.zeros(self.frames), self.closed[index][np.rint(place).clip(0, clip.frame_count - 1).astype(int)]
         style, style_weight = self._style(index, rng)
         identity, rest = clip.identity, self.rest[index]
@@ -123,12 +123,6 @@ class WindowSampler:
             "weight": torch.tensor(self.weight[index], dtype=torch.float32),
         }
 
-    def _sound(self, clip: SpeechClip, first: float, speed: float) -> np.ndarray:
-        """The window's samples with context, played at ``speed``; silence where the clip has none."""
-        count = self.frames * SAMPLES_PER_FRAME + 2 * CONTEXT
-        place = (first - clip.lag) * SAMPLES_PER_FRAME + speed * (np.arange(count) - CONTEXT)
-        return np.interp(place, np.arange(len(clip.samples)), clip.samples, left=0.0, right=0.0).astype(np.float32)
-
     def _style(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Frames that show how this person speaks: another clip of theirs, or a random stretch of this one."""
         others = [i for i in self.by_speaker[self.clips[index].speaker] if i != index]
@@ -141,6 +135,14 @@ class WindowSampler:
         weight = torch.zeros(self.style_frames)
         weight[:length] = 1.0
         return expression, weight
+
+
+def window_sound(clip: SpeechClip, first: float, frames: int, speed: float = 1.0) -> np.ndarray:
+    """Samples of a window that begins at a (fractional) frame, with CONTEXT to either side, played at ``speed``; silence where the
+    clip has none."""
+    count = frames * SAMPLES_PER_FRAME + 2 * CONTEXT
+    place = (first - clip.lag) * SAMPLES_PER_FRAME + speed * (np.arange(count) - CONTEXT)
+    return np.interp(place, np.arange(len(clip.samples)), clip.samples, left=0.0, right=0.0).astype(np.float32)
 
 
 def rest_expression(clip: SpeechClip, measure: MouthMeasure) -> Tensor:

@@ -18,6 +18,7 @@ from ..types import OnProgress
 from .processes import OneProcess
 from .speech_clips import SpeechClip
 from .speech_data import SpeechBatch, WindowSampler
+from .speech_hearing import HearingTraining
 from .speech_losses import MouthMeasure, SpeechLosses, SpeechLossWeights
 from .speech_mirror import face_mirror
 from .speech_scores import clip_style, predict_clip, score_clip, speaker_mean
@@ -36,7 +37,8 @@ class SpeechTraining:
     patience: validations without gain before stopping; dropout: in the attention layers; feature_dropout: share of audio
     features left out at a step; half: bfloat16 inside the audio encoder, float32 elsewhere; style: False
     trains without one, for the ablation; hold_out: speakers kept for
-    validation, drawn by ``held_out_share`` where none is named.
+    validation, drawn by ``held_out_share`` where none is named; hearing: the stage after this loop; reference: speakers
+    whose speech styles are calibrated on, everybody's where none of them is there.
     """
 
     steps: int = 1000
@@ -57,6 +59,8 @@ class SpeechTraining:
     hold_out: tuple[str, ...] = ()
     held_out_share: float = 0.2
     loss: SpeechLossWeights = SpeechLossWeights()
+    hearing: HearingTraining = HearingTraining()
+    reference: tuple[str, ...] = ()
 
 
 class SpeechTrainer:

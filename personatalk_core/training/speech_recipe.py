@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..errors import OptionsError
+from .speech_hearing import HearingTraining
 from .speech_loop import SpeechTraining
 from .speech_losses import SpeechLossWeights
 
@@ -23,7 +24,9 @@ def read_recipe(path: Path | None = None) -> SpeechTraining:
     try:
         wanted = json.loads(path.read_text(encoding="utf-8"))
         losses = SpeechLossWeights(**wanted.pop("loss", {}))
-        return SpeechTraining(**(wanted | {"loss": losses, "hold_out": tuple(wanted.get("hold_out", ()))}))
+        hearing = HearingTraining(**{k: tuple(v) if isinstance(v, list) else v for k, v in wanted.pop("hearing", {}).items()})
+        names = {name: tuple(wanted.get(name, ())) for name in ("hold_out", "reference")}
+        return SpeechTraining(**(wanted | names | {"loss": losses, "hearing": hearing}))
     except (OSError, ValueError, AttributeError) as error:
         raise OptionsError(f"the recipe {path} cannot be read ({error}); pass a JSON object of options.") from error
     except TypeError as error:
