@@ -26,7 +26,7 @@ from .quality_rows import ROWS, QualityClip, Row, RowTools
 from .speech_ridge import SpeechRidge
 from .video_scores import evaluate_video
 
-PROTOCOL = 2  # raised when a row or a metric changes, so that scores of an older run are not taken for new ones
+PROTOCOL = 3  # raised when a row or a metric changes, so that scores of an older run are not taken for new ones
 
 
 def benchmark_quality(
