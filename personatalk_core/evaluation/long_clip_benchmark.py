@@ -76,8 +76,8 @@ def write_long_speech(path: Path, minutes: float) -> None:
         container.mux(stream.encode(None))
 
 
-def measure(folder: Path, minutes: float, size: tuple[int, int], stand_ins: bool) -> dict[str, float]:
-    """Make a clip and dub it in this process: frames, seconds of each stage, peak MiB."""
+def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: int = 0) -> dict[str, float]:
+    """Dub the clip in a folder in this process, whose memory is measured: frames, seconds of each stage, peak MiB."""
     import torch
 
     torch.set_num_threads(1)
@@ -88,6 +88,10 @@ def measure(folder: Path, minutes: float, size: tuple[int, int], stand_ins: bool
         from .long_clip_stand_ins import without_networks
 
         models = without_networks(models)
+    if windows:
+        from .long_clip_stand_ins import small_windows
+
+        small_windows(windows)
     stages, started, cpu = Stages(), time.monotonic(), time.process_time()
     report = dub(video, sound, out, models, options, stages=stages)
     frames = report.frames
@@ -114,16 +118,27 @@ def compare(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def run(minutes: list[float], size: tuple[int, int], *, stand_ins: bool = False, folder: Path | None = None) -> list[dict]:
-    """Measure each length in a process of its own; rows as :func:`measure` gives them."""
+def run(
+    minutes: list[float], size: tuple[int, int], *, stand_ins: bool = False, windows: int = 0, folder: Path | None = None
+) -> list[dict]:
+    """Measure each length in a process of its own; rows as :func:`measure` gives them.
+
+    Args:
+        minutes:   lengths of the clips.
+        size:      (width, height) of their frames.
+        stand_ins: cheap ones in place of the networks.
+        windows:   keep work every so many frames; 0 is as usual.
+        folder:    for the clips and outputs; None is the system's.
+    """
     rows = []
     for length in minutes:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             write_long_clip(Path(name) / "clip.mp4", length, size)
             write_long_speech(Path(name) / "speech.m4a", length)
-            arguments = [sys.executable, "-m", MODULE, "--one", name, "--minutes", str(length), "--size", f"{size[0]}x{size[1]}"]
+            arguments = [sys.executable, "-m", MODULE, "--one", name, "--minutes", str(length)]
+            arguments += ["--windows", str(windows)] + (["--stand-ins"] if stand_ins else [])
             done = subprocess.run(
-                arguments + (["--stand-ins"] if stand_ins else []),
+                arguments,
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
@@ -148,6 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10])
     parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT, even numbers")
     parser.add_argument("--stand-ins", action="store_true", help="without the networks")
+    parser.add_argument("--windows", type=int, default=0, help="keep work every so many frames, so that seconds stand for minutes")
     parser.add_argument("--folder", type=Path, help="where clips and working folders lie meanwhile")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -156,9 +172,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise OptionsError(f"size is '{given.size}' but expected WIDTHxHEIGHT of even numbers, such as 1920x1080.")
     size = int(width), int(height)
     if given.one:
-        print(json.dumps(measure(given.one, given.minutes[0], size, given.stand_ins)))
+        print(json.dumps(measure(given.one, given.minutes[0], stand_ins=given.stand_ins, windows=given.windows)))
         return
-    print(compare(run(given.minutes, size, stand_ins=given.stand_ins, folder=given.folder)))
+    rows = run(given.minutes, size, stand_ins=given.stand_ins, windows=given.windows, folder=given.folder)
+    print(compare(rows))
 
 
 if __name__ == "__main__":

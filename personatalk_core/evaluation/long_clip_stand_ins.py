@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from torch import Tensor, nn
 
-from .. import pipeline
-from ..geometry import fitting
+from .. import pipeline, video_rendering
+from ..geometry import fitting, initialisation
 from ..geometry.clip_solver import solve_clip
 from ..models import Models
 from ..rendering.encoded_references import EncodedReferences
 from ..rendering.renderer import RenderedCrops
+from ..tracking import track
 from ..tracking.landmarks import FaceLandmarker, FaceReading
 
 REMEMBERED = 1000  # readings; the benchmark's clip repeats after 110 frames
@@ -50,9 +51,9 @@ class GreyRenderer(nn.Module):
     def encode_references(self, crops: Tensor, points: Tensor, expression: Tensor, face_model) -> EncodedReferences:
         """The crops as they are; nothing is encoded."""
         self._size = crops.shape[-1]
-        names = ("shape", "pose", "pncc", "lip_key_value", "face_key_value")
-        seen = points.new_ones(points.shape[:2])
-        return EncodedReferences(crops, points, seen, **{name: crops.new_zeros(len(crops), 1) for name in names})
+        given = {"pixels": crops, "points": points, "seen": points.new_ones(points.shape[:2])}
+        encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
+        return EncodedReferences(**(encoded | given))
 
     def render(self, target_points: Tensor, *_: object, **__: object) -> RenderedCrops:
         """(B, 3, R, R) of grey."""
@@ -65,3 +66,10 @@ def without_networks(models: Models) -> Models:
     pipeline.FaceLandmarker = RememberingLandmarker
     fitting.solve_clip = lambda *arguments, **choices: solve_clip(*arguments, **(choices | {"steps": 1}))
     return replace(models, renderer=GreyRenderer())
+
+
+def small_windows(frames: int) -> None:
+    """Keep work every so many frames instead of every few seconds, so that seconds of video stand for minutes; for this process."""
+    video_rendering.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
+    usual = fitting.windows
+    fitting.windows = lambda total: usual(total, 3 * frames, frames)
