@@ -149,7 +149,7 @@ class HearingTrainer:
             motion = self.lip_sync(wanted, pair.style, pair.template) @ self.losses.root
         heard = self.model(pair.noisy, CONTEXT, frames)
         moved = self.lip_sync(heard, pair.style, pair.template) @ self.losses.root
-        features = functional.mse_loss(heard, wanted) / wanted.var(dim=(0, 1)).mean()
+        features = functional.mse_loss(heard, wanted) / (wanted.var(dim=(0, 1)).mean() + 1e-6)
         spread = (motion - motion.mean(1, keepdim=True)).square().mean((1, 2), keepdim=True) + 1e-3
         return features + self.options.motion * ((moved - motion).square() / spread).mean()
 

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from personatalk_core.config import DubOptions
+from personatalk_core.models import load_models
+from personatalk_core.speech.lip_sync import LipSyncNetwork, predict_expression
+from personatalk_core.speech.style import style_vector
+from personatalk_core.speech.style_calibration import Correction, StyleCalibration
+
+E, D = 3, 2
+
+
+def speaker(audio, styles, templates):
+    """Says everything with mean 1 and spread 2 in the first coefficient, whatever the style."""
+    wave = torch.tensor([-1.0, 1.0]).repeat(audio.shape[1] // 2) * 2 + 1
+    return torch.stack((wave, wave * 0, wave * 0.1), -1).expand(len(audio), -1, -1)
+
+
+@pytest.fixture
+def calibration() -> StyleCalibration:
+    made = StyleCalibration(D, E, windows=2, frames=40)
+    made.weight[0, 0], made.weight[1, E] = 1.0, 1.0  # the style's first value is the mean, its second the spread, of one coefficient
+    made.opening[0], made.way[0] = 1.0, 1.0
+    return made
+
+
+def test_motion_gets_the_mean_and_some_of_the_spread_asked_for(calibration):
+    spoken = speaker(torch.zeros(1, 40, D), None, None)[0]
+    correction, _ = calibration(speaker, torch.tensor([5.0, 2.0]), torch.zeros(4, 3))
+    assert float(correction(spoken)[:, 0].mean()) == pytest.approx(5.0, abs=1e-4)
+    assert float(correction(spoken)[:, 0].std(correction=0)) == pytest.approx(2.0, abs=1e-3)
+    lively, _ = calibration(speaker, torch.tensor([5.0, 3.0]), torch.zeros(4, 3))
+    assert 2.2 < float(lively(spoken)[:, 0].std(correction=0)) < 3.0
+    assert float(lively(spoken)[:, 0].min()) == pytest.approx(float(correction(spoken)[:, 0].min()), abs=1e-4)  # rest stays
+
+
+def test_a_style_like_the_usual_one_changes_nothing(calibration):
+    style, face = torch.tensor([5.0, 3.0]), torch.zeros(4, 3)
+    found = calibration.compare(speaker, style, face)
+    calibration.usual_ratio.copy_(found.ratio)
+    calibration.usual_shift.copy_(found.shift)
+    spoken = speaker(torch.zeros(1, 40, D), None, None)[0]
+    assert torch.allclose(calibration(speaker, style, face)[0](spoken), spoken, atol=1e-5)
+
+
+def test_a_gain_keeps_the_closed_mouth_where_it_is():
+    correction = Correction(torch.tensor([-1.0, 0.0, 0.0]), torch.zeros(3), torch.full((3,), 1.3))
+    assert torch.equal(correction(torch.tensor([[-1.0, 0.0, 0.0]])), torch.tensor([[-1.0, 0.0, 0.0]]))
+
+
+def test_networks_without_reference_speech_are_not_calibrated(networks):
+    assert networks.lip_sync.calibration is None
+    config = replace(networks.lip_sync.config, reference=2, reference_frames=30)
+    assert LipSyncNetwork(config).calibration.speech.shape == (2, 30, config.width)
+
+
+def test_bundled_networks_do_not_depend_on_windows():
+    models = load_models(DubOptions(), parts=("speech",))
+    networks = models.speech
+    assert networks.lip_sync.calibration is not None
+    samples = torch.randn(60 * 640, generator=torch.Generator().manual_seed(0)) * 0.1
+    face = torch.zeros(networks.lip_sync.config.vertices, 3)
+    whole, cut = (predict_expression(samples, 60, style_vector(None, networks), face, networks, inner_frames=n) for n in (500, 17))
+    assert torch.allclose(whole, cut, atol=1e-3)
