@@ -84,7 +84,8 @@ def attend(
     fine = F.interpolate(weights[None], scale_factor=step, mode="bilinear", align_corners=False)[0]
     fine = seen_weights(fine, seen)
     blended = blend(fine, pixels)
-    return restore_detail(blended, fine, pixels, step), sampled
+    strength = sample_rows(references.whole.strength, rows, coarse, scale=latent / size)[:, 0]
+    return restore_detail(blended, fine, pixels, strength, step), sampled
 
 
 def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ class EncodedReferences:
     pixels (N, 3, R, R) in [0, 1].  points (N, V, 3) crop pixels.  seen (N, V) in [0, 1]: how well the frame saw each vertex.
     shape (N, S): mouth shape.  pose (N, 9): head orientation.  pncc (N, 4, L, L): drawn coordinates and, last, the lip mask.
     lip_key_value, face_key_value (N, 2 D, L, L): keys, then values, of the two attention layers.
+    strength (N, 1, L, L): mean square of the finest detail in each latent.
     """
 
     pixels: Tensor
@@ -28,6 +29,7 @@ class EncodedReferences:
     pncc: Tensor
     lip_key_value: Tensor
     face_key_value: Tensor
+    strength: Tensor
 
     def __post_init__(self) -> None:
         count = check_shape("reference pixels", self.pixels, "N", 3, "R", "R")["N"]

@@ -24,6 +24,7 @@ from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
 from .correspondence import Surface, Window, bounding_window, draw_surface
 from .decoder import NEAR, REACH, TextureDecoder
+from .detail import fine_strength
 from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, JointKeyValues, JointQueries, ReferenceAttention, unlikeness
 from .encoded_references import EncodedReferences, LentReferences
 from .encoders import LatentEncoder
@@ -116,6 +117,7 @@ class DualAttentionRenderer(nn.Module):
                 yield EncodedReferences(
                     pixels=crops[one], points=points[one], seen=seen[k : k + 1], shape=shape[one], pose=pose[one],
                     pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
+                    strength=fine_strength(crops[one], size // LATENT_SIZE)[:, None],
                 )  # fmt: skip
 
         parts = over_frames(encode, count, crops.device)
@@ -131,6 +133,7 @@ class DualAttentionRenderer(nn.Module):
             pixels=channels_last(crops), points=points, seen=seen,
             shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
             pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
+            strength=fine_strength(crops, crops.shape[-1] // LATENT_SIZE)[:, None],
         )  # fmt: skip
 
     def _key_values(self) -> JointKeyValues:
