@@ -19,7 +19,7 @@ from ..geometry.vertices import shape_vertices
 from ..models import Models, load_models
 from ..speech.timeline import at_model_rate
 from ..types import FaceGeometry
-from .lip_closure import closed_level, closures, silent_frames
+from .lip_closure import SILENCE_DB, SILENCE_SECONDS, closed_level, closures
 from .phoneme_times import Recogniser, hama_recogniser, phoneme_times
 from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips, spoken_by
 
@@ -28,6 +28,8 @@ OUTPUT_SLACK = 1  # frames by which the output's closure may come early or late
 DIP_DECIBELS = 9.0  # below the louder of what comes before and after
 SETTLE_FRAMES = 5  # after a sound ends a mouth may still be closing
 MUTED_SECONDS = 1.5
+QUIET_DECIBELS = -20.0  # below the loud moments: nothing louder than this is a pause, however noisy the recording
+FLOOR_DECIBELS = 6.0  # above the quietest tenth of a recording, within which only its own noise is heard
 
 
 def count_closures(output: Tensor, real: Tensor, events: Sequence[int] | None) -> tuple[int, int]:
@@ -72,6 +74,22 @@ def muted(samples: np.ndarray, seconds: float = MUTED_SECONDS) -> tuple[np.ndarr
     return out, frames
 
 
+def pauses(samples: np.ndarray, frames: int) -> Tensor:
+    """25 fps frames (T,) bool in which for SILENCE_SECONDS nothing but the recording's own noise is heard; (S,) at 16 kHz.
+
+    Few recordings fall to SILENCE_DB between words; what is quiet in one is told by its quietest tenth.
+    """
+    padded = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
+    padded[: min(len(samples), len(padded))] = samples[: len(padded)]
+    level = 10 * np.log10(np.square(padded).reshape(frames, -1).mean(1) + 1e-12)
+    level -= np.quantile(level, 0.95)
+    bound = max(SILENCE_DB, min(float(np.quantile(level, 0.1)) + FLOOR_DECIBELS, QUIET_DECIBELS))
+    silent = torch.zeros(frames, dtype=torch.bool)
+    for first, last in closures(torch.from_numpy(level).float(), bound):
+        silent[first:last] = last - first >= SILENCE_SECONDS * MODEL_FPS
+    return silent
+
+
 def settled(silent: Tensor) -> Tensor:
     """Silent frames (T,) without the first SETTLE_FRAMES and the last two of every pause."""
     kept = torch.zeros_like(silent)
@@ -113,7 +131,7 @@ def closure_accuracy(clips: Sequence[TalkingClip], models: Models, recognise: Re
             events = {"pbm": [int(t * MODEL_FPS) for t in phoneme_times(sound, recognise)]} | events
         for kind, times in events.items():
             row[f"{kind}_hits"], row[f"{kind}_cases"] = count_closures(output, real, times)
-        pause = settled(silent_frames(torch.from_numpy(sound), len(real))) & usable
+        pause = settled(pauses(sound, len(real))) & usable
         quiet, within = muted(sound)
         hushed, hushed_lips, _ = opening_of(spoken_by(clip.geometry, quiet, models), models)
         within = settled(torch.nn.functional.pad(within, (0, max(0, len(real) - len(within))))[: len(real)])
@@ -149,7 +167,11 @@ def report(rows: dict[str, dict[str, float]]) -> str:
     if paused:
         weight = [row["pause_frames"] for row in paused]
         own, real = (float(np.average([row[t] for row in paused], weights=weight)) for t in ("pause_energy", "pause_energy_real"))
-        lines.append(f"motion energy in pauses over 0.3 s: {own / real:.2f} of the real one")
+        middle = float(np.median([row["pause_energy"] / max(row["pause_energy_real"], 1e-12) for row in paused]))
+        lines.append(
+            f"motion energy in pauses over 0.3 s: {own / real:.2f} of the real one (median over {len(paused)} clips {middle:.2f}), "
+            f"{int(sum(weight))} settled frames"
+        )
         silenced = float(np.mean([row["muted_energy"] for row in rows.values()]))
         lines.append(f"motion energy where the sound was muted: {silenced / real:.2f} of that in real pauses")
     over = float(np.mean([row["muted_opening"] - row["rest_real"] for row in rows.values()]))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from einops import rearrange
 from scipy.signal import resample_poly
 
 from ..config import SAMPLE_RATE
@@ -97,7 +98,7 @@ class SoundFile:
                     yield np.nan_to_num(block, copy=False, posinf=1.0, neginf=-1.0)
 
     def _decoded(self, container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[np.ndarray]:
-        resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=self.sample_rate)
+        resampler = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=self.sample_rate)
         video = next((s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic), None)
         first, position = None, 0
         for frame in _frames(container, stream):
@@ -113,10 +114,15 @@ class SoundFile:
             frame.pts = None
             for converted in resampler.resample(frame):
                 position += converted.samples
-                yield np.array(converted.to_ndarray(), np.float32)
+                yield _planes(converted)
         if first is not None:
             for converted in resampler.resample(None):
-                yield np.array(converted.to_ndarray(), np.float32)
+                yield _planes(converted)
+
+
+def _planes(frame: av.AudioFrame) -> np.ndarray:
+    """(C, S) float32 of a packed frame; PyAV reads beyond its memory where eight channels come as planes."""
+    return rearrange(np.array(frame.to_ndarray(), np.float32), "1 (s c) -> c s", c=frame.layout.nb_channels)
 
 
 class SpeechFile:

@@ -15,6 +15,7 @@ from personatalk_core.evaluation.closure_accuracy import (
     count_closures,
     motion_energy,
     muted,
+    pauses,
     report,
     settled,
     sound_dips,
@@ -54,6 +55,19 @@ def test_the_muted_middle_is_marked():
     assert int(frames.sum()) == 37 and len(frames) == 100
     assert (samples.reshape(100, 640).max(1) == 0).tolist() == frames.tolist()
     assert int(muted(np.ones(20 * 640, np.float32))[1].sum()) == 10  # at most half
+
+
+def test_a_pause_is_found_above_a_noisy_floor_and_at_the_edges():
+    rng = np.random.default_rng(0)
+    level = np.full(100, 0.3)
+    level[:12] = level[40:55] = level[90:] = 0.0
+    level[70:74] = 0.0  # too short
+    clean = rng.normal(0, 1, 100 * 640) * np.repeat(level, 640)
+    wanted = np.isin(np.arange(100), [*range(12), *range(40, 55), *range(90, 100)])
+    for noise in (0.0, 0.02):  # the second lies 24 dB below the speech
+        found = pauses((clean + rng.normal(0, noise, len(clean))).astype(np.float32), 100)
+        assert found.tolist() == wanted.tolist()
+    assert not pauses((clean + rng.normal(0, 0.1, len(clean))).astype(np.float32), 100).any()  # so loud that nothing is known
 
 
 def test_a_mouth_may_settle_before_it_must_rest():
