@@ -49,7 +49,7 @@ from .types import (
 BATCH = 8  # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch stays short
 MOST_ENCODED = 96  # references kept encoded where alike frames are chosen from all over the clip: 2 to 5 MB each
 SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
-CROP_SIZES = (256, 320, 384, 448, 512)  # a crop is worked on at the smallest of these not below its size in the source
+CROP_SIZES = (256, 320, 384, 448, 512, 640, 768, 896, 1024)  # a crop is worked on at the smallest not below its size in the source
 
 
 @dataclass(frozen=True, eq=False)
