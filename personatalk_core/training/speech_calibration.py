@@ -38,7 +38,7 @@ def calibrate(
     reference = {c.speaker: c for c in reversed(chosen) if c.frame_count >= frames}
     old = networks.lip_sync
     network = LipSyncNetwork(replace(old.config, reference=len(reference), reference_frames=frames)).to(old.basis.device)
-    network.load_state_dict(old.state_dict(), strict=False)
+    network.load_state_dict({k: v for k, v in old.state_dict().items() if not k.startswith("calibration.")}, strict=False)
     kept = network.calibration
     kept.speech.copy_(torch.stack([reference_features(reference[name], frames, networks) for name in sorted(reference)]))
     styles, wanted = style_examples(network, clips, seed)

@@ -51,6 +51,13 @@ def test_only_named_speakers_are_kept_as_speech(networks, clips, face_model):
     assert networks.lip_sync.calibration is None
 
 
+def test_calibrating_again_starts_anew(networks, clips, face_model):
+    once = calibrate(networks, clips, face_model, ["a", "c"])
+    again = calibrate(calibrate(networks, clips, face_model), clips, face_model, ["a", "c"])
+    for name, value in once.lip_sync.state_dict().items():
+        assert torch.allclose(value, again.lip_sync.state_dict()[name], atol=1e-6)
+
+
 def test_it_travels_in_the_weights_file(networks, clips, face_model, tmp_path):
     made = calibrate(networks, clips, face_model)
     paths = tmp_path / "lip_sync.safetensors", tmp_path / "audio_encoder.safetensors"
