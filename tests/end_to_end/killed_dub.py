@@ -1,8 +1,8 @@
 """A dub in a process of its own that is killed after some seconds, again and again; run by ``test_resume.py``.
 
-Reads lines ``OUT MOMENT`` and answers each with ``done S`` or ``killed``. The moment is in seconds, ``-`` for a run that is left alone
-(``OUT,OUT`` for several at once), or ``kept`` for one that is killed as soon as it has kept some work. The models are loaded once;
-each run is a fork, with windows so small that a short clip has many.
+Reads lines ``OUT MOMENT [render]`` and answers each with ``done S`` or ``killed``. The moment is in seconds, ``-`` for a run that is
+left alone (``OUT,OUT`` for several at once), or ``kept`` for one that is killed as soon as it has kept some work; ``render`` renders
+geometry that was made before. The models are loaded once; each run is a fork, with windows so small that a short clip has many.
 """
 
 from __future__ import annotations
@@ -12,18 +12,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-
-
-def small_windows() -> None:
-    """Keep work every few frames instead of every few seconds."""
-    from personatalk_core import video_rendering
-    from personatalk_core.geometry import fitting
-    from personatalk_core.tracking import track
-
-    video_rendering.SEGMENT, track.KEEP_EVERY = 4, 4
-    whole = fitting.windows
-    fitting.windows = lambda frames: whole(frames, 12, 4)
 
 
 def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
@@ -31,18 +21,33 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
 
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
+    from personatalk_core.evaluation.long_clip_stand_ins import small_windows
+    from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
-    from personatalk_core.pipeline import dub
+    from personatalk_core.pipeline import animate, dub, geometry_of_video, render
+    from personatalk_core.progress import Stages
 
     if usual_windows is None:
-        small_windows()
+        small_windows(4)
     options = DubOptions(lip_references=3, face_references=1, device="cpu")
     models = load_models(options)
+
+    @cache
+    def target():
+        return animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options)
+
+    def run(verb: str, out: str) -> object:
+        if verb == "render":
+            return render(probe(video), target(), Path(out), models, options)
+        return dub(video, audio, Path(out), models, options)
+
     print("ready", flush=True)
     for line in sys.stdin:
-        outs, moment = line.split()
+        outs, moment, verb = (*line.split(), "dub")[:3]
+        if verb == "render":
+            target()
         started = time.monotonic()
-        children = [fork(lambda to=out: dub(video, audio, Path(to), models, options)) for out in outs.split(",")]
+        children = [fork(partial(run, verb, out)) for out in outs.split(",")]
         if moment != "-":
             if moment == "kept":
                 wait_for_kept_work(Path(outs))

@@ -35,8 +35,8 @@ class Killer:
         )
         assert self.process.stdout.readline().strip() == "ready"
 
-    def dub(self, out: Path, moment: float | str = "-") -> str:
-        self.process.stdin.write(f"{out} {moment}\n")
+    def dub(self, out: Path, moment: float | str = "-", verb: str = "dub") -> str:
+        self.process.stdin.write(f"{out} {moment} {verb}\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
 
@@ -90,6 +90,17 @@ def test_killed_with_work_kept_goes_on_from_it(killer, expected, tmp_path):
     assert killer.dub(out).startswith("done")
     assert out.read_bytes() == expected[0]
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+def test_rendering_alone_is_taken_up_again_too(killer, tmp_path):
+    """The same of ``render``, which gets its geometry from elsewhere."""
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    assert killer.dub(whole, verb="render").startswith("done")
+    assert killer.dub(out, "kept", "render") == "killed"
+    assert not out.exists() and any((tmp_path / f".{out.name}.personatalk").glob("video-*.safetensors"))
+    assert killer.dub(out, verb="render").startswith("done")
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "whole.mp4"]
 
 
 def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
