@@ -1,4 +1,4 @@
-"""Something drawn over the sample's mouth stays the source's in the dub, and is not smeared over the frames around it."""
+"""What lies before the sample's mouth stays the source's in the dub, and is not smeared over the frames around it; what grows there moves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from personatalk_core.config import DubOptions
 from personatalk_core.covered_frames import ENOUGH, CoveredFrames
 from personatalk_core.evaluation.seam_visibility import seam_visibility
 from personatalk_core.geometry.vertices import posed_vertices
+from personatalk_core.rendering.correspondence import draw_surface
 from personatalk_core.rendering.references import ReferenceSelection
 
 FRAMES = 36  # of the sample
@@ -106,6 +107,62 @@ def test_a_bare_face_is_pasted_whole_and_shows_no_seam(scene, monkeypatch):
                       (pictures[0], torch.from_numpy(hard).permute(2, 0, 1)[None].float() / 255)])  # fmt: skip
     ours, visible = np.median(seams, axis=0)
     assert ours < 8.0 and ours < 0.6 * visible
+
+
+class Bearded(video_rendering.VideoReader):
+    """The video with a drawn beard and moustache, of dark strands that move with the skin, in every frame."""
+
+    scene: tuple
+
+    def frames(self, index: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        numbers: list[int] = []
+
+        def told() -> Iterator[int]:
+            for i in index:
+                numbers.append(int(i))
+                yield int(i)
+
+        for place, frame in enumerate(super().frames(told())):
+            hair = strands(video_rendering.frames_of(self.scene[1], [numbers[place]]), self.scene[4].face_model, frame.shape[0])
+            yield (frame * (1 - 0.7 * hair[..., None])).round().astype(np.uint8)
+
+
+def strands(geometry, face_model, size: int) -> np.ndarray:
+    """(size, size) in [0, 1]: where the strands are on the face of one frame, in the frame's own pixels."""
+    mean, lips = face_model.mean, face_model.mean[face_model.outer_lips]
+    low, high, middle = float(lips[:, 1].min()), float(lips[:, 1].max()), float(lips[:, 0].mean())
+    beside = (mean[:, 0] - middle).abs() < 0.6 * float(lips[:, 0].max() - lips[:, 0].min())
+    nearest = torch.cdist(mean, lips).amin(dim=1)
+    grown = beside & (nearest > 0.02) & ((mean[:, 1] < low) | ((mean[:, 1] > high) & (nearest < 0.12)))
+    values = torch.cat([mean, grown[:, None].float()], dim=1)  # (V, 4)
+    drawn = draw_surface(posed_vertices(geometry, face_model), face_model, size)[0].interpolate(values)
+    return (drawn[3] * (0.5 + 0.5 * torch.sin(90 * drawn[0] + 4 * torch.sin(9 * drawn[1])))).numpy()
+
+
+def fine(picture: np.ndarray) -> np.ndarray:
+    grey = picture.astype(np.float32).mean(axis=2)
+    return grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
+
+
+def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
+    """They are skin like any other: not judged to lie before the face, carried to the new geometry, and as crisp as they were."""
+    _, source, target, _, models, _, _ = scene
+    Bearded.scene = scene
+    strengths, likeness = [], []
+    for item, number in zip(render(scene, Bearded, monkeypatch), SHOWN, strict=True):
+        soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
+        assert float((item.shown - soft).abs().mean()) < 0.02 * float(soft.mean())  # nothing of it stays behind as covered
+        frame, mask = video_rendering.pasted(item, 1.0)
+        old, new = (strands(video_rendering.frames_of(g, [k]), models.face_model, frame.shape[0])
+                    for g, k in ((source, number), (target, item.index)))  # fmt: skip
+        where = (mask > 0.8) & (cv2.GaussianBlur(new, (0, 0), 3.0) > 0.15)
+        before = (mask > 0.8) & (cv2.GaussianBlur(old, (0, 0), 3.0) > 0.15)
+        assert where.sum() > 300
+        strengths.append(fine(frame)[where].std() / fine(item.frame)[before].std())
+        likeness.append([-np.corrcoef(fine(frame)[where], fine(np.repeat(h[..., None], 3, axis=2))[where])[0, 1] for h in (new, old)])
+    at_new, at_old = np.median(likeness, axis=0)
+    assert at_new > 0.7 and at_new > at_old
+    assert 0.75 < np.median(strengths) < 1.25
 
 
 def test_too_few_references_judge_nothing(scene):
