@@ -1,4 +1,4 @@
-"""What lies before the sample's mouth stays the source's in the dub, and is not smeared over the frames around it; what grows there moves."""
+"""What lies before the sample's mouth stays the source's in the dub and smears over no frame around it; what grows there moves."""
 
 from __future__ import annotations
 
