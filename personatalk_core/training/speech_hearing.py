@@ -26,7 +26,7 @@ from .processes import OneProcess
 from .speech_augmentation import change_voice, roughen_sound
 from .speech_clips import SpeechClip
 from .speech_data import CONTEXT, window_sound
-from .speech_losses import SpeechLosses, SpeechLossWeights
+from .speech_losses import MouthMeasure, SpeechLosses, SpeechLossWeights
 from .speech_scores import ClipScore, clip_style, predict_clip, score_clip, speaker_mean
 from .training_state import resume_run, save_run
 
@@ -89,7 +89,8 @@ class HearingTrainer:
         for parameter in self.model.backbone.attending_parameters():  # as in fine-tuning
             parameter.requires_grad_(True)
         self.average = copy.deepcopy(self.model)
-        self.losses = SpeechLosses(face_model, SpeechLossWeights()).to(device)
+        self.root = SpeechLosses(face_model, SpeechLossWeights()).root.to(device)
+        self.measure = MouthMeasure(face_model)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = self.processes.prepare(torch.optim.AdamW(learned, lr=options.rate, weight_decay=0.0))
         self.styles = [clip_style(clip, networks) for clip in self.training]
@@ -146,9 +147,9 @@ class HearingTrainer:
         frames = self.options.frames
         with torch.no_grad():
             wanted = self.teacher(pair.clean, CONTEXT, frames)
-            motion = self.lip_sync(wanted, pair.style, pair.template) @ self.losses.root
+            motion = self.lip_sync(wanted, pair.style, pair.template) @ self.root
         heard = self.model(pair.noisy, CONTEXT, frames)
-        moved = self.lip_sync(heard, pair.style, pair.template) @ self.losses.root
+        moved = self.lip_sync(heard, pair.style, pair.template) @ self.root
         features = functional.mse_loss(heard, wanted) / (wanted.var(dim=(0, 1)).mean() + 1e-6)
         spread = (motion - motion.mean(1, keepdim=True)).square().mean((1, 2), keepdim=True) + 1e-3
         return features + self.options.motion * ((moved - motion).square() / spread).mean()
@@ -192,4 +193,4 @@ class HearingTrainer:
             others = [c.samples for c in self.validation if c is not clip] or [clip.samples[::-1]]
             heard = replace(clip, samples=disturb(clip.samples, kind, CHECKED_DECIBELS, others))
         predicted = predict_clip(heard, networks, self.face_model, clip_style(clip, networks))
-        return score_clip(clip, predicted, self.losses.measure)
+        return score_clip(clip, predicted, self.measure)

@@ -8,6 +8,7 @@ from personatalk_core.errors import OptionsError
 from personatalk_core.speech.networks import load_speech_networks
 from personatalk_core.training import speech
 from personatalk_core.training.preparation import PreparedClip
+from personatalk_core.training.speech_hearing import HearingTraining
 from personatalk_core.training.speech_loop import SpeechTraining
 from personatalk_core.types import FaceGeometry
 
@@ -45,10 +46,13 @@ def folder(talker, face_model, monkeypatch):
 
 
 def test_one_call_gives_weights_plan_and_curves(folder, face_model, tmp_path):
-    options = SpeechTraining(steps=2, batch=1, frames=26, check_every=1, frozen_steps=1)
+    hearing = HearingTraining(steps=1, batch=1, frames=10, check_every=1)
+    options = SpeechTraining(steps=2, batch=1, frames=26, check_every=1, frozen_steps=1, hearing=hearing, reference=("a", "b"))
     path = speech.train_speech(tmp_path, tmp_path, options=options, seed=3)
     networks = load_speech_networks(path, tmp_path / "audio_encoder.safetensors", face_model)
     assert networks.lip_sync.config.face_model == face_model.sha256
+    assert networks.lip_sync.config.reference <= 2 and networks.lip_sync.calibration is not None
+    assert [h["step"] for h in json.loads((tmp_path / "hearing" / "history.json").read_text())] == [0, 1]
     assert (tmp_path / "curves.png").is_file()
     assert [h["step"] for h in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
     plan = json.loads((tmp_path / "clips.json").read_text())
