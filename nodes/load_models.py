@@ -6,7 +6,7 @@ import json
 
 from comfy_api.latest import io
 
-from ..personatalk_core.config import DTYPES, DubOptions
+from ..personatalk_core.config import DTYPES, LANDMARKS, DubOptions
 from . import model_folders
 from .sockets import CATEGORY, Models
 
@@ -52,6 +52,18 @@ class LoadModels(io.ComfyNode):
                         " shipped ones and are downloaded once. Empty: nothing is downloaded."
                     ),
                 ),
+                io.Combo.Input(
+                    "initializer",
+                    options=model_folders.initializer_choices(),
+                    default=LANDMARKS,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "What the fitting of the face starts from. landmarks: the tracked face. A file of models/personatalk/initializers:"
+                        " the coefficient network of Deng et al., as the paper has it, converted to safetensors by you; its licence forbids"
+                        " shipping it."
+                    ),
+                ),
             ],
             outputs=[
                 Models.Output(display_name="models", tooltip="To every PersonaTalk node that asks for models."),
@@ -72,16 +84,17 @@ class LoadModels(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, weights: str, dtype: str, hub: str) -> str:
-        return model_folders.folder_state(weights)
+    def fingerprint_inputs(cls, weights: str, dtype: str, hub: str, initializer: str = LANDMARKS) -> str:
+        return f"{model_folders.folder_state(weights)}|{model_folders.initializer_state(initializer)}"
 
     @classmethod
-    def execute(cls, weights: str, dtype: str, hub: str) -> io.NodeOutput:
+    def execute(cls, weights: str, dtype: str, hub: str, initializer: str = LANDMARKS) -> io.NodeOutput:
         from ..personatalk_core.models import load_models
         from ..personatalk_core.weights.hub import HubSource
         from .model_loading import manage
 
         source = HubSource.parse(hub) if hub else None
-        models = load_models(DubOptions(device="cpu"), folder=model_folders.weights_folder(weights), hub=source)
+        options = DubOptions(device="cpu", initializer=model_folders.initializer_of(initializer))
+        models = load_models(options, folder=model_folders.weights_folder(weights), hub=source)
         origins = {name: {"origin": file.origin, "sha256": file.sha256, "note": file.note} for name, file in models.origins.items()}
         return io.NodeOutput(manage(models, dtype), json.dumps(origins, indent=2))

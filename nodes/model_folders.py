@@ -1,4 +1,4 @@
-"""Where ComfyUI keeps this pack's files: models/personatalk for weights, models/personatalk/styles for styles."""
+"""Where ComfyUI keeps this pack's files: models/personatalk for weights, its folders styles and initializers for those."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import folder_paths
 
+from ..personatalk_core.config import LANDMARKS
 from ..personatalk_core.errors import OptionsError
 
 WEIGHTS, STYLES = "personatalk", "personatalk_styles"
 BUNDLED, ROOT = "bundled", "models/personatalk"
+INITIALIZERS = "initializers"
 LONGEST_NAME = 120  # bytes of a style's name: file systems take 255, and a temporary file is named after it
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³")}  # devices on Windows
 
@@ -28,7 +30,7 @@ def register_folders() -> None:
 
 def weight_choices() -> list[str]:
     """What the weights widget offers: the folder itself, its subfolders, the shipped files."""
-    found = {f"{ROOT}/{sub.name}" for root in _roots() for sub in root.glob("*") if sub.is_dir() and sub.name != "styles"}
+    found = {f"{ROOT}/{sub.name}" for root in _roots() for sub in root.glob("*") if sub.is_dir() and sub.name not in ("styles", INITIALIZERS)}
     return [ROOT, *sorted(found), BUNDLED]
 
 
@@ -50,6 +52,27 @@ def folder_state(choice: str) -> str:
     folder = weights_folder(choice) if choice in weight_choices() else None
     files = sorted(folder.glob("*.*")) if folder else []
     return "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files if file.is_file())
+
+
+def initializer_choices() -> list[str]:
+    """What the initializer widget offers: the landmarks, and the converted coefficient networks a user put there."""
+    return [LANDMARKS, *sorted(_initializers())]
+
+
+def initializer_of(choice: str) -> str:
+    """``landmarks``, or the path of the file of a choice. Raises OptionsError for anything that is not offered."""
+    if choice == LANDMARKS:
+        return LANDMARKS
+    found = _initializers()
+    if choice not in found:
+        raise OptionsError(f"initializer is '{choice}' but expected one of {', '.join(initializer_choices())}.")
+    return str(found[choice])
+
+
+def initializer_state(choice: str) -> str:
+    """Changes when the file of the choice does."""
+    file = _initializers().get(choice)
+    return f"{file.stat().st_size}:{file.stat().st_mtime_ns}" if file else ""
 
 
 def style_choices() -> list[str]:
@@ -86,6 +109,11 @@ def new_style_path(name: str) -> Path:
 
 def _same_file_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _initializers() -> dict[str, Path]:
+    """Files by name; where two folders have one of a name, the first."""
+    return {file.name: file for root in reversed(_roots()) for file in (root / INITIALIZERS).glob("*.safetensors") if file.is_file()}
 
 
 def _roots() -> list[Path]:

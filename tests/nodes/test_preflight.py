@@ -160,12 +160,18 @@ for choice in outside:
         answers.append(f"opened {folders.weights_folder(choice)}")
     except Exception as error:
         answers.append(str(error))
-states = [folders.folder_state(choice) for choice in outside]
+for name in files:
+    try:
+        answers.append(f"opened {folders.initializer_of(name)}")
+    except Exception as error:
+        answers.append(str(error))
+states = [folders.folder_state(choice) for choice in outside] + [folders.initializer_state(name) for name in files]
 load = nodes["PersonaTalkLoadModels"]
 print(json.dumps([answers, states, [folders.style_path(f) for f in files], [load.validate_inputs(hub=text) for text in hubs]]))
 """
     )
-    assert all("expected one of models/personatalk, bundled" in text for text in answers), answers
+    assert all("expected one of models/personatalk, bundled" in text for text in answers[: len(outside)]), answers
+    assert all("expected one of landmarks" in text for text in answers[len(outside) :]), answers
     assert set(states) == {""} and set(styles) == {None}
     assert all(isinstance(text, str) and "expected" in text for text in checked[:3]) and checked[3] is True
 
@@ -175,6 +181,8 @@ def test_folders_and_weight_choices(in_host, tmp_path):
     (tmp_path / "personatalk" / "styles").mkdir()
     (tmp_path / "personatalk" / "styles" / "calm.safetensors").write_bytes(b"x")
     (tmp_path / "personatalk" / "anna" / "renderer.safetensors").write_bytes(b"x")
+    (tmp_path / "personatalk" / "initializers").mkdir()
+    (tmp_path / "personatalk" / "initializers" / "deng.safetensors").write_bytes(b"x")
     said = in_host(f"""
 import json, folder_paths
 folder_paths.models_dir = {str(tmp_path)!r}
@@ -183,8 +191,11 @@ folders = part("nodes.model_folders")
 folders.register_folders()
 print(json.dumps([folders.weight_choices(), folders.style_choices(), str(folders.weights_folder("models/personatalk/anna")),
                   folders.weights_folder("bundled"), folders.folder_state("models/personatalk/anna") != folders.folder_state("bundled"),
-                  str(folders.new_style_path("x"))]))
+                  str(folders.new_style_path("x")), folders.initializer_choices(), folders.initializer_of("deng.safetensors"),
+                  folders.initializer_state("deng.safetensors"), folders.initializer_of("landmarks")]))
 """)
     assert said[0] == ["models/personatalk", "models/personatalk/anna", "bundled"]
     assert said[1] == ["calm.safetensors"] and said[2] == str(tmp_path / "personatalk" / "anna") and said[3] is None and said[4]
     assert said[5] == str(tmp_path / "personatalk" / "styles" / "x.safetensors")
+    assert said[6] == ["landmarks", "deng.safetensors"] and said[9] == "landmarks"
+    assert said[7] == str(tmp_path / "personatalk" / "initializers" / "deng.safetensors") and said[8].startswith("1:")
