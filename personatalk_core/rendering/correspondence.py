@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.cavity_walls import cavity_walls
-from ..geometry.face_model import FaceModel
+from ..geometry.face_model import FaceModel, Region
 from ..geometry.rasterizer import rasterize
 from .regions import drawn_triangles
 
@@ -74,15 +74,17 @@ def bounding_window(wanted: Tensor, step: int = 1) -> Window:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """One drawn mesh. vertex (H, W, 3) int32; weight (H, W, 3) float32, 0 where nothing; mesh and face (H, W) bool; depth (H, W).
+    """One drawn mesh. vertex (H, W, 3) int32; weight (H, W, 3) float32, 0 where nothing; mesh, face, cavity (H, W) bool; depth (H, W).
 
-    ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt; depth is larger when nearer, -inf where nothing.
+    ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt, ``cavity`` shows the inside of the mouth; depth is
+    larger when nearer, -inf where nothing.
     """
 
     vertex: Tensor
     weight: Tensor
     mesh: Tensor
     face: Tensor
+    cavity: Tensor
     depth: Tensor
 
     def interpolate(self, values: Tensor, window: Window | None = None) -> Tensor:
@@ -104,9 +106,12 @@ def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> list[Surfa
     index = triangle.clamp_min(0).flatten()
     vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
     weight = rearrange(barycentric, "b k h w -> b h w k").contiguous()  # a view as the rasteriser lays it out; 0 where nothing is drawn
-    own = torch.cat([drawn_triangles(face_model), drawn.new_ones(len(walls))])
-    face = drawn & own.index_select(0, index).view(triangle.shape)
-    return [Surface(vertex[b], weight[b], drawn[b], face[b], depth[b]) for b in range(len(points))]
+    inside = face_model.region == int(Region.MOUTH_CAVITY)
+    face, cavity = (
+        drawn & torch.cat([kind, drawn.new_ones(len(walls))]).index_select(0, index).view(triangle.shape)
+        for kind in (drawn_triangles(face_model), inside)
+    )
+    return [Surface(vertex[b], weight[b], drawn[b], face[b], cavity[b], depth[b]) for b in range(len(points))]
 
 
 def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:

@@ -31,6 +31,7 @@ from .encoders import LatentEncoder
 from .frame_threads import over_frames
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
 from .local_linear import linear_correction, most_alike
+from .near_closed_lips import soften_hairline
 from .regions import lip_weight
 from .similarity import head_pose, mouth_shape
 from .visibility import vertex_visibility
@@ -195,7 +196,9 @@ class DualAttentionRenderer(nn.Module):
                 if not dense:
                     shown = surface.mesh if wanted is None else surface.mesh & wanted[b]
                     step = size // LATENT_SIZE
-                    window = bounding_window(shown, step).grown((REACH if wanted is None else NEAR) * step, size, size)
+                    window = bounding_window(shown, step)
+                    if min(window.size) > 0:
+                        window = window.grown((REACH if wanted is None else NEAR) * step, size, size)
                 target = _Target(surface, geometry, target_points[b], shape[b], pose[b], window, dense)
                 own = face.lend(face_index[b].tolist())
                 yield self._render_one(target, lip, own, lip_allowed[b], project, face_model), geometry[3:], surface.face
@@ -230,6 +233,8 @@ class DualAttentionRenderer(nn.Module):
             residual = self._residual(latent[None], pixels[None], base, window)
             pixels = pixels.clone() if torch.is_grad_enabled() else pixels
             window.paste(pixels, window.cut(pixels) + residual[0] * window.cut(surface.mesh))
+            if not self.training and self.config.variant == "aligned":
+                pixels = soften_hairline(pixels, surface.cavity)
         return pixels
 
     def _queries(self, base: Tensor, near: Window, project: JointQueries) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,34 @@
+"""A gap of a pixel between the lips is softened, an open mouth is left alone."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk_core.rendering.near_closed_lips import soften_hairline
+
+
+def lips(height: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lips (3, 40, 60) with a dark gap of some pixels, and the gap (40, 60)."""
+    cavity = torch.zeros(40, 60, dtype=torch.bool)
+    cavity[20 : 20 + height, 15:45] = True
+    return torch.where(cavity, 0.1, 0.6).expand(3, -1, -1).clone(), cavity
+
+
+def test_a_hairline_becomes_a_soft_shadow():
+    pixels, cavity = lips(1)
+    soft = soften_hairline(pixels, cavity)
+    assert float((soft[:, 1:] - soft[:, :-1]).abs().max()) < 0.35 * 0.5  # of the step from lip to gap
+    assert float((pixels - soft)[:, 20, 30].abs().max()) > 0.05 and float(soft[:, 20, 30].max()) < 0.55  # a line is still seen
+    assert torch.allclose(soft[:, :, 30].mean(), pixels[:, :, 30].mean(), atol=1e-4)  # as much shadow as before, spread
+    assert torch.equal(soft[:, :17], pixels[:, :17]) and torch.equal(soft[..., :15], pixels[..., :15])
+
+
+def test_open_and_undrawn_mouths_are_left_alone():
+    for pixels, cavity in (lips(3), lips(0)):
+        assert soften_hairline(pixels, cavity) is pixels
+
+
+def test_a_gap_at_the_border_of_the_crop():
+    pixels, cavity = lips(1)
+    soft = soften_hairline(pixels[:, 20:], cavity[20:])
+    assert soft.shape == (3, 20, 60) and bool(torch.isfinite(soft).all())
