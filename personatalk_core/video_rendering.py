@@ -47,7 +47,7 @@ from .types import (
 )
 
 BATCH = 8  # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch stays short
-MOST_ENCODED = 96  # references kept encoded where alike frames are chosen from all over the clip: 2 to 5 MB each
+MOST_ENCODED = 96  # references of 512 pixels, 5 MB each, kept encoded where alike frames are chosen from all over the clip
 SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
 CROP_SIZES = (256, 320, 384, 448, 512, 640, 768, 896, 1024)  # a crop is worked on at the smallest not below its size in the source
 
@@ -156,7 +156,8 @@ class FrameRenderer:
             if i in encoded:
                 encoded[i] = encoded.pop(i)
         others = [i for i in encoded if i not in wanted]
-        for i in others[: max(0, len(others) - (MOST_ENCODED if self._exclude_window else 0))]:
+        kept = MOST_ENCODED * 512**2 // max(512, self._size) ** 2 if self._exclude_window else 0
+        for i in others[: max(0, len(others) - kept)]:
             del encoded[i]
         fresh = [i for i in wanted if i not in encoded]
         shown = self._target.source_frame[rows].tolist()
