@@ -6,6 +6,7 @@ the same whether the segments were made in one run or in twenty that were killed
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +169,7 @@ class SegmentWriter:
             pass
         finally:
             del self._stream, self._host
+            gc.collect()  # an encoder and its container refer to each other: it would live on with all the pictures it looks ahead at
 
 
 class _Nowhere:

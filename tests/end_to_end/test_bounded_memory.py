@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import numpy as np
@@ -34,7 +33,6 @@ class Watch(Stages):
     def show(self, name: str, done: int, total: int) -> None:
         if name in self.living and done % SEGMENT == 1 and (name, done) not in self._seen:
             self._seen.add((name, done))
-            gc.collect()
             give_back_freed_memory()
             with open("/proc/self/status") as lines:
                 self.living[name].append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,19 @@ def test_a_segment_of_too_few_frames_is_not_kept(tmp_path):
         with pytest.raises(MediaError, match="has 8"), video.writer(0) as writer:
             writer.write(picture(0))
         assert not video.finished(0)
+
+
+def test_no_encoder_outlives_its_segment(tmp_path):
+    """PyAV's encoders and containers refer to each other, and an encoder holds dozens of pictures."""
+
+    def encoders() -> int:
+        return sum(type(item).__name__ == "OutputContainer" for item in gc.get_objects())
+
+    out = tmp_path / "out.mp4"
+    with work_beside(out, {}, keep=False) as work:
+        video = segmented(work, out, timeline(False))
+        gc.collect()
+        before = encoders()
+        for number in range(video.count):
+            code(video, number)
+            assert encoders() == before
