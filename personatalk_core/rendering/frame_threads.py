@@ -22,7 +22,7 @@ def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: t
         work:   gives the results of a run of frames, one a frame, in order; several runs are worked on at once.
         device: where the work is done.
     Returns:
-        The results of all frames, in order.
+        The results of all frames, in order; of none, an empty list.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
