@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
 from .choices import length_input, style_strength_input
@@ -49,4 +51,6 @@ class GenerateGeometry(io.ComfyNode):
         speech, ready = audio_path(audio), models.ready("speech")
         with NodeStages(cls.hidden.unique_id, "speech to geometry") as stages:
             target = animate(geometry, speech, ready, options, style=style, stages=stages)
+        for text in stages.warnings:
+            logging.warning("PersonaTalk: %s", text)
         return io.NodeOutput(target, ui=style_ui([style] if style is not None else []))

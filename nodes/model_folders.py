@@ -30,7 +30,8 @@ def register_folders() -> None:
 
 def weight_choices() -> list[str]:
     """What the weights widget offers: the folder itself, its subfolders, the shipped files."""
-    found = {f"{ROOT}/{sub.name}" for root in _roots() for sub in root.glob("*") if sub.is_dir() and sub.name not in ("styles", INITIALIZERS)}
+    others = ("styles", INITIALIZERS)
+    found = {f"{ROOT}/{sub.name}" for root in _roots() for sub in root.glob("*") if sub.is_dir() and sub.name not in others}
     return [ROOT, *sorted(found), BUNDLED]
 
 

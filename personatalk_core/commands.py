@@ -77,7 +77,7 @@ def animate(args: argparse.Namespace, stages: Stages) -> str:
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
     target = pipeline.animate(source, args.audio, models, options, style=style, stages=stages)
     save_geometry(args.out, target)
-    return f"{args.out}: {target.frame_count} frames"
+    return "\n".join([f"{args.out}: {target.frame_count} frames", *(f"warning: {text}" for text in stages.warnings)])
 
 
 def render(args: argparse.Namespace, stages: Stages) -> str:

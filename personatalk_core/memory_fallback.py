@@ -1,10 +1,11 @@
-"""What rendering does when memory runs out: fewer frames at once, then the CPU; each step says so once."""
+"""What rendering and speech do when memory runs out: fewer frames at once, then the CPU; each step says so once."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -12,10 +13,13 @@ from torch import nn
 
 from .errors import MemoryLimitError
 from .models import Models
+from .speech.lip_sync import INNER_FRAMES
+from .speech.networks import SpeechNetworks
 
 Result = TypeVar("Result")
 OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 CPU = torch.device("cpu")
+LEAST_SPEECH = INNER_FRAMES // 4  # frames at 25 fps of the windows that are tried when the usual ones do not fit
 
 
 class RenderingMemory:
@@ -67,6 +71,35 @@ class RenderingMemory:
             raise MemoryLimitError(
                 f"Memory ran out while rendering a single frame ({error}); close other programs, or use fewer references."
             ) from error
+
+
+def speak_within_memory(networks: SpeechNetworks, say: Callable[[SpeechNetworks, int], Result]) -> tuple[Result, list[str]]:
+    """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that fits into memory.
+
+    Args:
+        networks: never changed.
+        say:      the job, given the networks and the frames of a window.
+    Returns:
+        The job's result, and a sentence about each step down.
+    Raises:
+        MemoryLimitError: the shortest windows on the CPU are still too much.
+    """
+    device, frames, warnings = networks.lip_sync.basis.device, INNER_FRAMES, []
+    while True:
+        try:
+            return say(networks, frames), warnings
+        except OutOfMemory as error:
+            if frames > LEAST_SPEECH:
+                frames = LEAST_SPEECH
+                warnings.append(f"Memory ran out on {device}: speech went on with windows of {frames} frames.")
+            elif device != CPU:
+                warnings.append(f"Memory ran out on {device} even for {frames} frames of speech: it went on on the CPU, which is slower.")
+                networks = replace(networks, audio_encoder=on_cpu(networks.audio_encoder), lip_sync=on_cpu(networks.lip_sync))
+                device = CPU
+            else:
+                raise MemoryLimitError(f"Memory ran out over {frames} frames of speech ({error}); close other programs.") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def on_cpu(network: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from .learned_start import network_start
 from .media.sound_stream import SoundFile, SpeechFile, write_speech
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
+from .memory_fallback import speak_within_memory
 from .models import Models
 from .progress import Stages
 from .rendering.references import ReferenceOptions, select_references
@@ -68,6 +69,7 @@ def dub(
     stages = stages or Stages()
     options.verify()
     check_target(out, options)
+    warned = len(stages.warnings)
     info = probe(video)
     sound = SoundFile(audio)
     inputs = {"video": info.sha256, "audio": sha256_of(audio), "style": identity_of(style), "mask": mask_out and mask_out.suffix}
@@ -76,7 +78,7 @@ def dub(
         geometry = geometry_of_video(info, models, options, stages, store)
         target = animate(geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store)
         report = render(info, target, out, models, options, mask_out=mask_out, stages=stages, store=store)
-    report.warnings.extend(store.remarks)
+    report.warnings.extend([*stages.warnings[warned:], *store.remarks])
     return report
 
 
@@ -150,17 +152,14 @@ def animate(
         style = style_of([geometry], "own style", models)
     elif style.face_model != models.face_model.sha256:
         raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
-    target = generate_geometry(
-        geometry,
-        speech,
-        style,
+    given = {"strength": options.style_strength, "on_progress": stages.stage("speech to geometry"), "store": store}
+    target, warnings = speak_within_memory(
         models.speech,
-        models.face_model,
-        timeline,
-        strength=options.style_strength,
-        on_progress=stages.stage("speech to geometry"),
-        store=store,
+        lambda networks, frames: generate_geometry(
+            geometry, speech, style, networks, models.face_model, timeline, inner_frames=frames, **given
+        ),
     )
+    stages.warnings.extend(warnings)
     return replace(target, audio=(str(Path(audio).resolve()), sha256_of(audio)), reference=geometry)
 
 

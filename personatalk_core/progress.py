@@ -14,10 +14,14 @@ from .types import OnProgress
 
 
 class Stages:
-    """Hands out one callback a stage and keeps the seconds each stage took. Silent; subclasses show it."""
+    """Hands out one callback a stage and keeps the seconds each stage took. Silent; subclasses show it.
+
+    warnings: sentences about what went on otherwise than asked for.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
 
     def stage(self, name: str) -> OnProgress:
         """Begin the stage ``name`` and return its ``on_progress(done, total)``."""

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from personatalk_core import memory_fallback
 from personatalk_core.errors import MemoryLimitError
-from personatalk_core.memory_fallback import CPU, OutOfMemory, RenderingMemory, on_cpu
+from personatalk_core.memory_fallback import CPU, LEAST_SPEECH, OutOfMemory, RenderingMemory, on_cpu, speak_within_memory
 
 GPU = torch.device("cpu", 0)  # not equal to the plain CPU, yet there on every machine: plays the GPU
 
@@ -129,3 +130,64 @@ def test_pictures_are_the_same_within_a_level(scene, room, warnings):
     assert not quiet
     assert all(any(w in sentence for sentence in said) for w in warnings)
     assert np.abs(whole.astype(int) - cramped).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """Networks, and 22 s of sound."""
+    from personatalk_core.speech.networks import load_speech_networks
+
+    return load_speech_networks(), torch.from_numpy(np.random.default_rng(2).normal(0, 0.1, 16_000 * 22).astype(np.float32))
+
+
+def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
+    """The windows that were kept before memory ran out are not trusted to be of the new length, and the words stay the same."""
+    from personatalk_core.speech.lip_sync import predict_expression
+    from personatalk_core.work_folder import WorkFolder
+
+    networks, sound = heard
+    style, template = networks.lip_sync.style.average, torch.zeros(networks.lip_sync.config.vertices, 3)
+    tried = []
+
+    def say(networks, frames, store=None, limit=LEAST_SPEECH):
+        tried.append(frames)
+
+        def room(done, total):
+            if frames > limit and done > frames - 1:
+                raise OutOfMemory("simulated")
+
+        return predict_expression(sound, 550, style, template, networks, inner_frames=frames, on_progress=room, store=store)
+
+    usual, warnings = speak_within_memory(networks, lambda networks, frames: say(networks, frames, limit=9999))
+    assert not warnings
+    tried.clear()
+    with WorkFolder(tmp_path / "work", {}) as store:
+        shorter, warnings = speak_within_memory(networks, lambda networks, frames: say(networks, frames, store))
+    assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH]
+    assert len(warnings) == 1 and f"windows of {LEAST_SPEECH} frames" in warnings[0]
+    assert (shorter - usual).abs().max() < 1e-4
+
+
+def test_speech_ends_on_the_cpu_with_copies_of_the_networks(heard, monkeypatch):
+    monkeypatch.setattr(memory_fallback, "CPU", GPU)  # so that the plain CPU, where the networks are, plays the GPU
+    networks, tried = heard[0], []
+
+    def say(used, frames):
+        tried.append(frames)
+        if used is networks:
+            raise OutOfMemory("simulated")
+        return used
+
+    used, warnings = speak_within_memory(networks, say)
+    assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH, LEAST_SPEECH]
+    assert len(warnings) == 2 and "on the CPU" in warnings[1]
+    assert used.lip_sync is not networks.lip_sync and used.audio_encoder is not networks.audio_encoder
+    assert all(torch.equal(a, b) for a, b in zip(used.lip_sync.state_dict().values(), networks.lip_sync.state_dict().values(), strict=True))
+
+
+def test_speech_that_fits_nowhere_is_one_sentence(heard):
+    def never(networks, frames):
+        raise OutOfMemory("simulated")
+
+    with pytest.raises(MemoryLimitError, match="over 125 frames of speech"):
+        speak_within_memory(heard[0], never)
