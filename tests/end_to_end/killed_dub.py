@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 
@@ -22,6 +22,7 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
     from personatalk_core.evaluation.long_clip_stand_ins import small_windows
+    from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import animate, dub, geometry_of_video, render
@@ -32,20 +33,21 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     options = DubOptions(lip_references=3, face_references=1, device="cpu")
     models = load_models(options)
 
-    @cache
-    def target():
-        return animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options)
+    target = video.with_name("target.safetensors")
+
+    def prepare() -> None:
+        save_geometry(target, animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options))
 
     def run(verb: str, out: str) -> object:
         if verb == "render":
-            return render(probe(video), target(), Path(out), models, options)
+            return render(probe(video), load_geometry(target, models.face_model), Path(out), models, options)
         return dub(video, audio, Path(out), models, options)
 
     print("ready", flush=True)
     for line in sys.stdin:
         outs, moment, verb = (*line.split(), "dub")[:3]
-        if verb == "render":
-            target()
+        if verb == "render" and not target.exists():
+            os.waitpid(fork(prepare), 0)  # not in this process: a fork must not inherit decoders, whose threads stay behind
         started = time.monotonic()
         children = [fork(partial(run, verb, out)) for out in outs.split(",")]
         if moment != "-":
