@@ -160,6 +160,8 @@ class SegmentWriter:
             reraise(failure, self._video._path)
         finally:
             self._close()
+        if kind is None:
+            gc.collect()  # an encoder and its container refer to each other: it would live on with all the pictures it looks ahead at
 
     def _close(self) -> None:
         """Let the file and the encoder go; what a full disk says now was said before."""
@@ -169,7 +171,6 @@ class SegmentWriter:
             pass
         finally:
             del self._stream, self._host
-            gc.collect()  # an encoder and its container refer to each other: it would live on with all the pictures it looks ahead at
 
 
 class _Nowhere:

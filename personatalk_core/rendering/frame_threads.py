@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, takewhile
+from threading import Event
 from typing import TypeVar
 
 import torch
@@ -27,11 +28,11 @@ def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: t
     threads = torch.get_num_threads()
     if device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
         return list(work(range(count)))
-    inference = torch.is_inference_mode_enabled()
+    inference, ended = torch.is_inference_mode_enabled(), Event()
 
     def part(frames: range) -> list[Result]:
         with torch.no_grad(), torch.inference_mode(inference):  # both belong to a thread
-            return list(work(frames))
+            return list(takewhile(lambda _: not ended.is_set(), work(frames)))
 
     busy = min(threads, count)
     edges = [k * count // busy for k in range(busy + 1)] if busy else [0]
@@ -42,6 +43,10 @@ def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: t
             return part(range(count))
         with ThreadPoolExecutor(len(runs) - 1, "personatalk-frames", torch.set_num_threads, (1,)) as pool:
             others = [pool.submit(part, run) for run in runs[1:]]
-            return list(chain(part(runs[0]), *(other.result() for other in others)))
+            try:
+                return list(chain(part(runs[0]), *(other.result() for other in others)))
+            except BaseException:
+                ended.set()  # a failure or the user's cancel: the others finish the frame they are at
+                raise
     finally:
         torch.set_num_threads(threads)

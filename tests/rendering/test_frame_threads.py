@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -45,6 +46,28 @@ def test_training_stays_in_the_callers_thread(threads):
         return list(frames)
 
     assert over_frames(work, 3, CPU) == [0, 1, 2]
+
+
+def test_a_cancel_in_the_callers_thread_ends_the_others_after_their_frame():
+    before, done, begun = torch.get_num_threads(), [], threading.Event()
+
+    def work(frames: range):
+        for k in frames:
+            if 0 in frames:
+                begun.wait(10)
+                raise KeyboardInterrupt
+            begun.set()
+            time.sleep(0.05)
+            done.append(k)
+            yield k
+
+    torch.set_num_threads(2)
+    try:
+        with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+            over_frames(work, 200, CPU)
+    finally:
+        torch.set_num_threads(before)
+    assert len(done) < 50  # of 100
 
 
 def test_an_error_in_a_thread_reaches_the_caller(threads):
