@@ -55,10 +55,8 @@ def microphone(shape: tuple[int, ...], mouth: np.ndarray, number: int) -> np.nda
     return cv2.line(drawn, at, (at[0] + 20, shape[0]), 1, 14) > 0
 
 
-class HeldMicrophone(video_rendering.VideoReader):
-    """The video with the microphone drawn into some frames."""
-
-    mouth: np.ndarray
+class DrawnInto(video_rendering.VideoReader):
+    """The video with something drawn into its frames by :meth:`drawn`."""
 
     def frames(self, index: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         numbers: list[int] = []
@@ -69,10 +67,18 @@ class HeldMicrophone(video_rendering.VideoReader):
                 yield int(i)
 
         for place, frame in enumerate(super().frames(told())):
-            number = numbers[place]
-            if number in HELD:
-                frame = np.where(microphone(frame.shape, self.mouth[number], number)[..., None], np.uint8([30, 32, 36]), frame)
-            yield frame
+            yield self.drawn(numbers[place], frame)
+
+
+class HeldMicrophone(DrawnInto):
+    """The video with the microphone drawn into some frames."""
+
+    mouth: np.ndarray
+
+    def drawn(self, number: int, frame: np.ndarray) -> np.ndarray:
+        if number not in HELD:
+            return frame
+        return np.where(microphone(frame.shape, self.mouth[number], number)[..., None], np.uint8([30, 32, 36]), frame)
 
 
 def render(scene, reader, monkeypatch) -> list[video_rendering.RenderedFrame]:
@@ -109,22 +115,14 @@ def test_a_bare_face_is_pasted_whole_and_shows_no_seam(scene, monkeypatch):
     assert ours < 8.0 and ours < 0.6 * visible
 
 
-class Bearded(video_rendering.VideoReader):
+class Bearded(DrawnInto):
     """The video with a drawn beard and moustache, of dark strands that move with the skin, in every frame."""
 
     scene: tuple
 
-    def frames(self, index: Iterable[int] | None = None) -> Iterator[np.ndarray]:
-        numbers: list[int] = []
-
-        def told() -> Iterator[int]:
-            for i in index:
-                numbers.append(int(i))
-                yield int(i)
-
-        for place, frame in enumerate(super().frames(told())):
-            hair = strands(video_rendering.frames_of(self.scene[1], [numbers[place]]), self.scene[4].face_model, frame.shape[0])
-            yield (frame * (1 - 0.7 * hair[..., None])).round().astype(np.uint8)
+    def drawn(self, number: int, frame: np.ndarray) -> np.ndarray:
+        hair = strands(video_rendering.frames_of(self.scene[1], [number]), self.scene[4].face_model, frame.shape[0])
+        return (frame * (1 - 0.7 * hair[..., None])).round().astype(np.uint8)
 
 
 def strands(geometry, face_model, size: int) -> np.ndarray:
