@@ -23,6 +23,10 @@ class MediaError(PersonaTalkError):
     """A video or audio file cannot be read, has no usable stream, or cannot be written."""
 
 
+class WorkHeldError(MediaError):
+    """Another run holds the working folder at this moment."""
+
+
 class FaceError(PersonaTalkError):
     """No usable face: none in the whole clip, too small, or the chosen one does not exist."""
 

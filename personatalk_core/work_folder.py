@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from torch import Tensor
 
-from .errors import MediaError, PersonaTalkError, WeightsError
+from .errors import MediaError, PersonaTalkError, WeightsError, WorkHeldError
 from .freed_memory import give_back_freed_memory
 from .weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
 
@@ -33,7 +33,7 @@ class WorkFolder:
         inputs: everything the result depends on, as JSON values. Work of other inputs is discarded, and ``remarks`` says so.
         keep:   False removes the folder after a failure, too.
     Raises:
-        MediaError: another run holds the folder, it is not PersonaTalk's, or it cannot be written.
+        WorkHeldError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be written.
     """
 
     def __init__(self, folder: Path, inputs: dict, *, keep: bool = True) -> None:
@@ -111,7 +111,7 @@ class WorkFolder:
                 _take(lock)
             except OSError as error:
                 lock.close()
-                raise MediaError(
+                raise WorkHeldError(
                     f"Another run is writing here at this moment ({self.folder}); wait until it has finished or choose another output."
                 ) from error
             with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from personatalk_core import work_folder
-from personatalk_core.errors import FaceError, MediaError
+from personatalk_core.errors import FaceError, MediaError, WorkHeldError
 from personatalk_core.work_folder import work_beside
 
 
@@ -52,7 +52,7 @@ def test_a_damaged_entry_counts_as_none(tmp_path):
 def test_two_runs_on_one_output_do_not_meet(tmp_path):
     with (
         work_beside(tmp_path / "o.mp4", {}),
-        pytest.raises(MediaError, match="Another run is writing"),
+        pytest.raises(WorkHeldError, match="Another run is writing"),
         work_beside(tmp_path / "o.mp4", {}),
     ):
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import __version__, pipeline
 from ..config import DubOptions
-from ..errors import MediaError, PersonaTalkError
+from ..errors import MediaError, PersonaTalkError, WorkHeldError
 from ..media.content_credentials import ContentSigner, signed_output
 from ..media.image_sequence import find_sequence, is_sequence, sequence_hash
 from ..models import Models
@@ -21,7 +21,6 @@ from ..weights.checkpoint import sha256_of, write_atomically
 from .manifest import Job
 
 DONE, FAILED = "done", "failed"
-HELD = "Another run is writing here"  # how work_folder begins its refusal
 PATIENCE = 120.0  # seconds to wait for a working folder
 
 
@@ -116,8 +115,8 @@ def _dub_when_free(*inputs, **choices):
     while True:
         try:
             return pipeline.dub(*inputs, **choices)
-        except MediaError as error:
-            if HELD not in str(error) or time.monotonic() > deadline:
+        except WorkHeldError:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
 
