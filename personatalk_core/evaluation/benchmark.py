@@ -49,7 +49,7 @@ class RenderJob:
     @torch.no_grad()
     def encode(self, index: range) -> EncodedReferences:
         """Encode the synthetic frames of these numbers."""
-        pixels, points, expression = (x[list(index)].to(self.models.device) for x in self._clip_tensors())
+        pixels, points, expression = (x[index.start : index.stop].to(self.models.device) for x in self._clip_tensors())
         with self._mode():
             return self.models.renderer.encode_references(pixels, points, expression, self.face_model)
 

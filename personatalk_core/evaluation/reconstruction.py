@@ -34,12 +34,12 @@ class RegionMasks:
 
 def region_masks(points: Tensor, face_model: FaceModel, size: int, dilation: float = LIP_DILATION) -> RegionMasks:
     """Draw the masks of the metrics: points (T, V, 3) in crop pixels of a size x size crop."""
-    surfaces = draw_surface(points, face_model, size)
-    face = torch.stack([s.face for s in surfaces])[:, None]
-    mouth = torch.zeros(face_model.vertex_count, 2)
+    surface = draw_surface(points, face_model, size)
+    face = surface.face[:, None]
+    mouth = torch.zeros(face_model.vertex_count, 2, device=points.device)
     mouth[torch.unique(face_model.triangles[lip_triangles(face_model)]), 0] = 1.0
     mouth[torch.unique(face_model.triangles[face_model.region == int(Region.MOUTH_CAVITY)]), 1] = 1.0
-    lips, inside = (torch.stack([s.interpolate(mouth) for s in surfaces]) > 0.999).split(1, dim=1)  # (T, 1, R, R) each
+    lips, inside = (surface.interpolate(mouth) > 0.999).split(1, dim=1)  # (T, 1, R, R) each
     return RegionMasks(face, dilate(lips & face, round(dilation * size)) & face, inside & face)
 
 

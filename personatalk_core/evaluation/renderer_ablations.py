@@ -27,14 +27,14 @@ class FaceAttentionOnly(DualAttentionRenderer):
     """Table 4, without lip-attention: one cross-attention layer, over the face references, draws the mouth too."""
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
-        return torch.zeros_like(geometry[3:])
+        return torch.zeros_like(geometry[:, 3:])
 
 
 class LipAttentionOnly(DualAttentionRenderer):
     """Table 4, without face-attention: one cross-attention layer, over the lip references, draws the whole face."""
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
-        return surface.mesh[None].to(geometry.dtype)
+        return surface.mesh[:, None].to(geometry.dtype)
 
 
 class WithoutGeometricStart(DualAttentionRenderer):

@@ -39,6 +39,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     """
     frames = check_shape("points", points, "T", "V", 3)["T"]
     check_shape("triangles", triangles, "F", 3)
+    if points.device.type == "mps":  # which knows no double precision
+        return tuple(part.to(points.device) for part in rasterize(points.cpu(), triangles.cpu(), size))
     check_finite("points", points)
     height, width = size
     if height < 1 or width < 1:
@@ -55,7 +57,7 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
 
 def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     frames, count = len(points), len(triangles)
-    edges, functions, low, high = _prepare(points, triangles)  # each over the T*F triangles
+    edges, plane, corner, low, high = _prepare(points, triangles)  # each over the T*F triangles
     row_owner, row = _rows(low, high, height)
     left, right = _spans(edges, row_owner, row, width)
     keep = (right >= left).nonzero()[:, 0]
@@ -63,37 +65,38 @@ def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int)
 
     # Each span is a run of pixels of one frame: everything a pixel needs is affine in its column.
     length = right - left + 1
-    slope, by_row, constant = functions[:, 6:].index_select(0, row_owner).unbind(1)
+    slope, by_row, constant = (part.index_select(0, row_owner) for part in plane)
     constant = by_row * (row + 0.5) + constant  # (spans,)
     frame, face = row_owner // count, row_owner % count
     run_start = torch.cumsum(length, 0) - length
     span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     column = torch.arange(len(span), device=points.device) + (left - run_start).index_select(0, span)
     depth = slope.index_select(0, span).mul_(column + 0.5).add_(constant.index_select(0, span))
-    key = depth.mul_(DEPTH_STEPS).floor_().long().mul_(count).add_((count - 1 - face).index_select(0, span))
+    bits = count.bit_length()  # the triangle's number lies in the last ones: of equal depths the first in the list is the largest
+    key = depth.mul_(DEPTH_STEPS).floor_().long().bitwise_left_shift_(bits).add_((count - 1 - face).index_select(0, span))
     nothing = torch.iinfo(torch.int64).min
     buffer = torch.full((frames * height * width,), nothing, dtype=torch.int64, device=points.device)
     pixel = ((frame * height + row) * width).index_select(0, span).add_(column)
     buffer.scatter_reduce_(0, pixel, key, "amax", include_self=True)
 
-    covered = (buffer != nothing).nonzero()[:, 0]
-    winner = count - 1 - torch.remainder(buffer.index_select(0, covered), count)  # (covered,) triangle id
-    weights, nearness = _at_pixels(covered, winner, functions, count, height, width)
-    triangle = torch.full_like(buffer, -1).index_copy_(0, covered, winner)
-    barycentric = weights.new_zeros((len(buffer), 3)).index_copy_(0, covered, weights)
-    depth = torch.full_like(buffer, -torch.inf, dtype=torch.float32).index_copy_(0, covered, nearness)
-    shape = {"t": frames, "h": height, "w": width}
-    return (rearrange(triangle, "(t h w) -> t h w", **shape), rearrange(barycentric, "(t h w) k -> t k h w", **shape),
-            rearrange(depth, "(t h w) -> t h w", **shape))  # fmt: skip
+    covered = buffer != nothing
+    winner = count - 1 - (buffer & ((1 << bits) - 1))  # triangle id of each covered pixel
+    number = winner.view(frames, -1) + count * torch.arange(frames, device=points.device)[:, None]
+    number = torch.where(covered, number.flatten(), frames * count)  # the last column of corner is nothing
+    barycentric, depth = _at_pixels(number, corner, frames, height, width)
+    triangle = torch.where(covered, winner, -1).view(frames, height, width)
+    return triangle, rearrange(barycentric, "k t h w -> t k h w"), depth
 
 
-def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Snap, turn every triangle the same way round, and find what is affine in the pixel.
 
     Returns:
-        edges (N, 9) int64: dx, dy and a constant of each edge, for :func:`_spans`.
-        functions (N, 9) float64: coefficients of (px, py, 1) of the weight of the second and of the third vertex, as the
-        triangle names them, and of the depth.
+        edges (9, N) int64: dx, dy and a constant of each edge, for :func:`_spans`.
+        plane (3, N) float64: coefficients of (px, py, 1) of the depth.
+        corner (10, N + 1) float32: place of the first vertex; coefficients of the way from there, (dx, dy), of the weight of the second
+        and of the third vertex, as the triangle names them; depth of the first vertex, and what it is less than that of the other two;
+        1. The last column is what is seen where no triangle is: weights 0, depth -inf.
         low, high (N,) int64: the snapped rows the triangle reaches. Triangles without area lie outside the picture.
     """
     snapped = torch.round(points[..., :2].double() * SUBPIXELS).long()
@@ -106,19 +109,21 @@ def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor,
     y = torch.where(flat, torch.full_like(y, -MAX_COORDINATE * SUBPIXELS), y)
     fx, fy = x.double() / SUBPIXELS, y.double() / SUBPIXELS
     inverse = torch.where(flat, torch.zeros_like(z0), SUBPIXELS * SUBPIXELS / area.abs().clamp_min(1).double())
-    # weight of vertex 1 grows from edge 2->0, that of vertex 2 from edge 0->1
-    ax, ay, bx, by = fx[2] - fx[0], fy[2] - fy[0], fx[1] - fx[0], fy[1] - fy[0]
-    second = torch.stack([ay, -ax, ax * fy[0] - ay * fx[0]]) * inverse
-    third = torch.stack([-by, bx, by * fx[0] - bx * fy[0]]) * inverse
-    plane = second * (z1 - z0) + third * (z2 - z0)
-    plane[2] += z0
+    # weight of vertex 1 grows from edge 2->0, that of vertex 2 from edge 0->1; both are 0 at vertex 0
+    second = torch.stack([fy[2] - fy[0], fx[0] - fx[2]]) * inverse
+    third = torch.stack([fy[0] - fy[1], fx[1] - fx[0]]) * inverse
+    slope = second * (z1 - z0) + third * (z2 - z0)
+    plane = torch.stack([slope[0], slope[1], z0 - slope[0] * fx[0] - slope[1] * fy[0]])
     second, third = torch.where(turned, third, second), torch.where(turned, second, third)
+    corner = torch.stack([fx[0], fy[0], *second, *third, depth[0], depth[1] - depth[0], depth[2] - depth[0], torch.ones_like(z0)]).float()
+    nothing = corner.new_tensor([[0], [0], [0], [0], [0], [0], [-torch.inf], [0], [0], [0]])
+    corner = torch.cat([corner, nothing], dim=1)
     low, high = (torch.minimum(torch.minimum(y[0], y[1]), y[2]), torch.maximum(torch.maximum(y[0], y[1]), y[2]))
-    return _edges(x, y), torch.cat([second, third, plane]).T.contiguous(), low, high
+    return _edges(x, y), plane, corner, low, high
 
 
 def _edges(x: Tensor, y: Tensor) -> Tensor:
-    """Of each edge a -> b: dx, dy and c, so that a pixel centre (px, py) is inside when dx * py - dy * px + c' >= 0: (N, 9) int64.
+    """Of each edge a -> b: dx, dy and c, so that a pixel centre (px, py) is inside when dx * py - dy * px + c' >= 0: (9, N) int64.
 
     c holds what does not depend on the pixel's row, with px = column * SUBPIXELS + SUBPIXELS / 2; edges that do not own the
     pixels on them lose them by the last 1.
@@ -128,7 +133,7 @@ def _edges(x: Tensor, y: Tensor) -> Tensor:
         dx, dy = x[b] - x[a], y[b] - y[a]
         inclusive = (dy < 0) | ((dy == 0) & (dx > 0))  # left and top edges own their pixels
         rows += [dx, dy, dy * x[a] - dx * y[a] - dy * (SUBPIXELS // 2) - (~inclusive).long()]
-    return torch.stack(rows, dim=1)
+    return torch.stack(rows)
 
 
 def _rows(low: Tensor, high: Tensor, height: int) -> tuple[Tensor, Tensor]:
@@ -146,11 +151,10 @@ def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tenso
     """First and last column inside each (triangle, row), inclusive; last < first where none."""
     centre_y = row * SUBPIXELS + SUBPIXELS // 2
     left, right = torch.zeros_like(row), torch.full_like(row, width - 1)
-    own = edges.index_select(0, owner)  # (R, 9)
     for k in range(3):
-        dx, dy, constant = own[:, 3 * k : 3 * k + 3].unbind(1)
+        dx, dy, constant = (edge.index_select(0, owner) for edge in edges[3 * k : 3 * k + 3])  # (R,) each
         value = dx * centre_y + constant  # inside: value - dy * column * SUBPIXELS >= 0
-        column = torch.div(value, (dy.abs() * SUBPIXELS).clamp_min(1), rounding_mode="floor")
+        column = (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()  # exact: quotients are far below 2 ** 53
         # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or nothing
         right = torch.where(dy > 0, torch.minimum(right, column), right)
         left = torch.where(dy < 0, torch.maximum(left, -column), left)
@@ -158,11 +162,15 @@ def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tenso
     return left, right
 
 
-def _at_pixels(covered: Tensor, winner: Tensor, functions: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Barycentric weights (K, 3) float32 in the triangle's own vertex order, and depth (K,), at the covered pixels."""
-    line = torch.div(covered, width, rounding_mode="floor")
-    frame = torch.div(line, height, rounding_mode="floor")
-    px, py = (covered - line * width).double() + 0.5, (line - frame * height).double() + 0.5
-    own = functions.index_select(0, frame * count + winner)  # (K, 9)
-    second, third, depth = (own[:, 3 * k] * px + own[:, 3 * k + 1] * py + own[:, 3 * k + 2] for k in range(3))
-    return torch.stack([1 - second - third, second, third], dim=1).float(), depth.float()
+def _at_pixels(number: Tensor, corner: Tensor, frames: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Barycentric weights (3, T, H, W) float32 in the triangle's own vertex order, and depth (T, H, W).
+
+    number: (T H W,) column of ``corner``, (10, M), that each pixel shows.
+    """
+    planes = (plane.index_select(0, number).view(frames, height, width) for plane in corner)  # one after the other: contiguous
+    dx = (torch.arange(width, device=number.device) + 0.5) - next(planes)  # exact: multiples of 1/512 of a pixel
+    dy = (torch.arange(height, device=number.device) + 0.5)[:, None] - next(planes)
+    second = torch.addcmul(next(planes) * dx, next(planes), dy)
+    third = torch.addcmul(next(planes) * dx, next(planes), dy)
+    depth = torch.addcmul(torch.addcmul(next(planes), second, next(planes)), third, next(planes))
+    return torch.stack([next(planes) - second - third, second, third]), depth

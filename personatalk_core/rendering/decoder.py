@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-REACH = 6  # latents around a pixel that its residual depends on: four of the convolutions at H/4, one of the finer ones, one to resize
+from .pooling import mean_pool
+
+REACH = 4  # latents around a pixel that its residual depends on: three of the convolutions at H/4, one to resize
 NEAR = 3  # of these, the ones that change a trained residual by more than 1e-5
 
 
@@ -23,28 +25,26 @@ class TextureDecoder(nn.Module):
 
     def __init__(self, features: int, width: int, stride: int = 4) -> None:
         super().__init__()
-        half = width // 2
-        self.enter = nn.Conv2d(features + 3 * stride * stride + 4, width, 3, padding=1)
+        self.enter = nn.Conv2d(features + 3 * stride * stride + 4, width, 1)  # a latent's own pixels are all among its channels
         self.middle = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
-        self.up_half = nn.Sequential(nn.Conv2d(width, half * 4, 3, padding=1), nn.PixelShuffle(2), nn.SiLU())
-        self.leave = nn.Conv2d(half, 3, 3, padding=1)
+        self.leave = nn.Sequential(nn.Conv2d(width, 3 * 4, 3, padding=1), nn.PixelShuffle(2))
         self.act = nn.SiLU()
         self.stride = stride
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave[0].weight)
+        nn.init.zeros_(self.leave[0].bias)
 
-    def forward(self, latent: Tensor, pixels: Tensor, pncc: Tensor, lip: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, pixels: Tensor, geometry: Tensor) -> Tensor:
         """What to add to the blended pixels.
 
         Args:
-            latent: (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in [0, 1].
-            pncc:   (B, 3, H, W) target geometry.  lip: (B, 1, H, W) lip mask.
+            latent:   (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in [0, 1].
+            geometry: (B, 4, H, W) the target's PNCC and lip mask.
         Returns:
             (B, 3, H, W), 0 before training.
         """
-        small = F.avg_pool2d(torch.cat([pncc, lip], dim=1), self.stride)
+        small = mean_pool(geometry, self.stride)
         colours = F.pixel_unshuffle(pixels * 2.0 - 1.0, self.stride)
         x = torch.cat([latent, colours, small], dim=1).contiguous(memory_format=torch.channels_last)  # faster on a CPU
         x = self.act(self.enter(x))
         x = self.act(x + self.middle(x))
-        return F.interpolate(self.leave(self.up_half(x)), pixels.shape[-2:], mode="bilinear", align_corners=False)
+        return F.interpolate(self.leave(x), pixels.shape[-2:], mode="bilinear", align_corners=False)

@@ -5,39 +5,59 @@ Colour and light stay those of the blend. No edge is drawn that no reference has
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .dual_attention import blend
+from .pooling import mean_channel, mean_pool
 
-LIKEST = 2  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
-MOST = 2.5  # largest factor
-BLENDED = 0.3  # more than its references' strength is given back to a blend: coarser detail, which is lost as well, is not
+LIKEST = 1.5  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
+MOST = 3.0  # times the finest detail is added to a blend, at most
+BLENDED = 0.04  # more than its references' strength is given back to a blend
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
-LEAST_STRENGTH = 1e-6  # squared luma below which there is no detail to speak of
+LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
 
 
-def restore_detail(blended: Tensor, weights: Tensor, pixels: Tensor, strength: Tensor, step: int) -> Tensor:
+def restore_detail(
+    blended: Tensor, weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Texture of the likest references into a blend, its finest detail raised to the strength they had in their own frames.
 
     Args:
-        blended:  (3, h, w), the sum of weights x pixels.  weights: (N, h, w), sums to 1.  pixels: (N, 3, h, w), aligned.
-        strength: (N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were carried, which softens them.
+        blended:  (B, 3, h, w), the sum of weights x (pixels + shift).  weights: (B, N, h, w), sums to 1 over N.
+        pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3) colours added to them, or None.
+        strength: (B, N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were carried, which softens them.
         step:     pixels a latent, over which strength is compared. h and w are multiples of it.
     Returns:
-        (3, h, w); ``blended`` itself where one reference, read at whole pixels, has all the weight.
+        (B, 3, h, w); ``blended`` itself where one reference, read at whole pixels, has all the weight.
     """
     likest = weights.clamp_min(0).pow(LIKEST)
-    likest = likest / likest.sum(dim=0, keepdim=True).clamp_min(1e-9)
-    change = blend(likest, pixels) - blended
-    coarse = F.avg_pool2d(change[None], step)
-    blended = blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)[0]
-    detail = fine_part(blended[None])[0]
-    shared = 1.0 - F.avg_pool2d(likest.square().sum(dim=0)[None], step)[0]  # (h / step, w / step): 0 for one reference, to 1 for many
-    wanted = (1.0 + BLENDED * shared).square() * around((F.avg_pool2d(likest[None], step)[0] * strength).sum(dim=0))
-    own = around(fine_strength(blended[None], step)[0])
-    factor = ((wanted + LEAST_STRENGTH) / (own + LEAST_STRENGTH)).sqrt().clamp(1.0, MOST)
-    return blended + (F.interpolate(factor[None, None], scale_factor=step, mode="bilinear", align_corners=False)[0] - 1.0) * detail
+    likest = likest / likest.sum(dim=1, keepdim=True).clamp_min(1e-9)
+    change = blend(likest, pixels, shift) - blended
+    coarse = mean_pool(change, step)
+    blended = blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
+    detail = fine_part(blended)
+    shared = 1.0 - mean_pool(likest.square().sum(dim=1, keepdim=True), step)  # (B, 1, h / step, w / step): 0 for one reference
+    wanted = (1.0 + BLENDED * shared).square() * around((mean_pool(likest, step) * strength).sum(dim=1, keepdim=True))
+    more = F.interpolate(detail_missing(detail, wanted, step), scale_factor=step, mode="bilinear", align_corners=False)
+    return torch.addcmul(blended, more, detail)
+
+
+def detail_missing(detail: Tensor, wanted: Tensor, step: int) -> Tensor:
+    """How many times a picture's finest detail must be added to it to be as strong as wanted, 0 to MOST: (B, 1, h / step, w / step).
+
+    The detail of d, added to a picture, is not d: what lies between fine and coarse is added but partly seen. With d' the detail of
+    d, a picture plus g times its detail has the detail d + g d', whose mean square is to be the wanted one: a quadratic in g.
+
+    Args:
+        detail: (B, 3, h, w) of :func:`fine_part`.  wanted: (B, 1, h / step, w / step), mean squares of luma.
+    """
+    once, twice = mean_channel(detail), mean_channel(fine_part(detail))
+    squares = (around(mean_pool(product, step)) for product in (twice * twice, once * twice, once * once))
+    second, both, first = squares
+    root = (both.square() + second * (wanted - first)).clamp_min(LEAST_STRENGTH**2).sqrt()
+    return ((root - both) / (second + LEAST_STRENGTH)).clamp(0.0, MOST)
 
 
 def fine_part(image: Tensor) -> Tensor:
@@ -51,9 +71,9 @@ def fine_part(image: Tensor) -> Tensor:
 
 def fine_strength(image: Tensor, step: int) -> Tensor:
     """Mean square of the finest luma detail of (N, C, h, w) in each latent: (N, h / step, w / step)."""
-    return F.avg_pool2d(fine_part(image.mean(dim=1, keepdim=True)).square(), step)[:, 0]
+    return mean_pool(fine_part(mean_channel(image)).square(), step)[:, 0]
 
 
 def around(values: Tensor) -> Tensor:
-    """(h, w), each value the mean of the three by three around it."""
-    return F.avg_pool2d(values[None, None], 3, stride=1, padding=1, count_include_pad=False)[0, 0]
+    """(B, C, h, w), each value the mean of the three by three around it."""
+    return F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 from einops import einsum, rearrange
@@ -73,7 +74,7 @@ class JointQueries:
         root = [math.sqrt(project.out_channels) for project in flat[0]]
         queries = [project.weight / r for project, r in zip(flat[0], root, strict=True)]
         self.weight = torch.cat([*queries, *(project.weight for project in flat[1])])
-        placed = [layer.to_query(_resized(layer.query_position, size)) / r for layer, r in zip(layers, root, strict=True)]
+        placed = [_resized(layer.to_query(layer.query_position), size) / r for layer, r in zip(layers, root, strict=True)]
         starts = [torch.stack([layer.log_shape, layer.log_pose]) + layer.to_sharpness.bias for layer in layers]
         placed += [start[None, :, None, None].expand(1, -1, size, size) for start in starts]
         self.placed = torch.cat(placed, dim=1)  # (1, layers x (D + 2), L, L)
@@ -96,8 +97,8 @@ class JointKeyValues:
         for layer in layers:
             width = layer.to_value.in_channels
             rows += [layer.to_key.weight, F.pad(layer.to_value.weight, (0, 0, 0, 0, width, 0))]
-            position = F.conv2d(_resized(layer.key_position, size), layer.to_key.weight[:, :width], layer.to_key.bias)
-            placed += [position, layer.to_value.bias[None, :, None, None].expand(1, -1, size, size)]
+            position = F.conv2d(layer.key_position, layer.to_key.weight[:, :width], layer.to_key.bias)
+            placed += [_resized(position, size), layer.to_value.bias[None, :, None, None].expand(1, -1, size, size)]
         self.weight, self.placed, self.count = torch.cat(rows), torch.cat(placed, dim=1), len(layers)
 
     def __call__(self, geometry: Tensor, texture: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[Tensor]:
@@ -107,18 +108,23 @@ class JointKeyValues:
 
 
 def _resized(position: Tensor, size: int) -> Tensor:
+    """A grid of positions, or a 1 x 1 convolution of it, which gives the same before or after, at the latents."""
     return F.interpolate(position, (size, size), mode="bilinear", align_corners=False)
 
 
 def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
-    """Squared differences of mouth shape and head pose of one target, (S,) and (9,), to N references: (N, 2), >= 0."""
-    return torch.stack([(reference_shape - shape).square().sum(dim=-1), (reference_pose - pose).square().sum(dim=-1)], dim=1)
+    """Squared differences of mouth shape and head pose between targets, (B, S) and (B, 9), and references: (B, N, 2), >= 0.
+
+    The references are shared, (N, S) and (N, 9), or each target's own, (B, N, S) and (B, N, 9).
+    """
+    pairs = ((reference_shape, shape), (reference_pose, pose))
+    return torch.stack([(of_reference - own[:, None]).square().sum(dim=-1) for of_reference, own in pairs], dim=-1)
 
 
 def geometric_logits(sharpness: Tensor, difference: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """The geometric start of the logits: (2, h, w) and (N, 2) to (N, h, w), all <= 0, -inf for references not allowed (N,) bool."""
-    logits = -einsum(difference, sharpness, "n k, k h w -> n h w")
-    return logits if allowed is None else logits.masked_fill(~allowed[:, None, None], -torch.inf)
+    """The geometric start of the logits: (B, 2, h, w) and (B, N, 2) to (B, N, h, w), <= 0, -inf for references not allowed (B, N)."""
+    logits = -einsum(difference, sharpness, "b n k, b k h w -> b n h w")
+    return logits if allowed is None else logits.masked_fill(~allowed[..., None, None], -torch.inf)
 
 
 def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -126,40 +132,38 @@ def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
     Paper: eq. 3 on keys that were warped onto the target first, so that a query meets one key a reference.
     Args:
-        query: (D, h, w), already divided by sqrt(D).  key: (N, D, h, w).  bias: (N, h, w), the geometric logits.
+        query: (B, D, h, w), already divided by sqrt(D).  key: (B, N, D, h, w).  bias: (B, N, h, w), the geometric logits.
     Returns:
-        (N, h, w), sums to 1 over N.
+        (B, N, h, w), sums to 1 over N.
     """
-    return torch.softmax((query * key).sum(dim=1) + bias, dim=0)
+    return torch.softmax((query[:, None] * key).sum(dim=2) + bias, dim=1)
 
 
 def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     """The slow twin of :func:`aligned_weights`: one latent after the other."""
-    count, _, height, width = key.shape
-    weights = torch.zeros(count, height, width)
-    for y in range(height):
-        for x in range(width):
-            logits = torch.stack([(query[:, y, x] * key[n, :, y, x]).sum() + bias[n, y, x] for n in range(count)])
-            weights[:, y, x] = logits.exp() / logits.exp().sum()
+    weights = torch.zeros_like(bias)
+    for b, y, x in product(*map(range, (len(bias), *bias.shape[-2:]))):
+        logits = torch.stack([(query[b, :, y, x] * one[:, y, x]).sum() + own[y, x] for one, own in zip(key[b], bias[b], strict=True)])
+        weights[b, :, y, x] = logits.exp() / logits.exp().sum()
     return weights
 
 
 def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
-    """Lower the weights (N, h, w) of references that did not see a place, (N, h, w) in [0, 1], and let them sum to 1 again."""
+    """Lower the weights (B, N, h, w) of references that did not see a place, (B, N, h, w) in [0, 1], and let them sum to 1 again."""
     kept = weights * (seen + UNSEEN)
-    return kept / kept.sum(dim=0, keepdim=True).clamp_min(1e-12)
+    return kept / kept.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def blend(weights: Tensor, values: Tensor) -> Tensor:
-    """Weighted sum over references: (N, h, w) and (N, C, h, w) to (C, h, w)."""
-    total = weights[0] * values[0]
-    for weight, value in zip(weights[1:], values[1:], strict=True):
-        total = torch.addcmul(total, weight, value)  # one after the other stays in the processor's cache
-    return total
+def blend(weights: Tensor, values: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Weighted sum over references: (B, N, h, w) and (B, N, C, h, w), to which (B, N, C) may be added, to (B, C, h, w)."""
+    total = weights[:, :1] * values[:, 0]
+    for n in range(1, weights.shape[1]):
+        total = torch.addcmul(total, weights[:, n : n + 1], values[:, n])  # one after the other stays in the processor's cache
+    return total if shift is None else total + (shift.mT @ weights.flatten(2)).view_as(total)
 
 
 def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 4: lip x M + face x (1 - M); all (C, h, w) and the mask (1, h, w) in [0, 1]."""
+    """Eq. 4: lip x M + face x (1 - M); all (..., C, h, w) and the mask (..., 1, h, w) in [0, 1]."""
     return lip * mask + face * (1.0 - mask)
 
 

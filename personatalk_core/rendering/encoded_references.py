@@ -48,35 +48,45 @@ class EncodedReferences:
         rows = torch.as_tensor(index, dtype=torch.int64, device=self.pixels.device).reshape(-1) % len(self)
         return EncodedReferences(**{f.name: getattr(self, f.name).index_select(0, rows) for f in fields(self)})
 
-    def lend(self, rows: Sequence[int]) -> LentReferences:
-        """Some of the references, by number, without copying pixels or latents."""
-        index = torch.tensor(list(rows), dtype=torch.int64, device=self.points.device)
-        return LentReferences(self, tuple(rows), *(x.index_select(0, index) for x in (self.points, self.seen, self.shape, self.pose)))
+    def lend(self, rows: Tensor) -> LentReferences:
+        """Some of the references for each of B targets, (B, n) int64 of which -1 is none, without copying pixels or latents."""
+        flat = rows.clamp_min(0).flatten()
+        parts = (x.index_select(0, flat).unflatten(0, rows.shape) for x in (self.points, self.seen, self.shape, self.pose))
+        return LentReferences(self, rows, *parts)
 
     def to(self, device: torch.device | str) -> EncodedReferences:
         """The same references on another device."""
         return EncodedReferences(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     @staticmethod
-    def join(parts: Sequence[EncodedReferences]) -> EncodedReferences:
-        """Concatenate along N."""
-        return EncodedReferences(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(EncodedReferences)})
+    def join(parts: Sequence[EncodedReferences], pixels: Tensor | None = None) -> EncodedReferences:
+        """Concatenate along N. pixels: those of all parts, where they lie together already."""
+        names = [f.name for f in fields(EncodedReferences) if f.name != "pixels" or pixels is None]
+        whole = {} if pixels is None else {"pixels": pixels}
+        return EncodedReferences(**whole, **{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
 
 
 @dataclass(frozen=True, eq=False)
 class LentReferences:
-    """n of many references: ``rows`` names them; points, seen, shape, pose as in :class:`EncodedReferences` but of these rows only."""
+    """n of many references for each of B targets.
+
+    rows (B, n) int64 names them, -1 where a target uses fewer; points (B, n, V, 3), seen (B, n, V), shape (B, n, S) and pose (B, n, 9)
+    as in :class:`EncodedReferences`, those of some reference where there is none.
+    """
 
     whole: EncodedReferences
-    rows: tuple[int, ...]
+    rows: Tensor
     points: Tensor
     seen: Tensor
     shape: Tensor
     pose: Tensor
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def present(self) -> Tensor:
+        """(B, n) bool."""
+        return self.rows >= 0
 
-    def only(self, kept: Tensor) -> LentReferences:
-        """Of these, the ones at the places (M,) int64."""
-        return self.whole.lend([self.rows[k] for k in kept.tolist()])
+    def only(self, kept: Tensor, *others: Tensor) -> tuple[LentReferences, ...]:
+        """Of these, the ones that are kept, (B, n) bool, and the same of others (B, n); as many as the target has that keeps most."""
+        first = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, : int(kept.sum(dim=1).max())]
+        return self.whole.lend(torch.where(kept, self.rows, -1).gather(1, first)), *(other.gather(1, first) for other in others)

@@ -16,17 +16,17 @@ Result = TypeVar("Result")
 def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: torch.device) -> list[Result]:
     """Do some work for frames 0 to count - 1, on as many threads as torch uses here.
 
-    Inside, every operation runs on one thread, so that what a frame gives depends neither on the number of cores nor on the
-    frames beside it. GPUs, training and half precision go frame after frame in the caller's own thread.
+    Inside, every operation runs on one thread, so that what a frame gives does not depend on the number of cores. GPUs and training
+    go frame after frame in the caller's own thread.
 
     Args:
-        work:   gives the results of a run of frames, one a frame, in order; several runs are worked on at once.
+        work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs are worked on at once.
         device: where the work is done.
     Returns:
-        The results of all frames, in order; of none, an empty list.
+        All results in the order of frames; of no frame, an empty list.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
+    if device.type != "cpu" or torch.is_grad_enabled():
         return list(work(range(count)))
     inference, ended = torch.is_inference_mode_enabled(), Event()
 

@@ -22,35 +22,37 @@ def most_alike(difference: Tensor, sharpness: Tensor, allowed: Tensor, count: in
     """The references with the largest geometric logits.
 
     Args:
-        difference: (N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (N,) bool, at least one.
+        difference: (B, N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (B, N) bool, at least one a row.
     Returns:
-        (M,) int64, the likest first; at most ``count``, and none of next to no weight.
+        (B, M) int64, the likest first; M at most ``count``, and -1 for those of next to no weight.
     """
-    cost = (difference @ sharpness).masked_fill(~allowed, torch.inf).sort(stable=True)
-    return cost.indices[:count][cost.values[:count] < cost.values[0] + NEGLIGIBLE]
+    cost = (difference @ sharpness).masked_fill(~allowed, torch.inf).sort(dim=1, stable=True)
+    near = cost.values[:, :count] < cost.values[:, :1] + NEGLIGIBLE
+    return torch.where(near, cost.indices[:, :count], -1)
 
 
 def linear_correction(shape: Tensor, pose: Tensor, logits: Tensor) -> Tensor:
     """What to multiply the weights softmax(logits) by.
 
     Args:
-        shape:  (N, S) mouth shapes of the references minus the target's.  pose: (N, 9) likewise.  logits: (N,).
+        shape:  (B, N, S) mouth shapes of the references minus the target's.  pose: (B, N, 9) likewise.
+        logits: (B, N), -inf for references that do not count.
     Returns:
-        (N,): corrected weights sum to 1, and their mean difference from the target is 0 as far as RIDGE and the limits allow.
+        (B, N): corrected weights sum to 1, and their mean difference from the target is 0 as far as RIDGE and the limits allow.
     """
-    weights = torch.softmax(logits, dim=0)
-    offset = torch.cat([shape, POSE_SHARE * pose], dim=1)
-    mean = weights @ offset
+    weights = torch.softmax(logits, dim=1)
+    offset = torch.cat([shape, POSE_SHARE * pose], dim=2)
+    mean = weights[:, None] @ offset  # (B, 1, S + 9)
     centred = offset - mean
-    products = centred @ centred.T  # (N, N)
-    ridge = RIDGE * torch.eye(len(offset), device=offset.device, dtype=offset.dtype)
-    correction = 1.0 + torch.linalg.solve(ridge + products * weights, -(centred @ mean))
+    products = centred @ centred.mT  # (B, N, N)
+    ridge = RIDGE * torch.eye(offset.shape[1], device=offset.device, dtype=offset.dtype)
+    correction = 1.0 + torch.linalg.solve(ridge + products * weights[:, None], -(centred @ mean.mT))[..., 0]
     return correction.clamp(0.0, MOST_CORRECTION)
 
 
 def corrected(weights: Tensor, correction: Tensor | None) -> Tensor:
-    """Weights (N, h, w) times the correction (N,), made to sum to 1 again."""
+    """Weights (B, N, h, w) times the correction (B, N), made to sum to 1 again."""
     if correction is None:
         return weights
-    weights = weights * correction[:, None, None]
-    return weights / weights.sum(dim=0, keepdim=True).clamp_min(LEAST)
+    weights = weights * correction[..., None, None]
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(LEAST)

@@ -13,24 +13,31 @@ THIN = 2  # pixels: gaps that are nowhere higher are softened
 TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
-def soften_hairline(pixels: Tensor, cavity: Tensor) -> Tensor:
-    """Soften the line between nearly closed lips, across it and, where it steps from row to row, along it.
+def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
+    """Soften the lines between nearly closed lips, across them and, where they step from row to row, along them.
 
     Args:
-        pixels: (3, H, W) in [0, 1].  cavity: (H, W) bool, where the inside of the mouth is drawn.
+        pixels: (B, 3, H, W) in [0, 1].  cavity: (B, H, W) bool, where the inside of the mouth is drawn.
     Returns:
-        (3, H, W): ``pixels`` itself where the mouth is open by more than THIN pixels anywhere, or not drawn.
+        (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere, or not drawn.
     """
-    rows, columns = cavity.any(dim=1).nonzero()[:, 0], cavity.any(dim=0).nonzero()[:, 0]
-    if len(rows) == 0:
+    height = cavity.sum(dim=1).amax(dim=1)  # (B,)
+    thin = ((height > 0) & (height <= THIN)).nonzero()[:, 0].tolist()
+    if not thin:
         return pixels
+    pixels = pixels.clone()
+    for b in thin:
+        pixels[b] = _softened(pixels[b], cavity[b])
+    return pixels
+
+
+def _softened(pixels: Tensor, cavity: Tensor) -> Tensor:
+    """One picture (3, H, W) whose cavity (H, W) is a thin line."""
+    rows, columns = cavity.any(dim=1).nonzero()[:, 0], cavity.any(dim=0).nonzero()[:, 0]
     reach = len(TAPS) // 2
     top, bottom = max(0, int(rows[0]) - 2 * reach), int(rows[-1]) + 2 * reach + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
-    gap = cavity[top:bottom, left:right]
-    if int(gap.sum(dim=0).max()) > THIN:
-        return pixels
-    part = pixels[:, top:bottom, left:right]
+    gap, part = cavity[top:bottom, left:right], pixels[:, top:bottom, left:right]
     taps = part.new_tensor(TAPS) / sum(TAPS)
     soft = F.conv2d(F.pad(part[:, None], (reach,) * 4, mode="replicate"), (taps[:, None] * taps)[None, None])[:, 0]
     near = F.max_pool2d(gap[None].to(part.dtype), 2 * reach + 1, stride=1, padding=reach)

@@ -32,7 +32,7 @@ def lip_weight(face_model: FaceModel, reach: float = LIP_REACH) -> Tensor:
 
 def lip_triangles(face_model: FaceModel) -> Tensor:
     """(F,) bool: triangles of the red of the lips and of the mouth cavity, the hard lip region of the metrics."""
-    mouth = torch.zeros(len(face_model.mean), dtype=torch.bool)
+    mouth = torch.zeros(len(face_model.mean), dtype=torch.bool, device=face_model.mean.device)
     mouth[mouth_vertices(face_model)] = True
     return mouth[face_model.triangles].all(dim=1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -31,13 +32,15 @@ from .encoders import LatentEncoder
 from .frame_threads import over_frames
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
 from .local_linear import linear_correction, most_alike
-from .near_closed_lips import soften_hairline
+from .near_closed_lips import soften_hairlines
+from .pooling import mean_pool
 from .regions import lip_weight
 from .similarity import head_pose, mouth_shape
 from .visibility import vertex_visibility
 
 KIND = "renderer"
 MARGIN = 3  # latents around a reference's mesh that are encoded, too: sampling beside the mesh's border reads them
+TOGETHER, TOGETHER_GPU = 4, 32  # frames of 256 pixels in one operation on a CPU and on other devices
 Variant = Literal["aligned", "global"]
 
 
@@ -46,9 +49,9 @@ class RendererConfig:
     """Network sizes, stored in the checkpoint. variant: how references are attended to; width C; attention_width D; decoder_width."""
 
     variant: Variant = "aligned"
-    width: int = 48
+    width: int = 32
     attention_width: int = 16
-    decoder_width: int = 48
+    decoder_width: int = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,9 @@ class RenderedCrops:
 
 
 @dataclass(frozen=True, eq=False)
-class _Target:
-    """One frame to render: surface, geometry (4, R, R), points (V, 3), shape (S,) and pose (9,); window of pixels; dense as in render."""
+class _Targets:
+    """B frames rendered together: surface, geometry (B, 4, R, R), points (B, V, 3), shape (B, S) and pose (B, 9); the window of pixels
+    that is worked on in all of them; dense as in render."""
 
     surface: Surface
     geometry: Tensor
@@ -98,31 +102,31 @@ class DualAttentionRenderer(nn.Module):
         Raises:
             ShapeError: a shape differs.
         """
-        size = _crop_size(crops)
-        count = len(crops)
+        size, kind = _crop_size(crops), crops.device.type
+        count, half = len(crops), half_precision(kind)
         check_shape("reference points", points, count, face_model.vertex_count, 3)
         check_shape("reference expression", expression, count, face_model.expression_count)
         values, project = geometry_values(face_model), self._key_values()
-        shape, pose = mouth_shape(expression, face_model), head_pose(points, face_model)
-        crops, scaled = channels_last(crops), points * (CROP_SIZE / size)
+        scaled, pixels = points * (CROP_SIZE / size), torch.empty_like(crops, memory_format=torch.channels_last)
 
         def encode(rows: range) -> Iterator[EncodedReferences]:
-            part = slice(rows.start, rows.stop)
-            surfaces = draw_surface(scaled[part], face_model, CROP_SIZE)
-            seen = vertex_visibility(scaled[part], torch.stack([surface.depth for surface in surfaces]), face_model)
-            for k, b in enumerate(rows):
-                one = slice(b, b + 1)
-                geometry = geometry_map(surfaces[k], face_model, values)[None]
-                near = bounding_window(surfaces[k].mesh, LATENT_STRIDE).scaled(LATENT_STRIDE).grown(MARGIN, LATENT_SIZE, LATENT_SIZE)
-                lip, face = self._latents(geometry, _at_crop_size(crops[one]), near, project)
+            for part in together(rows, size, crops.device):
+                pixels[part] = crops[part]
+                surface = draw_surface(scaled[part], face_model, CROP_SIZE)
+                geometry = geometry_map(surface, face_model, values)
+                near = bounding_window(surface.mesh, LATENT_STRIDE).scaled(LATENT_STRIDE).grown(MARGIN, LATENT_SIZE, LATENT_SIZE)
+                with torch.autocast(kind, half, enabled=half is not None):
+                    lip, face = self._latents(geometry, _at_crop_size(pixels[part]), near, project)
                 yield EncodedReferences(
-                    pixels=crops[one], points=points[one], seen=seen[k : k + 1], shape=shape[one], pose=pose[one],
-                    pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
-                    strength=fine_strength(crops[one], size // LATENT_SIZE)[:, None],
+                    pixels=pixels[part], points=points[part], shape=shape[part], pose=pose[part],
+                    seen=vertex_visibility(scaled[part], surface.depth, face_model),
+                    pncc=_placed(mean_pool(near.enlarged(LATENT_STRIDE).cut(geometry), LATENT_STRIDE), near),
+                    lip_key_value=lip, face_key_value=face, strength=fine_strength(pixels[part], size // LATENT_SIZE)[:, None],
                 )  # fmt: skip
 
-        parts = over_frames(encode, count, crops.device)
-        return replace(EncodedReferences.join(parts), pixels=crops)
+        with torch.autocast(kind, enabled=False):
+            shape, pose = mouth_shape(expression, face_model), head_pose(points, face_model)
+            return EncodedReferences.join(over_frames(encode, count, crops.device), pixels)
 
     def encode_drawn(
         self, crops: Tensor, points: Tensor, expression: Tensor, geometry: Tensor, seen: Tensor, face_model: FaceModel
@@ -133,7 +137,7 @@ class DualAttentionRenderer(nn.Module):
         return EncodedReferences(
             pixels=channels_last(crops), points=points, seen=seen,
             shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
-            pncc=F.avg_pool2d(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
+            pncc=mean_pool(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
             strength=fine_strength(crops, crops.shape[-1] // LATENT_SIZE)[:, None],
         )  # fmt: skip
 
@@ -145,13 +149,10 @@ class DualAttentionRenderer(nn.Module):
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
         pixels = wide.enlarged(LATENT_STRIDE)
         where, texture = self.geometry_encoder(pixels.cut(geometry)), self.texture_encoder(pixels.cut(base))
-        found = project(where, texture, wide.cut)
+        found = [part.float() for part in project(where, texture, wide.cut)]
         if wide.size == (LATENT_SIZE, LATENT_SIZE):
             return found
-        whole = [channels_last(part.new_zeros(*part.shape[:2], LATENT_SIZE, LATENT_SIZE)) for part in found]
-        for target, part in zip(whole, found, strict=True):
-            wide.paste(target, part)
-        return whole
+        return [_placed(part, wide) for part in found]
 
     def render(
         self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
@@ -186,72 +187,75 @@ class DualAttentionRenderer(nn.Module):
             face_index = torch.arange(len(face), device=target_points.device).expand(count, -1)
         size = _crop_size(face.pixels)
         values, project = geometry_values(face_model), JointQueries((self.lip_attention, self.face_attention), LATENT_SIZE)
-        shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
+        kind = target_points.device.type
+        half = half_precision(kind)
 
         def render(rows: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-            surfaces = draw_surface(target_points[rows.start : rows.stop], face_model, size)
-            for surface, b in zip(surfaces, rows, strict=True):
+            for part in together(rows, size, target_points.device):
+                surface = draw_surface(target_points[part], face_model, size)
                 geometry = geometry_map(surface, face_model, values)
                 window = Window(0, size, 0, size)
                 if not dense:
-                    shown = surface.mesh if wanted is None else surface.mesh & wanted[b]
                     step = size // LATENT_SIZE
-                    window = bounding_window(shown, step)
+                    window = bounding_window(surface.mesh if wanted is None else surface.mesh & wanted[part], step)
                     if min(window.size) > 0:
                         window = window.grown((REACH if wanted is None else NEAR) * step, size, size)
-                target = _Target(surface, geometry, target_points[b], shape[b], pose[b], window, dense)
-                own = face.lend(face_index[b].tolist())
-                yield self._render_one(target, lip, own, lip_allowed[b], project, face_model), geometry[3:], surface.face
+                targets = _Targets(surface, geometry, target_points[part], shape[part], pose[part], window, dense)
+                rgb = self._render_targets(targets, lip, face.lend(face_index[part]), lip_allowed[part], project, half)
+                yield rgb, geometry[:, 3:], surface.face[:, None].float()
 
-        rgb, mask, drawn = (torch.stack(parts) for parts in zip(*over_frames(render, count, target_points.device), strict=True))
-        return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), mask, rearrange(drawn, "b h w -> b 1 h w").float())
+        with torch.autocast(kind, enabled=False):
+            shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
+            rgb, mask, drawn = (torch.cat(parts) for parts in zip(*over_frames(render, count, target_points.device), strict=True))
+        return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), mask, drawn)
 
-    def _render_one(
-        self, target: _Target, lip: EncodedReferences, face: LentReferences, allowed: Tensor, project: JointQueries, face_model: FaceModel
-    ) -> Tensor:
-        """One target's picture, (3, R, R)."""
-        window, surface, size = target.window, target.surface, target.geometry.shape[-1]
-        base = _at_crop_size(target.geometry[None])  # (1, 4, 256, 256)
-        to_lips, to_face = self._queries(base, window.scaled(size // LATENT_SIZE), project)
-        unlike = unlikeness(target.shape, target.pose, lip.shape, lip.pose)
-        of_face = Queries(*to_face, unlikeness(target.shape, target.pose, face.shape, face.pose))
-        mask = self.fusion_mask(target.geometry, surface)
+    def _render_targets(
+        self, targets: _Targets, lip: EncodedReferences, face: LentReferences, allowed: Tensor, project: JointQueries,
+        half: torch.dtype | None,
+    ) -> Tensor:  # fmt: skip
+        """The targets' pictures, (B, 3, R, R). half: what the networks' convolutions run in, None for single precision."""
+        window, surface, size = targets.window, targets.surface, targets.geometry.shape[-1]
+        base = _at_crop_size(targets.geometry)  # (B, 4, 256, 256)
+        with torch.autocast(base.device.type, half, enabled=half is not None):
+            to_lips, to_face = self._queries(base, window.scaled(size // LATENT_SIZE), project)
+        unlike = unlikeness(targets.shape, targets.pose, lip.shape, lip.pose)
+        of_face = Queries(*to_face, unlikeness(targets.shape, targets.pose, face.shape, face.pose))
+        mask = self.fusion_mask(targets.geometry, surface)
         if self.config.variant == "global":
-            of_lips, coarse = Queries(*to_lips, unlike, allowed), F.avg_pool2d(base[0, :3], LATENT_STRIDE)
-            pixels, latent = sample_global(of_lips, of_face, coarse, mask, lip, face.whole[face.rows], self.coordinate_sharpness)
+            of_lips, coarse = Queries(*to_lips, unlike, allowed), mean_pool(base[:, :3], LATENT_STRIDE)
+            pixels, latent = sample_global(of_lips, of_face, coarse, mask, lip, face, self.coordinate_sharpness)
         else:
-            start = self.lip_attention.start()
-            rows = most_alike(unlike, start, allowed)
-            shape, pose = lip.shape[rows] - target.shape, lip.pose[rows] - target.pose
-            correction = linear_correction(shape, pose, -unlike[rows] @ start)
-            used = correction > 0  # the others would be read for nothing
-            rows, correction = rows[used], correction[used]
-            near, unlike = lip.lend(rows.tolist()), unlike[rows]
-            of_lips = Queries(*to_lips, unlike, correction=correction)
-            pixels, latent = sample_aligned(of_lips, of_face, surface, target.points, mask, near, face, face_model, target.dense, window)
+            near, correction = self._likest(targets, lip, unlike, allowed)
+            unlike = unlikeness(targets.shape, targets.pose, near.shape, near.pose)
+            of_lips = Queries(*to_lips, unlike, near.present, correction)
+            pixels, latent = sample_aligned(of_lips, of_face, surface, targets.points, mask, near, face, targets.dense, window)
         if min(window.size) > 0:
-            residual = self._residual(latent[None], pixels[None], base, window)
+            with torch.autocast(base.device.type, half, enabled=half is not None):
+                residual = self._residual(latent, pixels, base, window).float()
             pixels = pixels.clone() if torch.is_grad_enabled() else pixels
-            window.paste(pixels, window.cut(pixels) + residual[0] * window.cut(surface.mesh))
+            window.paste(pixels, window.cut(pixels) + residual * window.cut(surface.mesh)[:, None])
             if not self.training and self.config.variant == "aligned":
-                pixels = soften_hairline(pixels, surface.cavity)
+                pixels = soften_hairlines(pixels, surface.cavity)
         return pixels
 
+    def _likest(self, targets: _Targets, lip: EncodedReferences, unlike: Tensor, allowed: Tensor) -> tuple[LentReferences, Tensor]:
+        """The lip references that each target blends, and what to multiply their weights by, (B, N); the others are not read."""
+        start = self.lip_attention.start()
+        near = lip.lend(most_alike(unlike, start, allowed))
+        logits = -unlike.gather(1, near.rows.clamp_min(0)[..., None].expand(-1, -1, 2)) @ start
+        shape, pose = near.shape - targets.shape[:, None], near.pose - targets.pose[:, None]
+        correction = linear_correction(shape, pose, logits.masked_fill(~near.present, -torch.inf))
+        return near.only(near.present & (correction > 0), correction)
+
     def _queries(self, base: Tensor, near: Window, project: JointQueries) -> list[tuple[Tensor, Tensor]]:
-        """Query (D, L, L) and sharpness (2, L, L) of both layers, computed in a window of latents, else 0."""
+        """Query (B, D, L, L) and sharpness (B, 2, L, L) of both layers, computed in a window of latents, else 0."""
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoder's convolutions look one latent further
         encoded = self.geometry_encoder(wide.enlarged(LATENT_STRIDE).cut(base))
-        read = []
-        for pair in project(encoded, wide.cut):
-            whole = [part.new_zeros(part.shape[1], LATENT_SIZE, LATENT_SIZE) for part in pair]
-            for target, part in zip(whole, pair, strict=True):
-                wide.paste(target, part[0])
-            read.append(tuple(whole))
-        return read
+        return [tuple(_placed(part.float(), wide) for part in pair) for pair in project(encoded, wide.cut)]
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
-        """M^l of eq. 4, (1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two layers only."""
-        return geometry[3:]
+        """M^l of eq. 4, (B, 1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two layers only."""
+        return geometry[:, 3:]
 
     def _residual(self, latent: Tensor, pixels: Tensor, geometry: Tensor, window: Window) -> Tensor:
         """What the decoder adds inside a window, computed at 256 x 256 and carried to the crop's own size."""
@@ -262,9 +266,13 @@ class DualAttentionRenderer(nn.Module):
         small = window.cut(pixels)
         if size != CROP_SIZE:
             small = F.interpolate(small, near.enlarged(LATENT_STRIDE).size, mode="bilinear", antialias=True)
-        part = fine.cut(geometry)
-        residual = self.decoder(near.cut(latent), small, part[:, :3], part[:, 3:])
+        residual = self.decoder(near.cut(latent), small, fine.cut(geometry))
         return residual if size == CROP_SIZE else F.interpolate(residual, (height, width), mode="bilinear", align_corners=False)
+
+
+def half_precision(device: str) -> torch.dtype | None:
+    """What autocast would run in here, None where it is off. Only convolutions do: places, weights and colours are too fine for it."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -272,19 +280,39 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+@lru_cache(maxsize=8)
 def geometry_values(face_model: FaceModel) -> Tensor:
     """(V, 4): PNCC colour and lip weight of every vertex, what geometry maps show."""
-    return torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
+    with torch.inference_mode(False):  # so that training can use them, whoever asked first
+        return torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
 
 
 def geometry_map(surface: Surface, face_model: FaceModel, values: Tensor | None = None) -> Tensor:
-    """(4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of a drawn mesh. values: of :func:`geometry_values`."""
+    """(*, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of drawn meshes. values: of :func:`geometry_values`."""
     values = geometry_values(face_model) if values is None else values
     window = bounding_window(surface.face)
     picture = values.new_zeros(*surface.face.shape, 4)  # channels last in memory
-    picture = rearrange(picture, "h w k -> k h w")
-    window.paste(picture, surface.interpolate(values, window) * window.cut(surface.face))
+    picture = rearrange(picture, "... h w k -> ... k h w")
+    window.paste(picture, surface.interpolate(values, window) * window.cut(surface.face).unsqueeze(-3))
     return picture
+
+
+def together(rows: range, size: int, device: torch.device) -> Iterator[slice]:
+    """Runs of frames worked on in one operation each: fewer, larger ones, of so many pixels as stay in a processor's cache."""
+    most = max(1, (TOGETHER if device.type == "cpu" else TOGETHER_GPU) * CROP_SIZE**2 // size**2)
+    for start in range(rows.start, rows.stop, most):
+        yield slice(start, min(start + most, rows.stop))
+
+
+def _placed(part: Tensor, window: Window) -> Tensor:
+    """Latents (N, C, h, w) of a window as whole ones (N, C, L, L), 0 elsewhere, laid out in memory as they come."""
+    whole = torch.zeros_like(part[..., :1, :1].expand(-1, -1, LATENT_SIZE, LATENT_SIZE), memory_format=_layout(part))
+    window.paste(whole, part)
+    return whole
+
+
+def _layout(images: Tensor) -> torch.memory_format:
+    return torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def _at_crop_size(pictures: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ..device import choose_device
 from ..errors import OptionsError
 from ..geometry.face_model import FaceModel, load_face_model
 from ..media.video_reader import VideoReader
@@ -28,7 +29,7 @@ LOSS_TERMS = ("pixel", "gradient", "pyramid", "perceptual", "adversarial")
 def train_renderer(
     data: Path, out: Path, *, steps: int | None = None, seed: int = 0, options: RendererTraining | None = None,
     config: RendererConfig | None = None, face_model: FaceModel | None = None, hold_out: Sequence[str] | None = None,
-    recipe: Path | None = None, accelerate: bool = False,
+    recipe: Path | None = None, accelerate: bool = False, device: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> Path:  # fmt: skip
     """Train a renderer and write ``renderer.safetensors``.
@@ -40,6 +41,7 @@ def train_renderer(
         steps:    training steps; None: the recipe's.
         recipe:   JSON of :class:`RendererTraining` options, in place of ``options``.
         accelerate: this is one of the processes that ``accelerate launch`` started; see ``processes``.
+        device:   where to train alone, of ``choose_device``: the host's GPU where there is one.
         hold_out: speakers used for validation only; None: some are drawn.
     Returns:
         the weights' path.
@@ -48,7 +50,7 @@ def train_renderer(
     """
     face_model = face_model or load_face_model()
     options = replace(options or (read_recipe(recipe) if recipe else RendererTraining()), seed=seed, **({"steps": steps} if steps else {}))
-    processes = Accelerated() if accelerate else OneProcess()
+    processes = Accelerated() if accelerate else OneProcess(choose_device(device))
     with processes.first():
         clips = prepared_clips(Path(data), Path(out) / "clips", face_model)
     speakers = sorted({clip.speaker for clip in clips})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from ..device import choose_device
 from ..evaluation.image_quality import gmsd
 from ..evaluation.lip_detail import around_lips
 from ..evaluation.reconstruction import detail, masked_psnr, masked_ssim, region_masks
@@ -22,17 +23,19 @@ from ..rendering.renderer import DualAttentionRenderer, RendererConfig, build_re
 from ..types import OnProgress
 from ..weights.checkpoint import write_atomically
 from .adversary import mouth_cut
+from .processes import OneProcess
 from .renderer import LICENCE, losses_of, prepared_clips
 from .renderer_data import PreparedClip, hold_out_speakers
 from .renderer_loop import RendererTrainer, RendererTraining, reconstruct_clip
 from .renderer_losses import RendererLossWeights
 
-ALONE = RendererLossWeights(gradient=0.0, pyramid=0.0, perceptual=0.0)
+ALONE = RendererLossWeights(gradient=0.0, pyramid=0.0, perceptual=0.0, adversarial=0.0)
 LOSSES = {
     "L1": ALONE,
     "L1, perceptual": replace(ALONE, perceptual=0.02),
     "L1, perceptual, adversarial": replace(ALONE, perceptual=0.02, adversarial=0.01),
-    "the recipe's: L1, edges, perceptual": RendererLossWeights(),
+    "L1, edges, perceptual": RendererLossWeights(adversarial=0.0),
+    "the recipe's: L1, edges, perceptual, adversarial": RendererLossWeights(),
 }
 UNTRAINED = "untrained: the geometric start"
 TITLES = {"face": "face dB", "lips": "lips dB", "ssim": "SSIM lips", "distance": "gmsd mouth", "detail": "lip detail"}
@@ -43,13 +46,13 @@ KEPT_EVERY = 100  # steps between states that an interrupted run goes on from
 def renderer_ablations(
     data: Path, out: Path, on_progress: OnProgress | None = None, *, steps: int = 300, seed: int = 0, hold_out: Sequence[str] = (),
     losses: dict[str, RendererLossWeights] = LOSSES, config: RendererConfig | None = None, options: RendererTraining | None = None,
-    face_model: FaceModel | None = None,
+    face_model: FaceModel | None = None, device: str = "auto",
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Train with every set of losses (resumable, a folder each) and score what the last step gave.
 
     Args:
         data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's weights.
-        steps: of every run.  losses: the runs by name.  on_progress: steps done of all.
+        steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress: steps done of all.
     Returns:
         {name: scores of :func:`score_renderer`}, the untrained renderer first.
     """
@@ -58,15 +61,17 @@ def renderer_ablations(
     training, validation = hold_out_speakers(clips, set(hold_out))
     options = replace(options or RendererTraining(), steps=steps, seed=seed, check_every=min(steps, KEPT_EVERY))
     config = config or RendererConfig()
-    rows = {UNTRAINED: score_renderer(build_renderer(config, seed), validation, face_model, options)}
+    there = choose_device(device)
+    judge = face_model.to(there)
+    rows = {UNTRAINED: score_renderer(build_renderer(config, seed).to(there), validation, judge, options)}
     for number, (name, weights) in enumerate(losses.items()):
         folder = out / "".join(c if c.isalnum() else "_" for c in name)
         start = build_renderer(config, seed)
-        trainer = RendererTrainer(start, face_model, training, [], replace(options, loss=weights), folder)
+        trainer = RendererTrainer(start, face_model, training, [], replace(options, loss=weights), folder, OneProcess(there))
         last = trainer.run((lambda done, _, n=number: on_progress(n * steps + done, len(losses) * steps)) if on_progress else None)
         card = f"One row of training/renderer_ablations.py: {steps} steps with {losses_of(weights)} losses."
         save_renderer(folder / "renderer.safetensors", last, licence=LICENCE, card=card)
-        rows[name] = score_renderer(last, validation, face_model, options)
+        rows[name] = score_renderer(last, validation, judge, options)
         write_atomically(out / "ablations.json", json.dumps(rows, indent=1).encode())
     return rows
 
@@ -102,9 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and ablations.json")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=list(LOSSES), metavar="ROW", help="some of the rows only")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--hold-out", nargs="+", required=True, metavar="SPEAKER", help="speakers that score and never train")
     chosen = parser.parse_args(arguments)
-    rows = renderer_ablations(chosen.data, chosen.out, steps=chosen.steps, seed=chosen.seed, hold_out=chosen.hold_out)
+    losses = {name: LOSSES[name] for name in chosen.losses}
+    more = {"steps": chosen.steps, "seed": chosen.seed, "hold_out": chosen.hold_out, "device": chosen.device}
+    rows = renderer_ablations(chosen.data, chosen.out, losses=losses, **more)
     sys.stdout.write(table(rows) + "\n")
     return 0
 

@@ -114,10 +114,10 @@ def prepare_clip(
     crops = [torch.from_numpy(crop_image(f, boxes.box[i], CROP_SIZE)) for i, f in zip(numbers, read(numbers), strict=True)]
     drawn, seen = [], []
     for part in points.split(8):
-        surfaces = draw_surface(part, face_model, CROP_SIZE)
-        geometry_maps = torch.stack([geometry_map(surface, face_model) for surface in surfaces])
+        surface = draw_surface(part, face_model, CROP_SIZE)
+        geometry_maps = geometry_map(surface, face_model)
         drawn.append((F.avg_pool2d(geometry_maps, CROP_SIZE // DRAWN_SIZE) * 255).round().byte())
-        seen.append(vertex_visibility(part, torch.stack([s.depth for s in surfaces]), face_model).half())
+        seen.append(vertex_visibility(part, surface.depth, face_model).half())
     tensors = {
         "crops": rearrange(torch.stack(crops), "t h w c -> t c h w"), "points": points,
         "expression": geometry.expression[chosen], "drawn": torch.cat(drawn), "seen": torch.cat(seen), "frame": chosen,

@@ -38,18 +38,18 @@ class RendererTraining:
     steps; accumulate: examples a step; rate: peak learning rate; average: of the moving average of weights that is kept;
     check_every: steps between validations; targets: validation frames a clip; references: N_l, N_f and the frames left out
     around the target; window: frames beyond them that face references come from; encoder_every: the encoders learn every so
-    many steps, since most of a step's time is theirs; seed.
+    many steps (most of a step's time on a CPU is theirs); seed.
     """
 
-    steps: int = 600
-    accumulate: int = 1
+    steps: int = 900
+    accumulate: int = 4
     rate: float = 5e-4
     average: float = 0.998
     check_every: int = 150
     targets: int = 4
     references: ReferenceOptions = field(default_factory=lambda: ReferenceOptions(lip_count=8, face_count=3, exclude_window=12))
     window: int = 24
-    encoder_every: int = 4
+    encoder_every: int = 1
     seed: int = 0
     loss: RendererLossWeights = field(default_factory=RendererLossWeights)
 

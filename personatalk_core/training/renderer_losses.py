@@ -22,7 +22,7 @@ class RendererLossWeights:
     gradient: float = 1.0
     pyramid: float = 0.5
     perceptual: float = 0.02
-    adversarial: float = 0.0
+    adversarial: float = 0.01
     lips: float = 4.0
     surround: float = 0.1
 

@@ -58,7 +58,7 @@ def test_equals_the_slow_twin_on_random_triangles(seed):
     for t in range(2):
         winner, weights, nearest = rasterize_slowly(points[t], triangles, (17, 23))
         assert torch.equal(triangle[t], winner)
-        torch.testing.assert_close(barycentric[t], weights, atol=1e-6, rtol=0)
+        torch.testing.assert_close(barycentric[t], weights, atol=1e-5, rtol=0)  # single precision
         torch.testing.assert_close(depth[t], nearest, atol=1e-4, rtol=0)
 
 
@@ -93,7 +93,7 @@ def test_chunks_and_orientation_change_nothing(monkeypatch):
         assert torch.equal(a, b)
     turned = rasterize(points, triangles[:, [0, 2, 1]], (32, 32))
     assert torch.equal(whole[0], turned[0])
-    torch.testing.assert_close(whole[1], turned[1][:, [0, 2, 1]], atol=1e-6, rtol=0)
+    torch.testing.assert_close(whole[1], turned[1][:, [0, 2, 1]], atol=1e-5, rtol=0)  # single precision
 
 
 def test_nothing_to_draw():

@@ -50,8 +50,8 @@ def paint(face_model: FaceModel, points: Tensor) -> Tensor:
     place = face_model.mean
     colour = torch.stack([0.5 + 0.3 * torch.sin(3 * place[:, 0]), 0.5 + 0.3 * torch.cos(4 * place[:, 1]), 0.4 + 0.2 * place[:, 2]], dim=1)
     background = (pixel_centres(SIZE, SIZE, points.device) / SIZE).mean(dim=0, keepdim=True).expand(3, -1, -1) * 0.5
-    pictures = [torch.where(s.mesh, s.interpolate(colour.clamp(0, 1)), background) for s in draw_surface(points, face_model, SIZE)]
-    return torch.stack(pictures)
+    surface = draw_surface(points, face_model, SIZE)
+    return torch.where(surface.mesh[:, None], surface.interpolate(colour.clamp(0, 1)), background)
 
 
 @pytest.fixture(scope="session")

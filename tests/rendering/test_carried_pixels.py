@@ -22,25 +22,31 @@ def test_the_fast_way_equals_torch_at_the_same_positions():
     for layout in (torch.contiguous_format, torch.channels_last):
         positions = wandering(3)
         snapped = torch.round(positions * SUBPIXELS) / SUBPIXELS
-        fast, plain = carry_pixels(images(layout), [2, 0, 2], positions), carry_pixels_plain(images(layout), [2, 0, 2], snapped)
+        rows = torch.tensor([2, 0, 2])
+        fast, plain = carry_pixels(images(layout), rows, positions), carry_pixels_plain(images(layout), rows, snapped)
         assert fast.shape == (3, 3, 50, 60) and float((fast - plain).abs().max()) < 1e-4
 
 
 def test_rounding_positions_is_invisible_on_a_picture():
     smooth = torch.nn.functional.interpolate(images(torch.contiguous_format), scale_factor=8, mode="bicubic")
-    difference = carry_pixels(smooth, [1], 8 * wandering(1)) - carry_pixels_plain(smooth, [1], 8 * wandering(1))
+    row = torch.tensor([1])
+    difference = carry_pixels(smooth, row, 8 * wandering(1)) - carry_pixels_plain(smooth, row, 8 * wandering(1))
     assert float(difference.abs().max()) < 1 / 255 and float(difference.abs().mean()) < 0.25 / 255
 
 
 def test_pixel_centres_read_the_pixels_themselves():
     y, x = torch.meshgrid(torch.arange(64.0) + 0.5, torch.arange(80.0) + 0.5, indexing="ij")
-    assert (
-        float((carry_pixels(images(torch.channels_last), [3], torch.stack([x, y])[None]) - images(torch.channels_last)[3]).abs().max())
-        < 1e-6
-    )
+    read = carry_pixels(images(torch.channels_last), torch.tensor([3]), torch.stack([x, y])[None])
+    assert float((read - images(torch.channels_last)[3]).abs().max()) < 1e-6
+
+
+def test_no_reference_reads_nothing():
+    for source in (images(torch.channels_last), images(torch.contiguous_format).requires_grad_(True)):
+        read = carry_pixels(source, torch.tensor([1, -1]), wandering(2))
+        assert float(read[0].detach().abs().max()) > 0 and float(read[1].detach().abs().max()) == 0
 
 
 def test_images_that_learn_go_through_torch():
     learned = images(torch.contiguous_format).requires_grad_(True)
-    carry_pixels(learned, [0], wandering(1)).sum().backward()
+    carry_pixels(learned, torch.tensor([0]), wandering(1)).sum().backward()
     assert float(learned.grad.abs().max()) > 0

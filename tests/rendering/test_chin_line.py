@@ -31,9 +31,9 @@ def jaw(face_model):
     place = face_model.mean
     red, green = 0.8 + 0.05 * torch.sin(5 * place[:, 0]), 0.6 + 0.05 * torch.cos(6 * place[:, 1])
     skin = torch.stack([red, green, torch.full_like(red, 0.5)], dim=1)
-    surfaces = draw_surface(points, face_model, SIZE)
-    pictures = torch.stack([torch.where(surface.face, surface.interpolate(skin), wall) for surface in surfaces])
-    return pictures, points, expression, torch.stack([surface.face for surface in surfaces])
+    surface = draw_surface(points, face_model, SIZE)
+    pictures = torch.where(surface.face[:, None], surface.interpolate(skin), wall)
+    return pictures, points, expression, surface.face
 
 
 @pytest.mark.parametrize(("shown", "wanted", "most"), [(CLOSED, WIDEST, 0.03), (WIDEST, CLOSED, 0.05)], ids=["opens", "closes"])

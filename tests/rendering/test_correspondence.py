@@ -49,19 +49,19 @@ def test_a_turned_head_hides_its_far_side(face_model, clip):
     x, y, z = face_model.mean.unbind(dim=-1)
     turned = torch.stack([angle.cos() * x + angle.sin() * z, -y, -angle.sin() * x + angle.cos() * z], dim=-1)[None] * 85.0
     turned[..., :2] += SIZE / 2
-    depth = draw_surface(turned, face_model, SIZE)[0].depth[None]
+    depth = draw_surface(turned, face_model, SIZE).depth
     seen = vertex_visibility(turned, depth, face_model)[0]
     cheeks = {"right": 234, "left": 454}  # ends of the face oval at the ears
     ordered = sorted(cheeks.values(), key=lambda v: float(turned[0, v, 2]))
     assert float(seen[ordered[0]]) == 0.0 and float(seen[ordered[1]]) > 0.3
-    straight = vertex_visibility(clip.points[6:7], draw_surface(clip.points[6:7], face_model, SIZE)[0].depth[None], face_model)[0]
+    straight = vertex_visibility(clip.points[6:7], draw_surface(clip.points[6:7], face_model, SIZE).depth, face_model)[0]
     assert float(straight[4]) > 0.9  # the tip of the nose
 
 
 def test_vertices_outside_the_crop_are_not_seen(clip, face_model):
     moved = clip.points[:1].clone()
     moved[..., 0] += SIZE / 2
-    seen = vertex_visibility(moved, draw_surface(moved, face_model, SIZE)[0].depth[None], face_model)
+    seen = vertex_visibility(moved, draw_surface(moved, face_model, SIZE).depth, face_model)
     assert float(seen[moved[..., 0] > SIZE].max()) == 0.0
 
 
@@ -86,7 +86,7 @@ def test_surface_depth_is_the_farthest_of_the_pixels_around(clip, face_model):
     """The slow twin pools the whole depth map."""
     points = clip.points[3:5].clone()
     points[1, :, 0] += 140  # partly outside
-    depth = torch.stack([surface.depth for surface in draw_surface(points, face_model, SIZE)])
+    depth = draw_surface(points, face_model, SIZE).depth
     filled = depth[:, None].clamp_min(-1e4)
     nearest = torch.nn.functional.max_pool2d(filled, 3, stride=1, padding=1)
     farthest = -torch.nn.functional.max_pool2d(-filled, 3, stride=1, padding=1)

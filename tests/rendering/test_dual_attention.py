@@ -26,7 +26,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_aligned_weights_equal_their_plain_twin():
-    query, key, bias = random(8, 3, 4), random(5, 8, 3, 4, seed=1), random(5, 3, 4, seed=2)
+    query, key, bias = random(2, 8, 3, 4), random(2, 5, 8, 3, 4, seed=1), random(2, 5, 3, 4, seed=2)
     assert torch.allclose(aligned_weights(query, key, bias), aligned_weights_plain(query, key, bias), atol=1e-6)
 
 
@@ -44,21 +44,26 @@ def test_augmented_product_is_a_distance_up_to_a_constant_a_query():
 
 
 def test_one_repeated_reference_is_returned():
-    values = random(1, 3, 4, 4).expand(6, -1, -1, -1)
-    weights = torch.softmax(random(6, 4, 4, seed=3), dim=0)
-    assert torch.allclose(blend(weights, values), values[0], atol=1e-6)
+    values = random(2, 1, 3, 4, 4).expand(-1, 6, -1, -1, -1)
+    weights = torch.softmax(random(2, 6, 4, 4, seed=3), dim=1)
+    assert torch.allclose(blend(weights, values), values[:, 0], atol=1e-6)
+
+
+def test_a_shift_is_added_to_what_is_blended():
+    weights, values, shift = torch.softmax(random(2, 6, 4, 5), dim=1), random(2, 6, 3, 4, 5, seed=1), random(2, 6, 3, seed=2)
+    assert torch.allclose(blend(weights, values, shift), blend(weights, values + shift[..., None, None]), atol=1e-6)
 
 
 def test_what_a_reference_did_not_see_is_taken_from_another():
-    weights = torch.tensor([0.9, 0.1])[:, None, None]
-    seen = torch.tensor([0.0, 1.0])[:, None, None]
-    assert float(seen_weights(weights, seen)[1]) > 0.98
-    assert torch.allclose(seen_weights(weights, torch.zeros(2, 1, 1)), weights, atol=1e-6)
+    weights = torch.tensor([0.9, 0.1])[None, :, None, None]
+    seen = torch.tensor([0.0, 1.0])[None, :, None, None]
+    assert float(seen_weights(weights, seen)[0, 1]) > 0.98
+    assert torch.allclose(seen_weights(weights, torch.zeros(1, 2, 1, 1)), weights, atol=1e-6)
 
 
 def test_forbidden_references_get_no_weight():
-    logits = geometric_logits(torch.ones(2, 3, 3), torch.rand(4, 2), torch.tensor([True, False, True, True]))
-    weights = torch.softmax(logits, dim=0)
+    logits = geometric_logits(torch.ones(1, 2, 3, 3), torch.rand(1, 4, 2), torch.tensor([[True, False, True, True]]))
+    weights = torch.softmax(logits, dim=1)[0]
     assert float(weights[1].abs().max()) == 0.0 and torch.allclose(weights.sum(0), torch.ones(3, 3))
 
 
@@ -66,8 +71,8 @@ def test_the_likest_reference_wins_before_training():
     attention = ReferenceAttention(8, 4, 8000.0, 30.0).requires_grad_(False)
     shape, pose = random(1, 6)[0] * 0.02, random(1, 9)[0]
     shapes, poses = torch.stack([shape + 0.05, shape, shape - 0.03]), pose.expand(3, -1)
-    logits = geometric_logits(attention.sharpness(random(1, 8, 5, 5))[0], unlikeness(shape, pose, shapes, poses))
-    assert bool((logits.argmax(dim=0) == 1).all())
+    logits = geometric_logits(attention.sharpness(random(1, 8, 5, 5)), unlikeness(shape[None], pose[None], shapes, poses))
+    assert bool((logits.argmax(dim=1) == 1).all())
     assert float(attention.query(random(1, 8, 5, 5)).abs().max()) == 0.0
 
 

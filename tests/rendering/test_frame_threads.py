@@ -94,18 +94,18 @@ def test_the_number_of_cores_changes_nothing_seen_and_the_same_number_no_bit(cli
             pictures.append(out.rgb)
     finally:
         torch.set_num_threads(before)
-    assert float((pictures[0] - pictures[1]).abs().max()) < 1e-5 and torch.equal(pictures[1], pictures[2])
+    assert float(((pictures[0] - pictures[1]).abs() * (soft > 0)[:, None]).max()) < 1e-4 and torch.equal(pictures[1], pictures[2])
 
 
 def test_references_encoded_near_their_mesh_equal_whole_ones_there(clip, face_model):
     renderer, rows = load_renderer(resolve_weights("renderer").path), [1, 6]
     crops, points, expression = clip.crops[rows], clip.points[rows], clip.expression[rows]
-    surfaces = draw_surface(points, face_model, 256)
-    geometry = torch.stack([geometry_map(surface, face_model) for surface in surfaces])
-    seen = vertex_visibility(points, torch.stack([surface.depth for surface in surfaces]), face_model)
+    surface = draw_surface(points, face_model, 256)
+    geometry = geometry_map(surface, face_model)
+    seen = vertex_visibility(points, surface.depth, face_model)
     near = renderer.encode_references(crops, points, expression, face_model)
     whole = renderer.encode_drawn(crops, points, expression, geometry, seen, face_model)
-    drawn = torch.nn.functional.max_pool2d(torch.stack([s.mesh for s in surfaces])[:, None].float(), 4) > 0  # (N, 1, 64, 64)
+    drawn = torch.nn.functional.max_pool2d(surface.mesh[:, None].float(), 4) > 0  # (N, 1, 64, 64)
     for name in ("lip_key_value", "face_key_value"):
         fast, slow = getattr(near, name), getattr(whole, name)
         assert float(((fast - slow).abs() * drawn).max()) < 1e-4

@@ -30,7 +30,7 @@ from personatalk_core.types import FaceGeometry, FrameStatus
 
 FRAMES = 44
 SMALL = RendererConfig(width=8, attention_width=4, decoder_width=8)
-SHORT = RendererTraining(check_every=2, targets=1, references=ReferenceOptions(2, 2, 4), encoder_every=1)
+SHORT = RendererTraining(check_every=2, targets=1, references=ReferenceOptions(2, 2, 4), accumulate=1)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,18 @@ def test_training_learns_resumes_and_writes_weights(folder, face_model, tmp_path
     assert load_renderer(path).config == SMALL
 
 
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_training_on_a_gpu_gives_about_what_a_cpu_gives(folder, face_model, tmp_path, device):
+    if not {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[device]:
+        pytest.skip(f"this machine has no {device} device; the same loop is tested on the CPU")
+    losses = []
+    for there in ("cpu", device):
+        path = train_renderer(folder, tmp_path / there, steps=4, options=SHORT, config=SMALL, face_model=face_model, device=there)
+        losses.append([entry["total"] for entry in json.loads((tmp_path / there / "history.json").read_text())[1:]])
+        assert load_renderer(path).config == SMALL
+    assert np.allclose(*losses, rtol=0.02)
+
+
 def test_one_speaker_is_not_enough(folder, face_model, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "ann.safetensors").write_bytes((folder / "ann.safetensors").read_bytes())
@@ -195,7 +207,7 @@ def test_recipes_and_held_out_speakers_are_checked(folder, face_model, tmp_path)
 def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, face_model, tmp_path):
     """The line of ``training.processes`` for CPUs, as a person types it."""
     pytest.importorskip("accelerate")
-    short = {"targets": 1, "references": {"lip_count": 2, "face_count": 2, "exclude_window": 4}}
+    short = {"accumulate": 1, "targets": 1, "references": {"lip_count": 2, "face_count": 2, "exclude_window": 4}}
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(short))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
