@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from .carried_pixels import carry_pixels
 from .correspondence import Surface, Window, bounding_window, corresponding_positions, sample_rows
-from .detail import DETAIL_REACH, restore_detail
+from .detail import DETAIL_REACH, blend_in_detail
 from .dual_attention import aligned_weights, blend, fuse, geometric_logits, seen_weights
 from .encoded_references import LentReferences
 from .local_linear import corrected
@@ -88,9 +88,9 @@ def attend(
     key, value = key_value.chunk(2, dim=2)
     near = window.scaled(step)
     weights = corrected(aligned_weights(near.cut(queries.query), key, queries.logits(near)), queries.correction)
-    sampled = blend(seen_weights(weights, mean_pool(seen, step)), value)
+    (sampled,) = blend([seen_weights(weights, mean_pool(seen, step))], value)
     fine = seen_weights(F.interpolate(weights, scale_factor=step, mode="bilinear", align_corners=False), seen)
-    return restore_detail(blend(fine, pixels, shift), fine, pixels, strength[:, :, 0], step, shift), sampled
+    return blend_in_detail(fine, pixels, strength[:, :, 0], step, shift), sampled
 
 
 def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def sample_aligned(
     whole = Window(0, size, 0, size)
     mesh = surface.mesh[:, None].to(mask.dtype)  # (B, 1, R, R)
     cost = face_queries.difference @ face_queries.sharpness.mean(dim=(2, 3))[..., None]  # (B, N, 1)
-    pixels = face.whole.pixels.index_select(0, face.rows.gather(1, cost.argmin(dim=1))[:, 0])
+    pixels = face.whole.pixels.index_select(0, face.rows.gather(1, cost.argmin(dim=1))[:, 0]).contiguous()
     sampled = face_queries.query.new_zeros(face_queries.query.shape)
     window = whole if dense else vertex_window(points[..., :2], 2 * step, size, step).common(wanted or whole)
     if min(window.size) > 0:

@@ -6,6 +6,7 @@ colour, a reference's image position, whether the reference saw it) can then be 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -110,9 +111,33 @@ class Surface:
 
 def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
     """Draw meshes with cavity, its walls and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
+    window = _reached(points, size)
+    corner = points.new_tensor([window.left, window.top, 0.0])
+    drawn = _draw(points - corner, face_model, window.size)  # in the rectangle that any mesh reaches
+    if window.size == (size, size):
+        return drawn
+    whole = {}
+    for name, nothing in {"vertex": 0, "weight": 0, "mesh": False, "face": False, "cavity": False, "depth": -torch.inf}.items():
+        part = getattr(drawn, name)  # (B, h, w) or (B, h, w, 3)
+        whole[name] = part.new_full((len(part), size, size, *part.shape[3:]), nothing)
+        whole[name][:, window.top : window.bottom, window.left : window.right] = part
+    return Surface(**whole)
+
+
+def _reached(points: Tensor, size: int) -> Window:
+    """The pixels that meshes can cover, at least one."""
+    if not len(points):
+        return Window(0, size, 0, size)
+    places = points[..., :2].flatten(0, 1)
+    (left, top), (right, bottom) = torch.stack([places.amin(dim=0), places.amax(dim=0)]).clamp(0, size).tolist()
+    top, left = (min(math.floor(edge), size - 1) for edge in (top, left))
+    return Window(top, max(top + 1, math.ceil(bottom)), left, max(left + 1, math.ceil(right)))
+
+
+def _draw(points: Tensor, face_model: FaceModel, size: tuple[int, int]) -> Surface:
     walls = cavity_walls(face_model).triangles
     triangles = torch.cat([face_model.triangles, walls])
-    triangle, barycentric, depth = rasterize(points, triangles, (size, size))
+    triangle, barycentric, depth = rasterize(points, triangles, size)
     drawn = triangle >= 0  # (B, H, W)
     index = triangle.clamp_min(0).flatten()
     vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
@@ -135,6 +160,17 @@ def _side_by_side(planes: Tensor) -> Tensor:
     return torch.from_numpy(together)
 
 
+def _planes(images: Tensor) -> Tensor:
+    """(..., K, h, w), every plane whole in memory; where they lie pixel by pixel, OpenCV is several times as fast at this."""
+    if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad or min(images.shape) == 0:
+        return images.contiguous()
+    pixels = rearrange(images, "... k h w -> ... (h w) k").reshape(-1, images.shape[-2] * images.shape[-1], images.shape[-3])
+    planes = np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)  # (M, K, h w)
+    for one, out in zip(pixels.numpy(), planes, strict=True):
+        cv2.transpose(one, dst=out)
+    return torch.from_numpy(planes).view(images.shape)
+
+
 def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
     """(2, H, W) x and y of the pixel centres; the first is 0.5."""
     y, x = torch.meshgrid(torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij")
@@ -153,8 +189,8 @@ def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, wind
         positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*, N, H, W), 1 there.
     """
     values = torch.cat([points[..., :2], seen[..., None]], dim=-1)  # (*, N, V, 3)
-    read = surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"), window).contiguous()
-    read = rearrange(read, "... (k n) h w -> k ... n h w", k=3)  # every plane whole in memory
+    read = _planes(surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"), window))
+    read = rearrange(read, "... (k n) h w -> k ... n h w", k=3)
     own = pixel_centres(*surface.mesh.shape[-2:], device=points.device)  # (2, H, W)
     mesh = surface.mesh
     if window is not None:
@@ -178,7 +214,7 @@ def sampling_grid(images: Tensor, positions: Tensor, scale: float = 1.0) -> Tens
 
 
 def sample_rows(groups: Sequence[Tensor], rows: Tensor, positions: Tensor, scale: float = 1.0) -> list[Tensor]:
-    """:func:`sample_at` for groups of M images (M, C, H, W) of one size, of which some rows, (n,) int64, are read at positions (n, 2, h, w).
+    """:func:`sample_at` for groups of M images (M, C, H, W), of one size, read at positions (n, 2, h, w) of some rows, (n,) int64.
 
     The four neighbours of every place are summed as rows of one table, in which all channels of a pixel lie together (memory
     format channels last): faster where channels are many and places few.

@@ -19,22 +19,21 @@ DETAIL_REACH = 3  # latents around a pixel that its detail depends on
 LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
 
 
-def restore_detail(
-    blended: Tensor, weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None
-) -> Tensor:  # fmt: skip
-    """Texture of the likest references into a blend, its finest detail raised to the strength they had in their own frames.
+def blend_in_detail(weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None) -> Tensor:
+    """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in their own frames.
 
     Args:
-        blended:  (B, 3, h, w), the sum of weights x (pixels + shift).  weights: (B, N, h, w), sums to 1 over N.
+        weights:  (B, N, h, w), sums to 1 over N.
         pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3) colours added to them, or None.
         strength: (B, N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were carried, which softens them.
         step:     pixels a latent, over which strength is compared. h and w are multiples of it.
     Returns:
-        (B, 3, h, w); ``blended`` itself where one reference, read at whole pixels, has all the weight.
+        (B, 3, h, w); a reference's own pixels where it, read at whole pixels, has all the weight.
     """
     likest = weights.clamp_min(0).pow(LIKEST)
     likest = likest / likest.sum(dim=1, keepdim=True).clamp_min(1e-9)
-    change = blend(likest, pixels, shift) - blended
+    blended, texture = blend((weights, likest), pixels, shift)
+    change = texture - blended
     coarse = mean_pool(change, step)
     blended = blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
     detail = fine_part(blended)

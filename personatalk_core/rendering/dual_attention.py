@@ -86,7 +86,7 @@ class JointQueries:
         out = F.conv2d(geometry, self.weight) + cut(self.placed)
         queries, sharpness = out.split(self.widths, dim=1)
         pairs = zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True)
-        return [(query.contiguous(), sharp) for query, sharp in pairs]
+        return list(pairs)
 
 
 class JointKeyValues:
@@ -102,9 +102,9 @@ class JointKeyValues:
         self.weight, self.placed, self.count = torch.cat(rows), torch.cat(placed, dim=1), len(layers)
 
     def __call__(self, geometry: Tensor, texture: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[Tensor]:
-        """(N, width, h, w) twice to keys, then values, of each layer: (N, 2 D, h, w), channels last in memory."""
+        """(N, width, h, w) twice to keys, then values, of each layer: (N, 2 D, h, w)."""
         out = F.conv2d(torch.cat([geometry, texture], dim=1), self.weight) + cut(self.placed)
-        return [part.contiguous(memory_format=torch.channels_last) for part in out.chunk(self.count, dim=1)]
+        return list(out.chunk(self.count, dim=1))
 
 
 def _resized(position: Tensor, size: int) -> Tensor:
@@ -154,12 +154,15 @@ def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
     return kept / kept.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def blend(weights: Tensor, values: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Weighted sum over references: (B, N, h, w) and (B, N, C, h, w), to which (B, N, C) may be added, to (B, C, h, w)."""
-    total = weights[:, :1] * values[:, 0]
-    for n in range(1, weights.shape[1]):
-        total = torch.addcmul(total, weights[:, n : n + 1], values[:, n])  # one after the other stays in the processor's cache
-    return total if shift is None else total + (shift.mT @ weights.flatten(2)).view_as(total)
+def blend(sets: Sequence[Tensor], values: Tensor, shift: Tensor | None = None) -> list[Tensor]:
+    """Weighted sums over references, for each of several sets of weights (B, N, h, w): of values (B, N, C, h, w), to which (B, N, C) may
+    be added, to (B, C, h, w)."""
+    totals = [weights[:, :1] * values[:, 0] for weights in sets]
+    for n in range(1, values.shape[1]):  # one after the other stays in the processor's cache
+        totals = [torch.addcmul(total, weights[:, n : n + 1], values[:, n]) for total, weights in zip(totals, sets, strict=True)]
+    if shift is None:
+        return totals
+    return [total + (shift.mT @ weights.flatten(2)).view_as(total) for total, weights in zip(totals, sets, strict=True)]
 
 
 def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ videos, crops' places in a frame, or how references were chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -149,10 +149,7 @@ class DualAttentionRenderer(nn.Module):
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
         pixels = wide.enlarged(LATENT_STRIDE)
         where, texture = self.geometry_encoder(pixels.cut(geometry)), self.texture_encoder(pixels.cut(base))
-        found = [part.float() for part in project(where, texture, wide.cut)]
-        if wide.size == (LATENT_SIZE, LATENT_SIZE):
-            return found
-        return [_placed(part, wide) for part in found]
+        return [_placed(part.float(), wide, torch.channels_last) for part in project(where, texture, wide.cut)]
 
     def render(
         self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
@@ -304,15 +301,12 @@ def together(rows: range, size: int, device: torch.device) -> Iterator[slice]:
         yield slice(start, min(start + most, rows.stop))
 
 
-def _placed(part: Tensor, window: Window) -> Tensor:
-    """Latents (N, C, h, w) of a window as whole ones (N, C, L, L), 0 elsewhere, laid out in memory as they come."""
-    whole = torch.zeros_like(part[..., :1, :1].expand(-1, -1, LATENT_SIZE, LATENT_SIZE), memory_format=_layout(part))
+def _placed(part: Tensor, window: Window, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """Latents (N, C, h, w) of a window as whole ones (N, C, L, L), 0 elsewhere."""
+    whole = part.new_zeros(()).expand(*part.shape[:2], LATENT_SIZE, LATENT_SIZE)
+    whole = torch.zeros_like(whole, memory_format=layout)
     window.paste(whole, part)
     return whole
-
-
-def _layout(images: Tensor) -> torch.memory_format:
-    return torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def _at_crop_size(pictures: Tensor) -> Tensor:

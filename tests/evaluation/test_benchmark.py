@@ -47,13 +47,14 @@ def test_format_names_every_stage_and_the_ratio():
         {
             "machine": {"device": "cpu"},
             "frames_a_second": {"pncc": 80.0, "rendering": 12.0},
-            "relative": {"renderer_fps": 12.0, "lower_face_fps": 16.0, "wav2lip_sized_fps": 4.0, "ratio": 3.0, "lower_face_ratio": 4.0},
+            "relative": {"renderer_fps": 12.0, "lower_face_fps": 16.0, "wav2lip_sized_fps": 4.0,
+                         "encoded_fps": 20.0, "ratio": 3.0, "lower_face_ratio": 4.0, "encoded_ratio": 5.0},
             "gflop": {"render_frame": 1.5, "encode_reference": 0.25, "wav2lip_sized": 7.93},
             "peak_rss_mib": 1000.0,
             "remarks": ["no media"],
         }
     )
-    assert "3.00 times" in text and "4.00 times" in text and "7.93" in text and "pncc" in text and "no media" in text and "1000 MiB" in text
+    assert "3.00 times" in text and "4.00 times" in text and "5.00 times" in text and "7.93" in text and "pncc" in text and "no media" in text and "1000 MiB" in text
 
 
 def test_peak_memory_is_at_least_what_torch_needs():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from personatalk_core.geometry.cavity_walls import cavity_walls
+from personatalk_core.geometry.rasterizer import rasterize
 from personatalk_core.rendering.correspondence import (
     Window,
     bounding_window,
@@ -93,3 +95,18 @@ def test_surface_depth_is_the_farthest_of_the_pixels_around(clip, face_model):
     grid = (points[..., :2] * (2.0 / SIZE) - 1.0)[:, :, None]
     slow = torch.nn.functional.grid_sample(torch.where(farthest > -1e4, farthest, nearest), grid, mode="nearest", align_corners=False)
     assert torch.equal(surface_depth(points, depth), slow[:, 0, :, 0])
+
+
+def test_meshes_are_drawn_alike_wherever_they_lie(clip, face_model):
+    """Only the rectangle that meshes reach is drawn; beyond the crop's borders nothing is."""
+    far = clip.points[:2] + torch.tensor([[[40.0, -30.0, 0.0]], [[-90.0, 160.0, 0.0]]])
+    triangles = torch.cat([face_model.triangles, cavity_walls(face_model).triangles])
+    both, gone = draw_surface(far, face_model, SIZE), draw_surface(far + 900.0, face_model, SIZE)
+    for k in range(2):
+        triangle, weight, depth = rasterize(far[k : k + 1], triangles, (SIZE, SIZE))
+        assert torch.equal(both.mesh[k], triangle[0] >= 0) and bool(both.mesh[k].any())
+        assert torch.allclose(both.weight[k].permute(2, 0, 1), weight[0], atol=1e-5)
+        seen = both.mesh[k]
+        assert torch.allclose(both.depth[k][seen], depth[0][seen], atol=1e-3) and bool(torch.isneginf(both.depth[k][~seen]).all())
+    assert not bool(gone.mesh.any()) and gone.vertex.shape == (2, SIZE, SIZE, 3)
+    assert draw_surface(far[:0], face_model, SIZE).mesh.shape == (0, SIZE, SIZE)

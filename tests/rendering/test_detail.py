@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.detail import BLENDED, MOST, detail_missing, fine_part, fine_strength, restore_detail
-
-from personatalk_core.rendering.dual_attention import blend
+from personatalk_core.rendering.detail import BLENDED, MOST, blend_in_detail, detail_missing, fine_part, fine_strength
 
 
-def restored_of(blended: torch.Tensor, weights: torch.Tensor, pixels: torch.Tensor, sharp: torch.Tensor | None = None) -> torch.Tensor:
-    """One target's blend (3, h, w) restored; sharp: the references in their own frames, if they are not ``pixels``."""
+def restored_of(weights: torch.Tensor, pixels: torch.Tensor, sharp: torch.Tensor | None = None) -> torch.Tensor:
+    """One target's blend (3, h, w) with its detail; sharp: the references in their own frames, if they are not ``pixels``."""
     strength = fine_strength(pixels if sharp is None else sharp, 4)
-    return restore_detail(blended[None], weights[None], pixels[None], strength[None], 4)[0]
+    return blend_in_detail(weights[None], pixels[None], strength[None], 4)[0]
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:
@@ -23,14 +21,14 @@ def noise(count: int, seed: int = 0) -> torch.Tensor:
 
 def test_one_reference_is_left_alone():
     pixels = noise(1)
-    assert torch.allclose(restored_of(pixels[0], torch.ones(1, 64, 64), pixels), pixels[0], atol=1e-5)
+    assert torch.allclose(restored_of(torch.ones(1, 64, 64), pixels), pixels[0], atol=1e-5)
 
 
 def test_texture_comes_from_the_likest_reference_and_colour_from_the_blend():
     dark, bright = noise(1) - 0.2, torch.full((1, 3, 64, 64), 0.7)
     pixels, weights = torch.cat([dark, bright]), torch.stack([torch.full((64, 64), 0.7), torch.full((64, 64), 0.3)])
     blended = (weights[:, None] * pixels).sum(dim=0)
-    restored = restored_of(blended, weights, pixels)
+    restored = restored_of(weights, pixels)
     assert float((restored.mean() - blended.mean()).abs()) < 1e-3
     assert float(fine_part(restored[None]).std()) > 1.15 * float(fine_part(blended[None]).std())
 
@@ -38,7 +36,7 @@ def test_texture_comes_from_the_likest_reference_and_colour_from_the_blend():
 def test_grain_averaged_away_comes_back():
     pixels, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
     blended = (weights[:, None] * pixels).sum(dim=0)
-    restored = restored_of(blended, weights, pixels)
+    restored = restored_of(weights, pixels)
     strength = [float(fine_part(p[None]).std()) for p in (pixels[0], blended, restored)]
     assert strength[1] < 0.65 * strength[0] and 0.9 * strength[0] < strength[2] < (1 + BLENDED) * strength[0]
 
@@ -47,8 +45,7 @@ def test_what_carrying_softened_is_strong_again():
     """The references' strength is known from their own frames, so that reading them between pixels costs no detail."""
     sharp, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
     soft = sharp - 0.5 * fine_part(sharp)
-    blended = (weights[:, None] * soft).sum(dim=0)
-    restored = [restored_of(blended, weights, soft, p) for p in (sharp, soft)]
+    restored = [restored_of(weights, soft, p) for p in (sharp, soft)]
     strength = [float(fine_part(p[None]).std()) for p in restored]
     assert strength[0] > 1.15 * strength[1]
 
@@ -56,7 +53,7 @@ def test_what_carrying_softened_is_strong_again():
 def test_negative_weights_do_not_add_detail():
     pixels, weights = noise(2), torch.stack([torch.full((64, 64), 1.2), torch.full((64, 64), -0.2)])
     blended = (weights[:, None] * pixels).sum(dim=0)
-    restored = restored_of(blended, weights, pixels)
+    restored = restored_of(weights, pixels)
     assert float(fine_part(restored[None]).std()) <= (1 + MOST) * float(fine_part(blended[None]).std())
     assert float((restored - pixels[0]).abs().mean()) < float((blended - pixels[0]).abs().mean())
 
@@ -64,21 +61,21 @@ def test_negative_weights_do_not_add_detail():
 def test_the_smooth_part_stays():
     pixels, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
     blended = (weights[:, None] * pixels).sum(dim=0)
-    change = restored_of(blended, weights, pixels) - blended
+    change = restored_of(weights, pixels) - blended
     assert float(torch.nn.functional.avg_pool2d(change[None], 16).abs().max()) < 0.02
 
 
 def test_a_smooth_blend_gets_no_detail():
     flat = torch.full((2, 3, 32, 32), 0.4)
-    assert torch.allclose(restored_of(flat[0], torch.full((2, 32, 32), 0.5), flat), flat[0], atol=1e-6)
+    assert torch.allclose(restored_of(torch.full((2, 32, 32), 0.5), flat), flat[0], atol=1e-6)
 
 
 def test_a_shift_of_colour_equals_shifted_references():
     pixels, weights = noise(3), torch.softmax(torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1)), dim=0)
     shift, strength = torch.tensor([[[0.1, -0.05, 0.02], [0.0, 0.1, 0.0], [-0.1, 0.0, 0.05]]]), fine_strength(pixels, 4)[None]
     moved = pixels[None] + shift[..., None, None]
-    fast = restore_detail(blend(weights[None], pixels[None], shift), weights[None], pixels[None], strength, 4, shift)
-    assert torch.allclose(fast, restore_detail(blend(weights[None], moved), weights[None], moved, strength, 4), atol=1e-5)
+    fast = blend_in_detail(weights[None], pixels[None], strength, 4, shift)
+    assert torch.allclose(fast, blend_in_detail(weights[None], moved, strength, 4), atol=1e-5)
 
 
 def test_detail_reaches_the_strength_that_is_wanted():

@@ -46,12 +46,13 @@ def test_augmented_product_is_a_distance_up_to_a_constant_a_query():
 def test_one_repeated_reference_is_returned():
     values = random(2, 1, 3, 4, 4).expand(-1, 6, -1, -1, -1)
     weights = torch.softmax(random(2, 6, 4, 4, seed=3), dim=1)
-    assert torch.allclose(blend(weights, values), values[:, 0], atol=1e-6)
+    assert torch.allclose(blend([weights], values)[0], values[:, 0], atol=1e-6)
 
 
 def test_a_shift_is_added_to_what_is_blended():
     weights, values, shift = torch.softmax(random(2, 6, 4, 5), dim=1), random(2, 6, 3, 4, 5, seed=1), random(2, 6, 3, seed=2)
-    assert torch.allclose(blend(weights, values, shift), blend(weights, values + shift[..., None, None]), atol=1e-6)
+    for one, other in zip(blend((weights, weights.flip(1)), values, shift), (weights, weights.flip(1)), strict=True):
+        assert torch.allclose(one, blend([other], values + shift[..., None, None])[0], atol=1e-6)
 
 
 def test_what_a_reference_did_not_see_is_taken_from_another():
