@@ -16,6 +16,7 @@ from .errors import FaceModelMismatchError, MediaError
 from .evaluation.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
 from .geometry.geometry_file import load_geometry, save_geometry
+from .geometry.resample import LANCZOS
 from .learned_start import network_start
 from .media.sound_stream import SoundFile, SpeechFile, write_speech
 from .media.timing import make_timeline
@@ -239,7 +240,7 @@ def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, 
 
     def measure(item: RenderedFrame) -> None:
         size = item.crop.shape[-1]
-        truth = torch.from_numpy(crop_image(item.frame, item.box, size)).permute(2, 0, 1).float() / 255  # (3, R, R)
+        truth = torch.from_numpy(crop_image(item.frame, item.box, size, LANCZOS)).permute(2, 0, 1).float() / 255  # (3, R, R)
         rows.append(reconstruction_report(item.crop[None], truth[None], item.source_points[None], models.face_model))
 
     references = _references(geometry, geometry, models, options)

@@ -22,6 +22,7 @@ from .compose.paste_back import paste_back
 from .config import DubOptions
 from .covered_frames import CoveredFrames
 from .frame_window import FrameWindow
+from .geometry.resample import LANCZOS
 from .geometry.vertices import posed_vertices
 from .media.picture_coding import format_of, picture_coding
 from .media.provenance import provenance_metadata
@@ -216,7 +217,7 @@ class FrameRenderer:
         def encode(rows: Sequence[int]) -> EncodedReferences:
             self._step()
             chosen, device = torch.tensor(list(rows)), self.memory.device
-            crops = np.stack([crop_image(frames[i], self._boxes.box[i], self._size) for i in rows])  # (N, R, R, 3)
+            crops = np.stack([crop_image(frames[i], self._boxes.box[i], self._size, LANCZOS) for i in rows])  # (N, R, R, 3)
             part = frames_of(self._source, chosen)
             points = crop_points(posed_vertices(part, self._face_model), CropBoxes(self._boxes.box[chosen]), self._size)
             pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..errors import ShapeError
+from ..geometry.resample import LANCZOS, resample
 from .grain import missing_grain
 
 SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
@@ -82,10 +83,13 @@ def place_on_frame(picture: np.ndarray, box: Tensor | np.ndarray, rows: slice, c
         box:     as in :func:`paste_back`.
         rows, columns: of the frame.
     Returns:
-        (h, w) or (h, w, C) float32. Enlarging interpolates, cubic for pictures and linear for masks; shrinking averages.
+        (h, w) or (h, w, C) float32: pictures by Lanczos' kernel, as they were cut out, masks linearly.
     """
     x, y, side = (float(v) for v in box)
     step = picture.shape[0] / side  # crop pixels a frame pixel
+    if picture.ndim == 3:
+        corner = ((columns.start - x + side / 2) * step, (rows.start - y + side / 2) * step)
+        return resample(picture, corner, step, (rows.stop - rows.start, columns.stop - columns.start), LANCZOS)
     if step > 1:
         spread = 0.5 * np.sqrt(step * step - 1)
         picture = cv2.GaussianBlur(picture, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
@@ -93,7 +97,7 @@ def place_on_frame(picture: np.ndarray, box: Tensor | np.ndarray, rows: slice, c
     start = [(at + 0.5 - (centre - side / 2)) * step - 0.5 for at, centre in ((columns.start, x), (rows.start, y))]
     transform = np.array([[step, 0, start[0]], [0, step, start[1]]], np.float64)
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    way = (cv2.INTER_CUBIC if picture.ndim == 3 and step < 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(picture, transform, size, flags=way, borderMode=cv2.BORDER_REPLICATE)
 
 

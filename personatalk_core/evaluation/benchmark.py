@@ -141,7 +141,8 @@ def relative_speed(models: Models, on_progress: Callable[[int, int], None] | Non
         turns.append([_seconds(call) for call in calls])
         if on_progress:
             on_progress(turn + 1, ROUNDS + 1)
-    whole, lower, encoded, other = (FRAMES / statistics.median(seconds) for seconds in zip(*turns[1:], strict=True))  # the first turn warms up
+    medians = [statistics.median(seconds) for seconds in zip(*turns[1:], strict=True)]  # the first turn warms up
+    whole, lower, encoded, other = (FRAMES / seconds for seconds in medians)
     return {
         "renderer_fps": whole, "lower_face_fps": lower, "encoded_fps": encoded, "wav2lip_sized_fps": other,
         "ratio": whole / other, "lower_face_ratio": lower / other, "encoded_ratio": encoded / other,

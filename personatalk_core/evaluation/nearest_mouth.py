@@ -13,6 +13,7 @@ from ..compose.masks import lower_face_mask, passthrough_weight
 from ..compose.paste_back import paste_back
 from ..errors import OptionsError
 from ..geometry.face_model import FaceModel
+from ..geometry.resample import LANCZOS
 from ..geometry.vertices import posed_vertices
 from ..media.audio import fit_audio
 from ..media.video_reader import VideoReader
@@ -67,7 +68,7 @@ def paste_nearest_mouths(
         for t, (frame, lent) in enumerate(zip(shown_frames, lent_frames, strict=True)):
             shown, other = int(target.source_frame[t]), int(chosen[t])
             if bool(usable[t]):
-                crop = crop_image(lent, boxes.box[other], size)
+                crop = crop_image(lent, boxes.box[other], size, LANCZOS)
                 way = similarity(points[other][rigid, :2].numpy(), points[shown][rigid, :2].numpy())
                 moved = cv2.warpAffine(crop, way, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
                 carried = points[other].clone()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..geometry.face_model import FaceModel
 from ..geometry.mouth import mouth_opening
+from ..geometry.resample import LANCZOS
 from ..geometry.vertices import canonical_vertices, posed_vertices
 from ..media.video_reader import VideoReader
 from ..rendering.encoded_references import EncodedReferences
@@ -115,7 +116,7 @@ class ReconstructedClip:
     def _read(self, frames: set[int]) -> None:
         missing = sorted(frames - set(self._crops))
         for i, picture in zip(missing, VideoReader(self.path).frames(missing), strict=True):
-            crop = crop_image(picture, self._boxes.box[i], self.size)
+            crop = crop_image(picture, self._boxes.box[i], self.size, LANCZOS)
             self._crops[i] = rearrange(torch.from_numpy(crop), "h w c -> c h w").contiguous()
 
     def _encode(self, renderer: DualAttentionRenderer, frames: Sequence[int]) -> EncodedReferences:

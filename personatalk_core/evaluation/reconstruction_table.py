@@ -55,6 +55,7 @@ class Row:
 OURS = Row()
 ROWS: dict[str, dict[str, Row]] = {
     "ours": {"ours": OURS},
+    "small": {"ours, 256 px": Row(size=CROP_SIZE)},
     "paper": {"paper's protocol, 256 px": Row(ReferenceOptions(lip_count=25), size=CROP_SIZE)},
     "references": {f"N_l = {n}": Row(replace(OURS.references, lip_count=n)) for n in (1, 5, 25, 50)}
     | {"N_l = 5, around the frame": Row(replace(OURS.references, lip_count=5), around=True)},

@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: torch.device) -> list[Result]:
     """Do some work for frames 0 to count - 1, on as many threads as torch uses here.
 
-    Inside, every operation runs on one thread, so that what a frame gives does not depend on the number of cores. GPUs and training
-    go frame after frame in the caller's own thread.
+    Inside, every operation runs on one thread. Which frames share a run, and so the operations of :func:`renderer.together`, follows from
+    the number of cores; what that changes lies far below a level of a pixel. GPUs and training go on in the caller's own thread.
 
     Args:
         work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs are worked on at once.

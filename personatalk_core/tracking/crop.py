@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..errors import ShapeError
+from ..geometry.resample import TRIANGLE, resample
 from ..types import CropBoxes, FaceGeometry
-from .resample import resample
 
 if TYPE_CHECKING:
     from ..geometry.face_model import FaceModel
@@ -84,20 +84,21 @@ def _smooth(values: np.ndarray, width: float, truncate: float = 4.0) -> np.ndarr
     return gaussian_filter1d(values, max(width, 1e-6), axis=0, mode="nearest", truncate=truncate)
 
 
-def crop_image(frame: np.ndarray, box: Tensor | np.ndarray, size: int) -> np.ndarray:
+def crop_image(frame: np.ndarray, box: Tensor | np.ndarray, size: int, lobes: int = TRIANGLE) -> np.ndarray:
     """Cut one square out of a frame.
 
     Args:
         frame: (H, W, 3) uint8, or float of any range.
         box:   (3,) centre x, centre y, side in image pixels.
         size:  pixels of the crop's side.
+        lobes: TRIANGLE to look at a face; LANCZOS for pixels that will be shown.
     Returns:
         (size, size, 3) of the frame's dtype. Shrinking averages; outside the frame the border repeats. A box of whole
         pixels at side == size gives those pixels exactly.
     """
     check_shape("frame", frame, "H", "W", 3)
     x, y, side = _box(box)
-    return resample(frame, (x - side / 2, y - side / 2), side / size, (size, size))
+    return resample(frame, (x - side / 2, y - side / 2), side / size, (size, size), lobes)
 
 
 def uncrop_image(picture: np.ndarray, box: Tensor | np.ndarray, frame_size: tuple[int, int]) -> tuple[np.ndarray, slice, slice]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..config import CROP_SIZE
 from ..geometry.face_model import FaceModel
+from ..geometry.resample import LANCZOS
 from ..geometry.vertices import posed_vertices
 from ..rendering.correspondence import draw_surface
 from ..rendering.references import ReferenceOptions, sample_references
@@ -111,7 +112,7 @@ def prepare_clip(
     boxes = crop_boxes(geometry, face_model)
     points = crop_points(posed_vertices(geometry, face_model), boxes, CROP_SIZE)[chosen]
     numbers = chosen.tolist()
-    crops = [torch.from_numpy(crop_image(f, boxes.box[i], CROP_SIZE)) for i, f in zip(numbers, read(numbers), strict=True)]
+    crops = [torch.from_numpy(crop_image(f, boxes.box[i], CROP_SIZE, LANCZOS)) for i, f in zip(numbers, read(numbers), strict=True)]
     drawn, seen = [], []
     for part in points.split(8):
         surface = draw_surface(part, face_model, CROP_SIZE)
