@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from .dual_attention import blend
 from .pooling import mean_channel, mean_pool
 
-LIKEST = 1.5  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
+LIKEST = 1.25  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
 MOST = 3.0  # times the finest detail is added to a blend, at most
-BLENDED = 0.04  # more than its references' strength is given back to a blend
+BLENDED = 0.02  # more than its references' strength is given back to a blend
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
 LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
 
