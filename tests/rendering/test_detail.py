@@ -38,7 +38,7 @@ def test_grain_averaged_away_comes_back():
     blended = (weights[:, None] * pixels).sum(dim=0)
     restored = restored_of(weights, pixels)
     strength = [float(fine_part(p[None]).std()) for p in (pixels[0], blended, restored)]
-    assert strength[1] < 0.65 * strength[0] and 0.9 * strength[0] < strength[2] < (1 + BLENDED) * strength[0]
+    assert strength[1] < 0.65 * strength[0] and abs(strength[2] / strength[0] - 1 - BLENDED) < 0.05
 
 
 def test_what_carrying_softened_is_strong_again():
