@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from personatalk_core.tracking.native_log import CHATTER
+
 ROOT = Path(__file__).resolve().parents[2]
 command, environment, run, write_clip = itemgetter("command", "environment", "run", "write_clip")(
     runpy.run_path(str(Path(__file__).with_name("short_dub.py")))
@@ -114,7 +116,8 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     failed = run(sys.executable, "-c", child, limit, *command(*clip, out, "--lossless")[3:], cwd=ROOT)
     folder = tmp_path / ".out.mp4.personatalk"
     assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1 and "cannot be written" in failed.stderr
+    said = [line for line in failed.stderr.splitlines() if not CHATTER.match(line.encode())]  # MediaPipe speaks of alignment by chance
+    assert len(said) == 1 and "cannot be written" in said[0]
     assert f"kept in {folder}" in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "whole.mp4"]
     assert run(*command(*clip, out, "--lossless"), cwd=ROOT).returncode == 0
