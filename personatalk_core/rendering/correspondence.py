@@ -200,21 +200,18 @@ def corresponding_positions(surface: Surface, points: Tensor, seen: Tensor, wind
     return rearrange(read[:2], "k ... h w -> ... k h w"), read[2]
 
 
-def sample_at(images: Tensor, positions: Tensor, scale: float = 1.0, mode: str = "bilinear") -> Tensor:
-    """Read images (N, C, H, W) at positions (N, 2, h, w) in pixels of an image ``1 / scale`` times as large."""
-    grid = sampling_grid(images, positions, scale)
-    return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
-
-
-def sampling_grid(images: Tensor, positions: Tensor, scale: float = 1.0) -> Tensor:
-    """Positions (N, 2, h, w) as torch counts them, (N, h, w, 2): -1 and 1 are the borders of the images."""
+def sample_at(images: Tensor, positions: Tensor, mode: str = "bilinear") -> Tensor:
+    """Read images (N, C, H, W) at positions (N, 2, h, w) in their pixels; the centre of the first is 0.5."""
     height, width = images.shape[-2:]
     size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
-    return (rearrange(positions, "n k h w -> n h w k") * (2.0 * scale / size) - 1.0).to(images.dtype)
+    grid = rearrange(positions, "n k h w -> n h w k") * (2.0 / size) - 1.0  # as torch counts: -1 and 1 are the borders
+    return F.grid_sample(images, grid.to(images.dtype), mode=mode, padding_mode="border", align_corners=False)
 
 
 def sample_rows(groups: Sequence[Tensor], rows: Tensor, positions: Tensor, scale: float = 1.0) -> list[Tensor]:
     """:func:`sample_at` for groups of M images (M, C, H, W), of one size, read at positions (n, 2, h, w) of some rows, (n,) int64.
+
+    scale: positions are in pixels of images ``1 / scale`` times as large.
 
     The four neighbours of every place are summed as rows of one table, in which all channels of a pixel lie together (memory
     format channels last): faster where channels are many and places few.

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from .pooling import mean_pool
 
 REACH = 4  # latents around a pixel that its residual depends on: three of the convolutions at H/4, one to resize
-NEAR = 3  # of these, the ones that change a trained residual by more than 1e-5
 
 
 class TextureDecoder(nn.Module):

@@ -85,8 +85,7 @@ class JointQueries:
         """(B, width, h, w) geometry latents, ``cut`` out of the picture, to query (B, D, h, w) and sharpness (B, 2, h, w) a layer."""
         out = F.conv2d(geometry, self.weight) + cut(self.placed)
         queries, sharpness = out.split(self.widths, dim=1)
-        pairs = zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True)
-        return list(pairs)
+        return list(zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True))
 
 
 class JointKeyValues:

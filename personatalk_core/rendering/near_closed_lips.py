@@ -27,12 +27,12 @@ def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
         return pixels
     pixels = pixels.clone()
     for b in thin:
-        pixels[b] = _softened(pixels[b], cavity[b])
+        _soften(pixels[b], cavity[b])
     return pixels
 
 
-def _softened(pixels: Tensor, cavity: Tensor) -> Tensor:
-    """One picture (3, H, W) whose cavity (H, W) is a thin line."""
+def _soften(pixels: Tensor, cavity: Tensor) -> None:
+    """Soften one picture (3, H, W), whose cavity (H, W) is a thin line, in place."""
     rows, columns = cavity.any(dim=1).nonzero()[:, 0], cavity.any(dim=0).nonzero()[:, 0]
     reach = len(TAPS) // 2
     top, bottom = max(0, int(rows[0]) - 2 * reach), int(rows[-1]) + 2 * reach + 1
@@ -41,6 +41,4 @@ def _softened(pixels: Tensor, cavity: Tensor) -> Tensor:
     taps = part.new_tensor(TAPS) / sum(TAPS)
     soft = F.conv2d(F.pad(part[:, None], (reach,) * 4, mode="replicate"), (taps[:, None] * taps)[None, None])[:, 0]
     near = F.max_pool2d(gap[None].to(part.dtype), 2 * reach + 1, stride=1, padding=reach)
-    out = pixels.clone()
-    out[:, top:bottom, left:right] = torch.where(near > 0, soft, part)
-    return out
+    pixels[:, top:bottom, left:right] = torch.where(near > 0, soft, part)

@@ -24,7 +24,7 @@ from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
 from .correspondence import Surface, Window, bounding_window, draw_surface
-from .decoder import NEAR, REACH, TextureDecoder
+from .decoder import REACH, TextureDecoder
 from .detail import fine_strength
 from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, JointKeyValues, JointQueries, ReferenceAttention, unlikeness
 from .encoded_references import EncodedReferences, LentReferences
@@ -196,7 +196,7 @@ class DualAttentionRenderer(nn.Module):
                     step = size // LATENT_SIZE
                     window = bounding_window(surface.mesh if wanted is None else surface.mesh & wanted[part], step)
                     if min(window.size) > 0:
-                        window = window.grown((REACH if wanted is None else NEAR) * step, size, size)
+                        window = window.grown(REACH * step, size, size)
                 targets = _Targets(surface, geometry, target_points[part], shape[part], pose[part], window, dense)
                 rgb = self._render_targets(targets, lip, face.lend(face_index[part]), lip_allowed[part], project, half)
                 yield rgb, geometry[:, 3:], surface.face[:, None].float()
