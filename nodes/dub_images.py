@@ -32,16 +32,23 @@ class DubImages(io.ComfyNode):
                     tooltip="Frames a second of the images. A wrong number makes the mouth drift away from the sound.",
                 ),
                 io.Audio.Input("audio", tooltip="The new speech."),
-                Style.Input("style", optional=True, tooltip="How to speak. Not connected: the way the person speaks in the images."),
+                Style.Input(
+                    "style",
+                    optional=True,
+                    tooltip="How to speak. Not connected: the way the person speaks in the images.",
+                ),
                 length_input(),
                 style_strength_input(),
                 face_input(),
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="images", tooltip="The dubbed frames; there may be more or fewer than came in, as length says."
+                    display_name="images",
+                    tooltip="The dubbed frames; there may be more or fewer than came in, as length says.",
                 ),
-                io.Mask.Output(display_name="mask", tooltip="What was changed in each frame: 0 untouched, 1 replaced."),
+                io.Mask.Output(
+                    display_name="mask", tooltip="What was changed in each frame: 0 untouched, 1 replaced."
+                ),
                 io.Audio.Output(display_name="audio", tooltip="The sound that came in, unchanged."),
                 io.Float.Output(display_name="fps", tooltip="Frames a second of the result."),
                 io.String.Output(display_name="report", tooltip="What happened to each frame, as JSON."),
@@ -55,7 +62,15 @@ class DubImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, models, images, fps: float, audio, length: str, style_strength: float, face: str = "auto", style=None
+        cls,
+        models,
+        images,
+        fps: float,
+        audio,
+        length: str,
+        style_strength: float,
+        face: str = "auto",
+        style=None,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import dub
@@ -69,8 +84,24 @@ class DubImages(io.ComfyNode):
         try:
             with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
                 source = images_path(images, fps, stages)
-                report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False)
-                return io.NodeOutput(video_images(out, stages), video_mask(mask, stages), audio, fps, report_text(report, stages))
+                report = dub(
+                    source,
+                    speech,
+                    out,
+                    ready,
+                    options,
+                    style=style,
+                    mask_out=mask,
+                    stages=stages,
+                    resume=False,
+                )
+                return io.NodeOutput(
+                    video_images(out, stages),
+                    video_mask(mask, stages),
+                    audio,
+                    fps,
+                    report_text(report, stages),
+                )
         finally:
             out.unlink(missing_ok=True)
             mask.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from comfy_api.latest import InputImpl, io
 from .media_sockets import temporary, view_of
 
 if TYPE_CHECKING:
-    from ..personatalk_core.progress import Stages
+    from ..personatalk_core.dubbing.progress import Stages
     from ..personatalk_core.types import DubReport, FaceGeometry
 
 
@@ -24,7 +24,9 @@ def dubbed_outputs() -> list[io.Output]:
             display_name="mask",
             tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
         ),
-        io.String.Output(display_name="report", tooltip="What happened to each frame, and the settings, as JSON."),
+        io.String.Output(
+            display_name="report", tooltip="What happened to each frame, and the settings, as JSON."
+        ),
     ]
 
 
@@ -36,7 +38,11 @@ def dubbed(out: Path, mask: Path, report: DubReport, stages: Stages, shown: dict
 
 def report_text(report: DubReport, stages: Stages) -> str:
     """The report as JSON, with the seconds each stage took."""
-    return json.dumps(dataclasses.asdict(report) | {"seconds": {name: round(value, 3) for name, value in stages.seconds.items()}}, indent=1)
+    return json.dumps(
+        dataclasses.asdict(report)
+        | {"seconds": {name: round(value, 3) for name, value in stages.seconds.items()}},
+        indent=1,
+    )
 
 
 def dub_ui(before: Path, after: Path, *, length: str = "", geometry: FaceGeometry | None = None) -> dict:
@@ -54,7 +60,7 @@ def _milliseconds(times) -> list[float]:
 
 def geometry_ui(geometry, face_model, drawn: Path) -> dict:
     """The preview video, and the moving mesh as a compact file for the 3D viewer."""
-    from ..personatalk_core.geometry_viewer import write_viewer_file
+    from ..personatalk_core.previews.geometry_viewer import write_viewer_file
 
     path = write_viewer_file(temporary(".ptmesh"), geometry, face_model)
     return {"personatalk_geometry": [{"video": view_of(drawn), "mesh": view_of(path)}]}

@@ -32,15 +32,30 @@ class DubVideo(io.ComfyNode):
                 "Makes the person in the video speak new words, with their own face and way of speaking. Everything but the mouth region"
                 " stays."
             ),
-            search_aliases=["lip sync", "lipsync", "dubbing", "talking head", "wav2lip", "latentsync", "musetalk"],
+            search_aliases=[
+                "lip sync",
+                "lipsync",
+                "dubbing",
+                "talking head",
+                "wav2lip",
+                "latentsync",
+                "musetalk",
+            ],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input(
                     "video",
                     tooltip="A video of a talking person who agreed to this. Size, frame rate and duration of the frames stay as they are.",
                 ),
-                io.Audio.Input("audio", tooltip="The new speech, in any language. Music and noise move the mouth too: use a clean voice."),
-                Style.Input("style", optional=True, tooltip="How to speak. Not connected: the way the person speaks in the video."),
+                io.Audio.Input(
+                    "audio",
+                    tooltip="The new speech, in any language. Music and noise move the mouth too: use a clean voice.",
+                ),
+                Style.Input(
+                    "style",
+                    optional=True,
+                    tooltip="How to speak. Not connected: the way the person speaks in the video.",
+                ),
                 length_input(),
                 style_strength_input(),
                 face_input(),
@@ -91,6 +106,8 @@ class DubVideo(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
-            report = dub(source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False)
+            report = dub(
+                source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False
+            )
         shown = dub_ui(source, out, length=length) | style_ui([style] if style is not None else [])
         return dubbed(out, mask, report, stages, shown)

@@ -103,7 +103,12 @@ class EditGeometry(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[Geometry.Output(display_name="geometry", tooltip="The changed geometry; the one that came in stays as it was.")],
+            outputs=[
+                Geometry.Output(
+                    display_name="geometry",
+                    tooltip="The changed geometry; the one that came in stays as it was.",
+                )
+            ],
         )
 
     @classmethod
@@ -119,9 +124,12 @@ class EditGeometry(io.ComfyNode):
         upper_gain: float = 1.0,
         speed: float = 1.0,
     ) -> io.NodeOutput:
-        from ..personatalk_core.geometry.editing import GeometryEdit, edit_geometry
-        from ..personatalk_core.geometry.retime import geometry_at_speed
+        from ..personatalk_core.geometry.editing import GeometryEdit, edit_geometry, geometry_at_speed
 
         added = {add: amount} if add != "none" and amount else {}
-        edit = GeometryEdit(lower_gain=mouth_gain, upper_gain=upper_gain, smoothing=smoothing, shift=shift, add=added)
-        return io.NodeOutput(geometry_at_speed(edit_geometry(geometry, models.models.face_model, edit), speed))
+        edit = GeometryEdit(
+            lower_gain=mouth_gain, upper_gain=upper_gain, smoothing=smoothing, shift=shift, add=added
+        )
+        return io.NodeOutput(
+            geometry_at_speed(edit_geometry(geometry, models.models.face_model, edit), speed)
+        )

@@ -22,7 +22,8 @@ class EstimateGeometry(io.ComfyNode):
             ],
             outputs=[
                 Geometry.Output(
-                    display_name="geometry", tooltip="How the face in the video moves: to Extract Style and Generate Lip-Synced Geometry."
+                    display_name="geometry",
+                    tooltip="How the face in the video moves: to Extract Style and Generate Lip-Synced Geometry.",
                 )
             ],
             hidden=[io.Hidden.unique_id],

@@ -24,9 +24,12 @@ class EvaluateDub(io.ComfyNode):
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input(
-                    "source", tooltip="The video that was dubbed. Where it has sound of its own, its numbers stand beside the dub's."
+                    "source",
+                    tooltip="The video that was dubbed. Where it has sound of its own, its numbers stand beside the dub's.",
                 ),
-                io.Video.Input("dubbed", tooltip="The dubbed video, from this pack or any other, of the same size."),
+                io.Video.Input(
+                    "dubbed", tooltip="The dubbed video, from this pack or any other, of the same size."
+                ),
                 io.Audio.Input("audio", tooltip="The speech it was dubbed with."),
                 length_input(),
                 face_input(),
@@ -41,8 +44,12 @@ class EvaluateDub(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="table", tooltip="The numbers and what each says, as Markdown."),
-                io.String.Output(display_name="scores", tooltip="The same and the curves over time, as JSON."),
+                io.String.Output(
+                    display_name="table", tooltip="The numbers and what each says, as Markdown."
+                ),
+                io.String.Output(
+                    display_name="scores", tooltip="The same and the curves over time, as JSON."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -52,14 +59,23 @@ class EvaluateDub(io.ComfyNode):
         return check_face(face)
 
     @classmethod
-    def execute(cls, models, source, dubbed, audio, length: str, face: str = DEFAULTS.face, most_frames: int = 0) -> io.NodeOutput:
+    def execute(
+        cls, models, source, dubbed, audio, length: str, face: str = DEFAULTS.face, most_frames: int = 0
+    ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
-        from ..personatalk_core.evaluation.dub_comparison import compare_with_source, score_table
+        from ..personatalk_core.evaluation.studies.dub_comparison import compare_with_source, score_table
         from .media_sockets import audio_path, video_path
         from .progress_bar import NodeStages
 
         options = DubOptions(length=length, face=face).verify()
-        output, given, speech, ready = video_path(dubbed), video_path(source), audio_path(audio), models.ready("speech")
+        output, given, speech, ready = (
+            video_path(dubbed),
+            video_path(source),
+            audio_path(audio),
+            models.ready("speech"),
+        )
         with NodeStages(cls.hidden.unique_id, "tracking", "geometry", "comparing") as stages:
-            rows = compare_with_source(output, given, speech, ready, options, stages, most_frames=most_frames or None)
+            rows = compare_with_source(
+                output, given, speech, ready, options, stages, most_frames=most_frames or None
+            )
         return io.NodeOutput(score_table(rows), json.dumps(rows))

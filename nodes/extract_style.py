@@ -19,29 +19,47 @@ class ExtractStyle(io.ComfyNode):
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 Geometry.Input(
-                    "geometry", tooltip="A clip of the person, from Estimate Geometry. At least half a second; ten seconds are steadier."
+                    "geometry",
+                    tooltip="A clip of the person, from Estimate Geometry. At least half a second; ten seconds are steadier.",
                 ),
-                Geometry.Input("geometry_2", optional=True, tooltip="Another clip of the same person: makes the style steadier."),
+                Geometry.Input(
+                    "geometry_2",
+                    optional=True,
+                    tooltip="Another clip of the same person: makes the style steadier.",
+                ),
                 Geometry.Input("geometry_3", optional=True, tooltip="A third clip of the same person."),
                 io.Video.Input(
-                    "video", optional=True, tooltip="The clip of the first geometry: gives the style its picture. Changes nothing else."
+                    "video",
+                    optional=True,
+                    tooltip="The clip of the first geometry: gives the style its picture. Changes nothing else.",
                 ),
                 io.String.Input(
-                    "name", default="my style", tooltip="What the style is called on the style card, in the style map and in its file."
+                    "name",
+                    default="my style",
+                    tooltip="What the style is called on the style card, in the style map and in its file.",
                 ),
             ],
             has_intermediate_output=True,
-            outputs=[Style.Output(display_name="style", tooltip="To Generate Lip-Synced Geometry, Dub Video, Mix Styles or Save Style.")],
+            outputs=[
+                Style.Output(
+                    display_name="style",
+                    tooltip="To Generate Lip-Synced Geometry, Dub Video, Mix Styles or Save Style.",
+                )
+            ],
         )
 
     @classmethod
-    def execute(cls, models, geometry, name: str, geometry_2=None, geometry_3=None, video=None) -> io.NodeOutput:
+    def execute(
+        cls, models, geometry, name: str, geometry_2=None, geometry_3=None, video=None
+    ) -> io.NodeOutput:
         from ..personatalk_core.media.video_reader import probe
         from ..personatalk_core.pipeline import style_of, thumbnail_of
         from .media_sockets import video_path
         from .style_card import style_ui
 
         clips = [clip for clip in (geometry, geometry_2, geometry_3) if clip is not None]
-        picture = thumbnail_of(probe(video_path(video)), geometry, models.models) if video is not None else b""
+        picture = (
+            thumbnail_of(probe(video_path(video)), geometry, models.models) if video is not None else b""
+        )
         style = style_of(clips, name, models.ready("speech"), picture)
         return io.NodeOutput(style, ui=style_ui([style]))

@@ -20,4 +20,11 @@ def face_sockets(track: FaceTrack, face_model: FaceModel) -> tuple[dict, list[li
 
 def _box(face: dict) -> dict:
     left, top, right, bottom = face["bbox_xyxy"].tolist()
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top, "label": "face", "score": face["score"]}
+    return {
+        "x": left,
+        "y": top,
+        "width": right - left,
+        "height": bottom - top,
+        "label": "face",
+        "score": face["score"],
+    }

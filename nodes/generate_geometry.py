@@ -24,8 +24,14 @@ class GenerateGeometry(io.ComfyNode):
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 Geometry.Input("geometry", tooltip="The video's own geometry, from Estimate Geometry."),
-                io.Audio.Input("audio", tooltip="The new speech. Music and noise move the mouth too: use a clean voice."),
-                Style.Input("style", optional=True, tooltip="How to speak. Not connected: the way the person speaks in the video."),
+                io.Audio.Input(
+                    "audio", tooltip="The new speech. Music and noise move the mouth too: use a clean voice."
+                ),
+                Style.Input(
+                    "style",
+                    optional=True,
+                    tooltip="How to speak. Not connected: the way the person speaks in the video.",
+                ),
                 style_strength_input(),
                 length_input(),
             ],
@@ -40,7 +46,9 @@ class GenerateGeometry(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, models, geometry, audio, style_strength: float, length: str, style=None) -> io.NodeOutput:
+    def execute(
+        cls, models, geometry, audio, style_strength: float, length: str, style=None
+    ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import animate
         from .media_sockets import audio_path

@@ -66,8 +66,12 @@ class LoadModels(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Models.Output(display_name="models", tooltip="To every PersonaTalk node that asks for models."),
-                io.String.Output(display_name="origins", tooltip="Where each file came from and its checksum, as JSON."),
+                Models.Output(
+                    display_name="models", tooltip="To every PersonaTalk node that asks for models."
+                ),
+                io.String.Output(
+                    display_name="origins", tooltip="Where each file came from and its checksum, as JSON."
+                ),
             ],
         )
 
@@ -96,5 +100,8 @@ class LoadModels(io.ComfyNode):
         source = HubSource.parse(hub) if hub else None
         options = DubOptions(device="cpu", initializer=model_folders.initializer_of(initializer))
         models = load_models(options, folder=model_folders.weights_folder(weights), hub=source)
-        origins = {name: {"origin": file.origin, "sha256": file.sha256, "note": file.note} for name, file in models.origins.items()}
+        origins = {
+            name: {"origin": file.origin, "sha256": file.sha256, "note": file.note}
+            for name, file in models.origins.items()
+        }
         return io.NodeOutput(manage(models, dtype), json.dumps(origins, indent=2))

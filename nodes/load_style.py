@@ -28,7 +28,11 @@ class LoadStyle(io.ComfyNode):
                 ),
             ],
             has_intermediate_output=True,
-            outputs=[Style.Output(display_name="style", tooltip="To Generate Lip-Synced Geometry, Dub Video or Mix Styles.")],
+            outputs=[
+                Style.Output(
+                    display_name="style", tooltip="To Generate Lip-Synced Geometry, Dub Video or Mix Styles."
+                )
+            ],
         )
 
     @classmethod
@@ -44,6 +48,8 @@ class LoadStyle(io.ComfyNode):
 
         path = style_path(file)
         if path is None:
-            raise WeightsError(f"The style file '{file}' is not in models/personatalk/styles; copy it there or choose another.")
+            raise WeightsError(
+                f"The style file '{file}' is not in models/personatalk/styles; copy it there or choose another."
+            )
         style = load_style(path)
         return io.NodeOutput(style, ui=style_ui([style]))

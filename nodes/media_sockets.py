@@ -19,7 +19,7 @@ from comfy_api.latest import InputImpl
 from ..personatalk_core.errors import MediaError
 
 if TYPE_CHECKING:
-    from ..personatalk_core.progress import Stages
+    from ..personatalk_core.dubbing.progress import Stages
     from ..personatalk_core.types import AudioClip
 
 
@@ -43,7 +43,9 @@ def video_path(video) -> Path:
     return Path(source) if isinstance(source, str) else _buffer_path(source)
 
 
-def images_path(images, fps: Fraction | float, stages: Stages | None = None, *, sound: dict | None = None) -> Path:
+def images_path(
+    images, fps: Fraction | float, stages: Stages | None = None, *, sound: dict | None = None
+) -> Path:
     """A lossless video of an IMAGE batch [B, H, W, C] in 0..1, with an AUDIO where it has one."""
     from ..personatalk_core.media.array_files import write_frames
 
@@ -57,7 +59,9 @@ def images_path(images, fps: Fraction | float, stages: Stages | None = None, *, 
     if path.exists():
         return path
     pictures = (image[..., :3].cpu().numpy() for image in images)
-    return write_frames(path, pictures, len(images), rate, audio=clip, on_progress=stages.stage("reading") if stages else None)
+    return write_frames(
+        path, pictures, len(images), rate, audio=clip, on_progress=stages.stage("reading") if stages else None
+    )
 
 
 def video_images(path: Path, stages: Stages):
@@ -88,7 +92,9 @@ def _clip(audio: dict) -> AudioClip:
 
     waveform = audio["waveform"]
     if waveform.shape[0] != 1:
-        raise MediaError(f"The AUDIO is a batch of {waveform.shape[0]} but expected one sound; pick one of the batch.")
+        raise MediaError(
+            f"The AUDIO is a batch of {waveform.shape[0]} but expected one sound; pick one of the batch."
+        )
     return AudioClip(waveform[0].cpu().float().contiguous().numpy(), int(audio["sample_rate"]))
 
 
@@ -107,13 +113,21 @@ def view_of(path: Path) -> dict | None:
         folder = Path(folder).resolve()
         if path.resolve().is_relative_to(folder):
             inside = path.resolve().relative_to(folder)
-            return {"filename": inside.name, "subfolder": inside.parent.as_posix().removeprefix("."), "type": kind}
+            return {
+                "filename": inside.name,
+                "subfolder": inside.parent.as_posix().removeprefix("."),
+                "type": kind,
+            }
     return None
 
 
 def _buffer_path(buffer) -> Path:
     buffer.seek(0)
-    digest = hashlib.file_digest(buffer, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(buffer.read())
+    digest = (
+        hashlib.file_digest(buffer, "sha256")
+        if hasattr(hashlib, "file_digest")
+        else hashlib.sha256(buffer.read())
+    )
     path = temporary(".mp4", digest.hexdigest())
     if not path.exists():
         buffer.seek(0)

@@ -16,7 +16,9 @@ class MixStyles(io.ComfyNode):
         for slot in SLOTS:
             inputs.append(
                 Style.Input(
-                    f"style_{slot}", optional=slot not in "ab", tooltip="A style to mix. All must come from the same speech weights."
+                    f"style_{slot}",
+                    optional=slot not in "ab",
+                    tooltip="A style to mix. All must come from the same speech weights.",
                 )
             )
         for slot in SLOTS:
@@ -50,4 +52,6 @@ class MixStyles(io.ComfyNode):
 
         given = [slot for slot in SLOTS if slots.get(f"style_{slot}") is not None]
         styles = [slots[f"style_{s}"] for s in given]
-        return io.NodeOutput(mix_styles(styles, [slots[f"weight_{s}"] for s in given], name), ui=style_ui(styles))
+        return io.NodeOutput(
+            mix_styles(styles, [slots[f"weight_{s}"] for s in given], name), ui=style_ui(styles)
+        )

@@ -15,7 +15,13 @@ WEIGHTS, STYLES = "personatalk", "personatalk_styles"
 BUNDLED, ROOT = "bundled", "models/personatalk"
 INITIALIZERS = "initializers"
 LONGEST_NAME = 120  # bytes of a style's name: file systems take 255, and a temporary file is named after it
-RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³")}  # devices on Windows
+RESERVED = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"),
+}  # devices on Windows
 
 
 def register_folders() -> None:
@@ -31,7 +37,12 @@ def register_folders() -> None:
 def weight_choices() -> list[str]:
     """What the weights widget offers: the folder itself, its subfolders, the shipped files."""
     others = ("styles", INITIALIZERS)
-    found = {f"{ROOT}/{sub.name}" for root in _roots() for sub in root.glob("*") if sub.is_dir() and sub.name not in others}
+    found = {
+        f"{ROOT}/{sub.name}"
+        for root in _roots()
+        for sub in root.glob("*")
+        if sub.is_dir() and sub.name not in others
+    }
     return [ROOT, *sorted(found), BUNDLED]
 
 
@@ -52,7 +63,9 @@ def folder_state(choice: str) -> str:
     """Changes when a weight file of the folder does, so that the cached networks are loaded again."""
     folder = weights_folder(choice) if choice in weight_choices() else None
     files = sorted(folder.glob("*.*")) if folder else []
-    return "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files if file.is_file())
+    return "|".join(
+        f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files if file.is_file()
+    )
 
 
 def initializer_choices() -> list[str]:
@@ -66,7 +79,9 @@ def initializer_of(choice: str) -> str:
         return LANDMARKS
     found = _initializers()
     if choice not in found:
-        raise OptionsError(f"initializer is '{choice}' but expected one of {', '.join(initializer_choices())}.")
+        raise OptionsError(
+            f"initializer is '{choice}' but expected one of {', '.join(initializer_choices())}."
+        )
     return str(found[choice])
 
 
@@ -94,9 +109,13 @@ def new_style_path(name: str) -> Path:
     """
     name = unicodedata.normalize("NFC", name)
     if not re.fullmatch(r"\w(?:[\w .-]*[\w-])?", name):
-        raise OptionsError(f"file_name is '{name}' but expected letters, digits, spaces, dots, dashes and underscores, without a folder.")
+        raise OptionsError(
+            f"file_name is '{name}' but expected letters, digits, spaces, dots, dashes and underscores, without a folder."
+        )
     if len(name.encode()) > LONGEST_NAME:
-        raise OptionsError(f"file_name takes {len(name.encode())} bytes but expected at most {LONGEST_NAME}; use a shorter one.")
+        raise OptionsError(
+            f"file_name takes {len(name.encode())} bytes but expected at most {LONGEST_NAME}; use a shorter one."
+        )
     if name.partition(".")[0].strip().upper() in RESERVED:
         raise OptionsError(f"file_name is '{name}', which Windows keeps for a device; use another.")
     path = Path(folder_paths.get_folder_paths(STYLES)[0]) / f"{name}.safetensors"
@@ -114,7 +133,12 @@ def _same_file_name(name: str) -> str:
 
 def _initializers() -> dict[str, Path]:
     """Files by name; where two folders have one of a name, the first."""
-    return {file.name: file for root in reversed(_roots()) for file in (root / INITIALIZERS).glob("*.safetensors") if file.is_file()}
+    return {
+        file.name: file
+        for root in reversed(_roots())
+        for file in (root / INITIALIZERS).glob("*.safetensors")
+        if file.is_file()
+    }
 
 
 def _roots() -> list[Path]:

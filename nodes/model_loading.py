@@ -32,9 +32,15 @@ def manage(models: Models, dtype: str) -> ManagedModels:
     import comfy.model_management as mm
     from comfy.model_patcher import CoreModelPatcher
 
-    from ..personatalk_core.device import choose_dtype
+    from ..personatalk_core.models import choose_dtype
 
     models = replace(models, dtype=choose_dtype(dtype, mm.get_torch_device()))
-    networks = [("speech", models.speech.audio_encoder), ("speech", models.speech.lip_sync), ("renderer", models.renderer)]
+    networks = [
+        ("speech", models.speech.audio_encoder),
+        ("speech", models.speech.lip_sync),
+        ("renderer", models.renderer),
+    ]
     devices = {"load_device": mm.get_torch_device(), "offload_device": mm.unet_offload_device()}
-    return ManagedModels(models, tuple((part, CoreModelPatcher(network, **devices)) for part, network in networks))
+    return ManagedModels(
+        models, tuple((part, CoreModelPatcher(network, **devices)) for part, network in networks)
+    )

@@ -21,14 +21,20 @@ class PasteBack(io.ComfyNode):
             search_aliases=["composite", "blend face", "mask blend"],
             inputs=[
                 io.Video.Input(
-                    "video", tooltip="The video under the faces: the source or another version of it, of the same size and frames."
+                    "video",
+                    tooltip="The video under the faces: the source or another version of it, of the same size and frames.",
                 ),
-                io.Video.Input("rendered", tooltip="The video output of Render Faces; the sound of the result is its sound."),
                 io.Video.Input(
-                    "mask", tooltip="The mask output of the same Render Faces. You may edit it in between, for instance to keep a beard."
+                    "rendered",
+                    tooltip="The video output of Render Faces; the sound of the result is its sound.",
+                ),
+                io.Video.Input(
+                    "mask",
+                    tooltip="The mask output of the same Render Faces. You may edit it in between, for instance to keep a beard.",
                 ),
                 Geometry.Input(
-                    "geometry", tooltip="The geometry that was rendered: says which frame of the video each rendered frame lies over."
+                    "geometry",
+                    tooltip="The geometry that was rendered: says which frame of the video each rendered frame lies over.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -68,8 +74,8 @@ class PasteBack(io.ComfyNode):
         provenance: bool = DEFAULTS.provenance,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.blend_video import blend_videos
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.video_blending import blend_videos
         from .media_sockets import temporary, video_path
         from .progress_bar import NodeStages
 
@@ -78,5 +84,15 @@ class PasteBack(io.ComfyNode):
         options = DubOptions(lossless=lossless, provenance=provenance).verify()
         with NodeStages(cls.hidden.unique_id, "pasting") as stages:
             pasted = stages.stage("pasting")
-            blend_videos(under, over, changed, geometry, out, options, strength=strength, feather=feather, on_progress=pasted)
+            blend_videos(
+                under,
+                over,
+                changed,
+                geometry,
+                out,
+                options,
+                strength=strength,
+                feather=feather,
+                on_progress=pasted,
+            )
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)))

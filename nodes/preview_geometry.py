@@ -30,20 +30,31 @@ class PreviewGeometry(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[io.Video.Output(display_name="video", tooltip="The video with the drawing over the face: to Save Video.")],
+            outputs=[
+                io.Video.Output(
+                    display_name="video", tooltip="The video with the drawing over the face: to Save Video."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, models, video, geometry, drawing: str) -> io.NodeOutput:
-        from ..personatalk_core.geometry_preview import write_preview
         from ..personatalk_core.media.video_reader import probe
+        from ..personatalk_core.previews.mesh_overlay import write_preview
         from .dub_result import geometry_ui
         from .media_sockets import temporary, video_path
         from .progress_bar import NodeStages
 
         out, face_model = temporary(".mp4"), models.models.face_model
         with NodeStages(cls.hidden.unique_id, "preview") as stages:
-            write_preview(probe(video_path(video)), geometry, face_model, out, drawing=drawing, on_progress=stages.stage("preview"))
+            write_preview(
+                probe(video_path(video)),
+                geometry,
+                face_model,
+                out,
+                drawing=drawing,
+                on_progress=stages.stage("preview"),
+            )
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=geometry_ui(geometry, face_model, out))

@@ -6,7 +6,7 @@ import time
 
 import comfy.utils
 
-from ..personatalk_core.progress import Stages
+from ..personatalk_core.dubbing.progress import Stages
 from .cancelling import Cancellable
 
 SHARES = {"tracking": 20, "geometry": 8, "speech to geometry": 2, "rendering": 70}  # of a dub's time

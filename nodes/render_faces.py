@@ -20,7 +20,9 @@ class RenderFaces(io.ComfyNode):
             search_aliases=["paste back", "face rendering", "neural rendering"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
-                io.Video.Input("video", tooltip="The video the geometry was estimated from; another one is refused."),
+                io.Video.Input(
+                    "video", tooltip="The video the geometry was estimated from; another one is refused."
+                ),
                 Geometry.Input("geometry", tooltip="From Generate Lip-Synced Geometry or Edit Geometry."),
                 References.Input(
                     "references",
@@ -28,7 +30,9 @@ class RenderFaces(io.ComfyNode):
                     tooltip="From Select References. Not connected: chosen automatically with the two numbers below.",
                 ),
                 io.Audio.Input(
-                    "audio", optional=True, tooltip="Sound of the result. Not connected: the speech that the geometry was made from."
+                    "audio",
+                    optional=True,
+                    tooltip="Sound of the result. Not connected: the speech that the geometry was made from.",
                 ),
                 lip_references_input(),
                 face_references_input(),
@@ -60,12 +64,24 @@ class RenderFaces(io.ComfyNode):
         from .progress_bar import NodeStages
 
         options = DubOptions(
-            lip_references=lip_references, face_references=face_references, lossless=lossless, provenance=provenance
+            lip_references=lip_references,
+            face_references=face_references,
+            lossless=lossless,
+            provenance=provenance,
         ).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
         with NodeStages(cls.hidden.unique_id, "rendering") as stages:
             report = render(
-                probe(source), geometry, out, ready, options, audio=sound, mask_out=mask, references=references, stages=stages, resume=False
+                probe(source),
+                geometry,
+                out,
+                ready,
+                options,
+                audio=sound,
+                mask_out=mask,
+                references=references,
+                stages=stages,
+                resume=False,
             )
         return dubbed(out, mask, report, stages, dub_ui(source, out, geometry=geometry))

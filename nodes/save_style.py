@@ -27,7 +27,11 @@ class SaveStyle(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[Style.Output(display_name="style", tooltip="The same style, so that saving can sit on the wire.")],
+            outputs=[
+                Style.Output(
+                    display_name="style", tooltip="The same style, so that saving can sit on the wire."
+                )
+            ],
             is_output_node=True,
         )
 

@@ -26,15 +26,22 @@ class SelectReferences(io.ComfyNode):
                 lip_references_input(),
                 face_references_input(),
                 io.String.Input(
-                    "exclude", default="", tooltip=f"Frames never used, for instance blurred ones or a hand over the mouth. {FRAMES_HELP}"
+                    "exclude",
+                    default="",
+                    tooltip=f"Frames never used, for instance blurred ones or a hand over the mouth. {FRAMES_HELP}",
                 ),
                 io.String.Input(
-                    "pin", default="", tooltip=f"Frames always used for the mouth, for instance one with clear teeth. {FRAMES_HELP}"
+                    "pin",
+                    default="",
+                    tooltip=f"Frames always used for the mouth, for instance one with clear teeth. {FRAMES_HELP}",
                 ),
             ],
             outputs=[
                 References.Output(display_name="references", tooltip="To Render Faces."),
-                io.Image.Output(display_name="lip_frames", tooltip="The mouth's reference frames, from closed to wide open."),
+                io.Image.Output(
+                    display_name="lip_frames",
+                    tooltip="The mouth's reference frames, from closed to wide open.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
@@ -53,19 +60,25 @@ class SelectReferences(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, models, video, geometry, lip_references: int, face_references: int, exclude: str, pin: str) -> io.NodeOutput:
+    def execute(
+        cls, models, video, geometry, lip_references: int, face_references: int, exclude: str, pin: str
+    ) -> io.NodeOutput:
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.reference_preview import reference_crops
+        from ..personatalk_core.previews.reference_crops import reference_crops
         from ..personatalk_core.rendering.frame_list import parse_frames
         from ..personatalk_core.rendering.references import ReferenceOptions, select_references
         from .media_sockets import video_path
         from .picture_strip import as_image, strip_ui
         from .progress_bar import NodeStages
 
-        options = ReferenceOptions(lip_references, face_references, exclude=parse_frames(exclude), pin=parse_frames(pin)).verify()
+        options = ReferenceOptions(
+            lip_references, face_references, exclude=parse_frames(exclude), pin=parse_frames(pin)
+        ).verify()
         source, face_model = geometry.reference or geometry, models.models.face_model
         with NodeStages(cls.hidden.unique_id, "reading") as stages:
             chosen = select_references(source, face_model, geometry.source_frame, options)
             read = stages.stage("reading")
-            crops = reference_crops(probe(video_path(video)), source, chosen.lip, face_model, on_progress=read)
+            crops = reference_crops(
+                probe(video_path(video)), source, chosen.lip, face_model, on_progress=read
+            )
         return io.NodeOutput(chosen, as_image(crops), ui=strip_ui(crops, chosen.lip.tolist(), options))

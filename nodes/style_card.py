@@ -9,6 +9,8 @@ def style_ui(styles: list) -> dict:
     """One card a style; the picture travels inside, since it is a few kilobytes. No picture: an empty text. No styles: nothing."""
     cards = []
     for style in styles:
-        picture = "data:image/jpeg;base64," + base64.b64encode(style.thumbnail).decode() if style.thumbnail else ""
+        picture = (
+            "data:image/jpeg;base64," + base64.b64encode(style.thumbnail).decode() if style.thumbnail else ""
+        )
         cards.append({"name": style.name, "picture": picture, "network": style.network[:12]})
     return {"personatalk_styles": cards} if cards else {}

@@ -26,12 +26,16 @@ class StyleMap(io.ComfyNode):
                 )
                 for slot in SLOTS
             ],
-            outputs=[io.Image.Output(display_name="map", tooltip="The map as a picture: to Preview Image or Save Image.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="map", tooltip="The map as a picture: to Preview Image or Save Image."
+                )
+            ],
         )
 
     @classmethod
     def execute(cls, **slots) -> io.NodeOutput:
-        from ..personatalk_core.speech.style_map import draw_style_map
+        from ..personatalk_core.previews.style_map import draw_style_map
         from .picture_strip import as_image
 
         styles = [slots[f"style_{slot}"] for slot in SLOTS if slots.get(f"style_{slot}") is not None]

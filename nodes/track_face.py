@@ -21,12 +21,17 @@ class TrackFace(io.ComfyNode):
             search_aliases=["face landmarks", "mediapipe", "face detection"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
-                io.Video.Input("video", tooltip="A video of a talking person. It is streamed, never held in memory whole."),
+                io.Video.Input(
+                    "video",
+                    tooltip="A video of a talking person. It is streamed, never held in memory whole.",
+                ),
                 face_input(),
                 FaceBoxes.Input(
                     "face_box",
                     optional=True,
-                    extra_dict={"forceInput": True},  # a socket, not four numbers that would always choose something
+                    extra_dict={
+                        "forceInput": True
+                    },  # a socket, not four numbers that would always choose something
                     tooltip=(
                         "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in the first box is followed, and the"
                         " widget 'face' is ignored."
@@ -36,13 +41,17 @@ class TrackFace(io.ComfyNode):
             outputs=[
                 Track.Output(display_name="track", tooltip="To Estimate Geometry."),
                 io.String.Output(
-                    display_name="report", tooltip="What was found in each frame (ok, no_face, side, covered, cut, tiny), as JSON."
+                    display_name="report",
+                    tooltip="What was found in each frame (ok, no_face, side, covered, cut, tiny), as JSON.",
                 ),
                 FaceLandmarks.Output(
                     display_name="face_landmarks",
                     tooltip="The followed face for ComfyUI's own nodes, such as Draw Face Mask and Visualize Face Landmarks.",
                 ),
-                FaceBoxes.Output(display_name="boxes", tooltip="A box around the face in each frame, for nodes that crop, mask or draw."),
+                FaceBoxes.Output(
+                    display_name="boxes",
+                    tooltip="A box around the face in each frame, for nodes that crop, mask or draw.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -68,4 +77,6 @@ class TrackFace(io.ComfyNode):
             track = track_video(info, models.models, options, stages)
         names = status_names(track.status)
         report = {"frames": len(names), "usable": names.count("ok"), "status": names}
-        return io.NodeOutput(TrackedVideo(info, track), json.dumps(report), *face_sockets(track, models.models.face_model))
+        return io.NodeOutput(
+            TrackedVideo(info, track), json.dumps(report), *face_sockets(track, models.models.face_model)
+        )

@@ -23,7 +23,11 @@ class VideoToMask(io.ComfyNode):
                 )
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Mask.Output(display_name="mask", tooltip="What was changed in each frame: 0 untouched, 1 replaced.")],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", tooltip="What was changed in each frame: 0 untouched, 1 replaced."
+                )
+            ],
         )
 
     @classmethod

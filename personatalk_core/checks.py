@@ -27,17 +27,25 @@ def check_shape(name: str, array: torch.Tensor | np.ndarray, *expected: int | st
         raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
     axes: dict[str, int] = {}
     for length, want in zip(shape, expected, strict=True):
-        if (isinstance(want, int) and length != want) or (isinstance(want, str) and axes.setdefault(want, length) != length):
+        if (isinstance(want, int) and length != want) or (
+            isinstance(want, str) and axes.setdefault(want, length) != length
+        ):
             raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
     return axes
 
 
 def check_finite(name: str, array: torch.Tensor | np.ndarray) -> None:
     """Refuse NaN and infinity. Raises ShapeError with the count and the first position."""
-    finite = torch.isfinite(array) if isinstance(array, torch.Tensor) else torch.from_numpy(np.asarray(np.isfinite(array)))
+    finite = (
+        torch.isfinite(array)
+        if isinstance(array, torch.Tensor)
+        else torch.from_numpy(np.asarray(np.isfinite(array)))
+    )
     if not bool(finite.all()):
         bad = (~finite).nonzero()
-        raise ShapeError(f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected finite numbers.")
+        raise ShapeError(
+            f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected finite numbers."
+        )
 
 
 def check_rising(name: str, times: np.ndarray) -> None:
@@ -47,7 +55,9 @@ def check_rising(name: str, times: np.ndarray) -> None:
     falls = np.flatnonzero(~(np.diff(times) > 0))
     if len(falls):
         k = int(falls[0])
-        raise ShapeError(f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly rising seconds.")
+        raise ShapeError(
+            f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly rising seconds."
+        )
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -78,7 +78,9 @@ class DubOptions:
                 f"reference counts are {self.lip_references} lip and {self.face_references} face but each must be at least 1."
             )
         if not self.initializer:
-            raise OptionsError(f"initializer is empty but expected {LANDMARKS} or the path of a coefficient network.")
+            raise OptionsError(
+                f"initializer is empty but expected {LANDMARKS} or the path of a coefficient network."
+            )
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         FaceChoice.parse(self.face)
@@ -110,4 +112,6 @@ class FaceChoice:
                     return FaceChoice("point", point=(x, y), frame=int(frame or 0))
         except ValueError:
             pass
-        raise OptionsError(f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such as point:320,180@0.")
+        raise OptionsError(
+            f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such as point:320,180@0."
+        )

@@ -1,4 +1,4 @@
-"""The networks and models one run uses, resolved, verified and loaded once."""
+"""Which device and number format the networks run in."""
 
 from __future__ import annotations
 
@@ -9,12 +9,46 @@ from pathlib import Path
 import torch
 
 from .config import LANDMARKS, DubOptions
-from .device import choose_device, choose_dtype
+from .errors import OptionsError
 from .geometry.coefficient_network import CoefficientNetwork, load_coefficient_network
 from .geometry.face_model import FaceModel, load_face_model
 from .rendering.renderer import DualAttentionRenderer, load_renderer
 from .speech.networks import SpeechNetworks, load_speech_networks
 from .weights.resolver import HubSource, ResolvedWeights, resolve_weights
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device for ``auto | cpu | cuda | mps``; ``auto`` takes the host's GPU where there is one.
+
+    Raises:
+        OptionsError: the device asked for is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if not available.get(name, False):
+        raise OptionsError(
+            f"device is '{name}' but this machine offers {', '.join(k for k, v in available.items() if v)}; choose one of these or auto."
+        )
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format for ``auto | fp32 | bf16 | fp16``; ``auto`` is fp32 everywhere, the format the weights were checked in.
+
+    Raises:
+        OptionsError: fp16 on a CPU, which has no fast half-precision kernels.
+    """
+    if name == "auto":
+        return torch.float32
+    if name == "fp16" and device.type == "cpu":
+        raise OptionsError(
+            "dtype is 'fp16' but the device is the CPU, which computes it slowly and coarsely; choose fp32 or bf16."
+        )
+    return _DTYPES[name]
+
 
 PARTS = ("face_landmarker", "face_model", "audio_encoder", "lip_sync", "renderer")
 
@@ -58,8 +92,14 @@ def load_models(
     names += ["renderer"] if "renderer" in parts else []
     found = {name: resolve_weights(name, folder=folder, hub=hub, offline=offline) for name in names}
     face_model = load_face_model(found["face_model"].path)
-    speech = load_speech_networks(found["lip_sync"].path, found["audio_encoder"].path, face_model).to(device) if "speech" in parts else None
+    speech = (
+        load_speech_networks(found["lip_sync"].path, found["audio_encoder"].path, face_model).to(device)
+        if "speech" in parts
+        else None
+    )
     renderer = load_renderer(found["renderer"].path, device) if "renderer" in parts else None
     own = options.initializer != LANDMARKS
     initializer = load_coefficient_network(Path(options.initializer)).to(device) if own else None
-    return Models(found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found, initializer)
+    return Models(
+        found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found, initializer
+    )

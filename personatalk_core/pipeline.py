@@ -11,30 +11,36 @@ import cv2
 import numpy as np
 import torch
 
+from .compose.crop import LANCZOS, crop_boxes, crop_image
 from .config import DubOptions, FaceChoice
+from .dubbing.frame_renderer import RenderedFrame, render_to_file
+from .dubbing.initial_coefficients import network_start
+from .dubbing.oom_fallback import speak_within_memory
+from .dubbing.progress import Stages
+from .dubbing.run_cache import identity_of, run_inputs, work_beside
 from .errors import FaceModelMismatchError, MediaError
-from .evaluation.reconstruction import reconstruction_report
+from .evaluation.metrics.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
 from .geometry.geometry_file import load_geometry, save_geometry
-from .geometry.resample import LANCZOS
-from .learned_start import network_start
-from .media.sound_stream import SoundFile, SpeechFile, write_speech
+from .media.audio_stream import SoundFile, SpeechFile, write_speech
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
-from .memory_fallback import speak_within_memory
 from .models import Models
-from .progress import Stages
 from .rendering.references import ReferenceOptions, select_references
-from .run_inputs import identity_of, run_inputs
 from .speech.lip_sync import generate_geometry
 from .speech.style import extract_style
-from .tracking.crop import crop_boxes, crop_image
 from .tracking.landmarks import FaceLandmarker
 from .tracking.track import track_face
-from .types import DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo, WindowStore
-from .video_rendering import RenderedFrame, render_to_file
+from .types import (
+    DubReport,
+    FaceGeometry,
+    FaceTrack,
+    ReferenceSelection,
+    StyleEmbedding,
+    VideoInfo,
+    WindowStore,
+)
 from .weights.checkpoint import sha256_of
-from .work_folder import work_beside
 
 
 def dub(
@@ -73,17 +79,28 @@ def dub(
     warned = len(stages.warnings)
     info = probe(video)
     sound = SoundFile(audio)
-    inputs = {"video": info.sha256, "audio": sha256_of(audio), "style": identity_of(style), "mask": mask_out and mask_out.suffix}
-    with work_beside(out, run_inputs("dub", out, models, options, **inputs), folder=work, keep=resume) as store:
+    inputs = {
+        "video": info.sha256,
+        "audio": sha256_of(audio),
+        "style": identity_of(style),
+        "mask": mask_out and mask_out.suffix,
+    }
+    with work_beside(
+        out, run_inputs("dub", out, models, options, **inputs), folder=work, keep=resume
+    ) as store:
         speech = write_speech(sound, store.path("speech.f32"))  # refuses bad sound before the long work
         geometry = geometry_of_video(info, models, options, stages, store)
-        target = animate(geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store)
+        target = animate(
+            geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store
+        )
         report = render(info, target, out, models, options, mask_out=mask_out, stages=stages, store=store)
     report.warnings.extend([*stages.warnings[warned:], *store.remarks])
     return report
 
 
-def track_video(info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None) -> FaceTrack:
+def track_video(
+    info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None
+) -> FaceTrack:
     """Follow one face through a video (paper 4.1: MediaPipe landmarks); ``store`` keeps how far it came."""
     with FaceLandmarker(models.landmarker) as landmarker:
         return track_face(
@@ -105,22 +122,36 @@ def geometry_of_video(
     kept = store and store.path("geometry.safetensors")
     if kept and kept.is_file():
         return load_geometry(kept, models.face_model)
-    geometry = geometry_of_track(info, track_video(info, models, options, stages, store), models, stages, store)
+    geometry = geometry_of_track(
+        info, track_video(info, models, options, stages, store), models, stages, store
+    )
     if kept:
         save_geometry(kept, geometry)
     return geometry
 
 
-def geometry_of_track(info: VideoInfo, track: FaceTrack, models: Models, stages: Stages, store: WindowStore | None = None) -> FaceGeometry:
+def geometry_of_track(
+    info: VideoInfo, track: FaceTrack, models: Models, stages: Stages, store: WindowStore | None = None
+) -> FaceGeometry:
     """Fit the face model to a track of ``info``'s video (paper 3.1, eq. 1 and 2)."""
     start = None
     if models.initializer is not None:
-        start = network_start(info, track, models.initializer, models.face_model, stages.stage("initial coefficients"))
-    geometry = estimate_geometry(track, models.face_model, start=start, on_progress=stages.stage("geometry"), store=store)
-    return replace(geometry, times=torch.from_numpy(info.times).double(), durations=torch.from_numpy(info.durations).double())
+        start = network_start(
+            info, track, models.initializer, models.face_model, stages.stage("initial coefficients")
+        )
+    geometry = estimate_geometry(
+        track, models.face_model, start=start, on_progress=stages.stage("geometry"), store=store
+    )
+    return replace(
+        geometry,
+        times=torch.from_numpy(info.times).double(),
+        durations=torch.from_numpy(info.durations).double(),
+    )
 
 
-def style_of(geometries: Sequence[FaceGeometry], name: str, models: Models, thumbnail: bytes = b"") -> StyleEmbedding:
+def style_of(
+    geometries: Sequence[FaceGeometry], name: str, models: Models, thumbnail: bytes = b""
+) -> StyleEmbedding:
     """S of the paper (3.1) from one or more clips of one person."""
     for geometry in geometries:
         check_face_model(geometry, models)
@@ -147,13 +178,19 @@ def animate(
     if speech is None:
         with tempfile.TemporaryDirectory() as folder:  # the sound of an hour is a file, too
             speech = write_speech(SoundFile(audio), Path(folder) / "speech.f32")
-            return animate(geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store)
+            return animate(
+                geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store
+            )
     timeline = make_timeline(geometry, speech.duration, options.length)
     if style is None:
         style = style_of([geometry], "own style", models)
     elif style.face_model != models.face_model.sha256:
         raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
-    given = {"strength": options.style_strength, "on_progress": stages.stage("speech to geometry"), "store": store}
+    given = {
+        "strength": options.style_strength,
+        "on_progress": stages.stage("speech to geometry"),
+        "store": store,
+    }
     target, warnings = speak_within_memory(
         models.speech,
         lambda networks, frames: generate_geometry(
@@ -200,9 +237,15 @@ def render(
         )
     sound = _sound_of(target, audio)
     if store is None:
-        more = {"video": info.sha256, "audio": sound and sha256_of(sound.path), "mask": mask_out and mask_out.suffix}
+        more = {
+            "video": info.sha256,
+            "audio": sound and sha256_of(sound.path),
+            "mask": mask_out and mask_out.suffix,
+        }
         more |= {"geometry": identity_of(target), "references": identity_of(references)}
-        with work_beside(out, run_inputs("render", out, models, options, **more), folder=work, keep=resume) as store:
+        with work_beside(
+            out, run_inputs("render", out, models, options, **more), folder=work, keep=resume
+        ) as store:
             given = {"audio": audio, "mask_out": mask_out, "references": references, "stages": stages}
             report = render(info, target, out, models, options, store=store, **given)
         report.warnings.extend(store.remarks)
@@ -225,7 +268,9 @@ def render(
     )
 
 
-def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, stages: Stages | None = None) -> DubReport:
+def reconstruct(
+    video: Path, out: Path, models: Models, options: DubOptions, *, stages: Stages | None = None
+) -> DubReport:
     """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the renderer's self-test.
 
     Returns:
@@ -240,8 +285,12 @@ def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, 
 
     def measure(item: RenderedFrame) -> None:
         size = item.crop.shape[-1]
-        truth = torch.from_numpy(crop_image(item.frame, item.box, size, LANCZOS)).permute(2, 0, 1).float() / 255  # (3, R, R)
-        rows.append(reconstruction_report(item.crop[None], truth[None], item.source_points[None], models.face_model))
+        truth = (
+            torch.from_numpy(crop_image(item.frame, item.box, size, LANCZOS)).permute(2, 0, 1).float() / 255
+        )  # (3, R, R)
+        rows.append(
+            reconstruction_report(item.crop[None], truth[None], item.source_points[None], models.face_model)
+        )
 
     references = _references(geometry, geometry, models, options)
     sound = SoundFile(video) if info.has_audio else None
@@ -263,7 +312,9 @@ def reconstruct(video: Path, out: Path, models: Models, options: DubOptions, *, 
         )
     for name in rows[0] if rows else ():
         values = np.array([row[name] for row in rows])
-        report.metrics[name] = float(np.nanmedian(values) if name.startswith("detail") else np.nanmean(values))
+        report.metrics[name] = float(
+            np.nanmedian(values) if name.startswith("detail") else np.nanmean(values)
+        )
     report.metrics["frames"] = float(len(rows))
     return report
 
@@ -275,10 +326,14 @@ def thumbnail_of(info: VideoInfo, geometry: FaceGeometry, models: Models, size: 
         return b""
     frame = next(iter(VideoReader(info).frames(usable[:1])))
     picture = crop_image(frame, crop_boxes(geometry, models.face_model).box[usable[0]], size)
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[
+        1
+    ].tobytes()
 
 
-def _references(source: FaceGeometry, target: FaceGeometry, models: Models, options: DubOptions) -> ReferenceSelection:
+def _references(
+    source: FaceGeometry, target: FaceGeometry, models: Models, options: DubOptions
+) -> ReferenceSelection:
     choice = ReferenceOptions(options.lip_references, options.face_references, options.exclude_window)
     return select_references(source, models.face_model, target.source_frame, choice)
 
@@ -313,7 +368,9 @@ def _sound_of(target: FaceGeometry, audio: Path | None) -> SoundFile | None:
     if not path:
         return None
     if not Path(path).is_file():
-        raise MediaError(f"The speech {path} that the geometry was made from is gone; pass the sound with --audio.")
+        raise MediaError(
+            f"The speech {path} that the geometry was made from is gone; pass the sound with --audio."
+        )
     if sha256_of(Path(path)) != digest:
         raise MediaError(
             f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio."

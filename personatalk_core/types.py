@@ -330,4 +330,8 @@ class DubReport:
 
 def as_tensor(array: np.ndarray | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor of the given dtype on the CPU, copied from an array or tensor."""
-    return torch.as_tensor(array if isinstance(array, Tensor) else np.array(array, order="C")).to(dtype=dtype, device="cpu").clone()
+    return (
+        torch.as_tensor(array if isinstance(array, Tensor) else np.array(array, order="C"))
+        .to(dtype=dtype, device="cpu")
+        .clone()
+    )

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-if find_spec("personatalk_core") is None:  # not installed: run from the checkout; append so that our nodes/ shadows nothing
+if (
+    find_spec("personatalk_core") is None
+):  # not installed: run from the checkout; append so that our nodes/ shadows nothing
     sys.path.append(str(ROOT))
 
 
@@ -25,7 +27,7 @@ def corpus() -> Path:
 @pytest.fixture(scope="session")
 def sample_video(tmp_path_factory) -> Path:
     """The demo's talking face as an mp4: 56 frames of 350 x 350 at 15 frames/s, no sound."""
-    from personatalk_core.demo import write_sample_video
+    from personatalk_core.samples.demo import write_sample_video
 
     target = tmp_path_factory.mktemp("sample") / "sample.mp4"
     write_sample_video(target)

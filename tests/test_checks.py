@@ -17,13 +17,16 @@ def test_shape_returns_the_named_axes(make):
     assert check_shape("number", make(())) == {}
 
 
-@pytest.mark.parametrize(("shape", "expected", "message"), [
-    ((4, 7), ("T", "V", 3), r"points has shape \(4, 7\) but expected \(T, V, 3\)\."),
-    ((4, 7, 2), ("T", "V", 3), r"points has shape \(4, 7, 2\) but expected \(T, V, 3\)\."),
-    ((4, 5), ("N", "N"), r"points has shape \(4, 5\) but expected \(N, N\)\."),
-    ((4,), (5,), r"points has shape \(4,\) but expected \(5,\)\."),
-    ((4,), (), r"points has shape \(4,\) but expected \(\)\."),
-])
+@pytest.mark.parametrize(
+    ("shape", "expected", "message"),
+    [
+        ((4, 7), ("T", "V", 3), r"points has shape \(4, 7\) but expected \(T, V, 3\)\."),
+        ((4, 7, 2), ("T", "V", 3), r"points has shape \(4, 7, 2\) but expected \(T, V, 3\)\."),
+        ((4, 5), ("N", "N"), r"points has shape \(4, 5\) but expected \(N, N\)\."),
+        ((4,), (5,), r"points has shape \(4,\) but expected \(5,\)\."),
+        ((4,), (), r"points has shape \(4,\) but expected \(\)\."),
+    ],
+)
 def test_other_shapes_are_refused(shape, expected, message):
     with pytest.raises(ShapeError, match=message):
         check_shape("points", np.zeros(shape), *expected)

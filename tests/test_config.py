@@ -20,7 +20,12 @@ def test_constants_of_the_paper():
 def test_defaults_are_valid_and_verify_returns_the_options():
     options = DubOptions()
     assert options.verify() is options
-    assert (options.length, options.face, options.lip_references, options.face_references) == ("cut_off", "auto", 50, 5)
+    assert (options.length, options.face, options.lip_references, options.face_references) == (
+        "cut_off",
+        "auto",
+        50,
+        5,
+    )
 
 
 def test_options_are_frozen():
@@ -28,45 +33,79 @@ def test_options_are_frozen():
         DubOptions().seed = 1
 
 
-@pytest.mark.parametrize(("field", "values"), [("length", LENGTH_MODES), ("device", DEVICES), ("dtype", DTYPES),
-                                               ("style_strength", (0.0, 1, 2.0)), ("exclude_window", (0, 12)), ("lip_references", (1,))])
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("length", LENGTH_MODES),
+        ("device", DEVICES),
+        ("dtype", DTYPES),
+        ("style_strength", (0.0, 1, 2.0)),
+        ("exclude_window", (0, 12)),
+        ("lip_references", (1,)),
+    ],
+)
 def test_every_stated_value_is_accepted(field, values):
     for value in values:
         DubOptions(**{field: value}).verify()
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("length", "longest", "length is 'longest' but expected one of cut_off, bounce, loop, remap, silence"),
-    ("device", "tpu", "device is 'tpu' but expected one of auto, cpu"),
-    ("dtype", "int8", "dtype is 'int8' but expected one of auto, fp32"),
-    ("style_strength", -0.1, "style strength is -0.1 but expected"),
-    ("style_strength", 2.1, "style strength is 2.1 but expected"),
-    ("style_strength", float("nan"), "style strength is nan but expected"),
-    ("lip_references", 0, "reference counts are 0 lip and 5 face"),
-    ("face_references", 0, "reference counts are 50 lip and 0 face"),
-    ("exclude_window", -1, "exclude window is -1 frames"),
-    ("face", "prettiest", "face is 'prettiest' but expected auto, largest"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "length",
+            "longest",
+            "length is 'longest' but expected one of cut_off, bounce, loop, remap, silence",
+        ),
+        ("device", "tpu", "device is 'tpu' but expected one of auto, cpu"),
+        ("dtype", "int8", "dtype is 'int8' but expected one of auto, fp32"),
+        ("style_strength", -0.1, "style strength is -0.1 but expected"),
+        ("style_strength", 2.1, "style strength is 2.1 but expected"),
+        ("style_strength", float("nan"), "style strength is nan but expected"),
+        ("lip_references", 0, "reference counts are 0 lip and 5 face"),
+        ("face_references", 0, "reference counts are 50 lip and 0 face"),
+        ("exclude_window", -1, "exclude window is -1 frames"),
+        ("face", "prettiest", "face is 'prettiest' but expected auto, largest"),
+    ],
+)
 def test_contradictions_are_refused(field, value, message):
     with pytest.raises(OptionsError, match=message):
         DubOptions(**{field: value}).verify()
 
 
-@pytest.mark.parametrize(("text", "choice"), [
-    ("auto", FaceChoice("auto")),
-    ("largest", FaceChoice("largest")),
-    ("index:0", FaceChoice("index", index=0)),
-    ("index:12", FaceChoice("index", index=12)),
-    ("point:320,180@0", FaceChoice("point", point=(320.0, 180.0))),
-    ("point:320.5,180@40", FaceChoice("point", point=(320.5, 180.0), frame=40)),
-    ("point:1,2", FaceChoice("point", point=(1.0, 2.0), frame=0)),
-])
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("auto", FaceChoice("auto")),
+        ("largest", FaceChoice("largest")),
+        ("index:0", FaceChoice("index", index=0)),
+        ("index:12", FaceChoice("index", index=12)),
+        ("point:320,180@0", FaceChoice("point", point=(320.0, 180.0))),
+        ("point:320.5,180@40", FaceChoice("point", point=(320.5, 180.0), frame=40)),
+        ("point:1,2", FaceChoice("point", point=(1.0, 2.0), frame=0)),
+    ],
+)
 def test_face_choice(text, choice):
     assert FaceChoice.parse(text) == choice
 
 
-UNREADABLE = ["", "Auto", "auto:1", "index", "index:", "index:-1", "index:1.5", "point:1", "point:1,2,3", "point:1,2@-1", "point:1,2@x",
-              "point:nan,2@0", "point:1,inf@0", "largest:2", "face:1"]
+UNREADABLE = [
+    "",
+    "Auto",
+    "auto:1",
+    "index",
+    "index:",
+    "index:-1",
+    "index:1.5",
+    "point:1",
+    "point:1,2,3",
+    "point:1,2@-1",
+    "point:1,2@x",
+    "point:nan,2@0",
+    "point:1,inf@0",
+    "largest:2",
+    "face:1",
+]
 
 
 @pytest.mark.parametrize("text", UNREADABLE)

@@ -34,24 +34,63 @@ def fields_of(kind) -> dict:
     times, shown = frames / 25.0, np.full(T, 0.04)
     return {
         AudioClip: {"samples": np.zeros((2, 1600), np.float32), "sample_rate": 16_000},
-        VideoInfo: {"path": Path("a.mp4"), "width": W, "height": H, "times": times, "durations": shown, "rate": Fraction(25),
-                    "constant_rate": True, "has_audio": False, "sha256": ""},
+        VideoInfo: {
+            "path": Path("a.mp4"),
+            "width": W,
+            "height": H,
+            "times": times,
+            "durations": shown,
+            "rate": Fraction(25),
+            "constant_rate": True,
+            "has_audio": False,
+            "sha256": "",
+        },
         Timeline: {"source_frame": frames, "times": times, "durations": shown},
-        FaceTrack: {"landmarks": np.zeros((T, 478, 3), np.float32), "blendshapes": np.zeros((T, 52), np.float32),
-                    "status": np.zeros(T, np.uint8), "shot": frames * 0, "times": times, "frame_size": (H, W)},
-        FaceGeometry: {"identity": torch.zeros(A), "expression": torch.zeros(T, E), "rotation": torch.zeros(T, 3),
-                       "translation": torch.zeros(T, 2), "scale": torch.ones(T), "status": torch.tensor([0, 0, 1, 2], dtype=torch.uint8),
-                       "shot": torch.zeros(T), "source_frame": torch.arange(T), "times": torch.arange(T) / 25, "durations": torch.ones(T),
-                       "frame_size": (H, W), "face_model": "f"},
-        Pncc: {"map": torch.zeros(T, 3, H, W), "triangle": torch.zeros(T, H, W), "barycentric": torch.zeros(T, 3, H, W),
-               "depth": torch.zeros(T, H, W)},
+        FaceTrack: {
+            "landmarks": np.zeros((T, 478, 3), np.float32),
+            "blendshapes": np.zeros((T, 52), np.float32),
+            "status": np.zeros(T, np.uint8),
+            "shot": frames * 0,
+            "times": times,
+            "frame_size": (H, W),
+        },
+        FaceGeometry: {
+            "identity": torch.zeros(A),
+            "expression": torch.zeros(T, E),
+            "rotation": torch.zeros(T, 3),
+            "translation": torch.zeros(T, 2),
+            "scale": torch.ones(T),
+            "status": torch.tensor([0, 0, 1, 2], dtype=torch.uint8),
+            "shot": torch.zeros(T),
+            "source_frame": torch.arange(T),
+            "times": torch.arange(T) / 25,
+            "durations": torch.ones(T),
+            "frame_size": (H, W),
+            "face_model": "f",
+        },
+        Pncc: {
+            "map": torch.zeros(T, 3, H, W),
+            "triangle": torch.zeros(T, H, W),
+            "barycentric": torch.zeros(T, 3, H, W),
+            "depth": torch.zeros(T, H, W),
+        },
         StyleEmbedding: {"vector": torch.zeros(8), "name": "n", "face_model": "f", "network": "n"},
         CropBoxes: {"box": torch.zeros(T, 3)},
         ReferenceSelection: {"lip": torch.arange(3), "face": torch.zeros(T, 5)},
     }[kind]
 
 
-KINDS = (AudioClip, VideoInfo, Timeline, FaceTrack, FaceGeometry, Pncc, StyleEmbedding, CropBoxes, ReferenceSelection)
+KINDS = (
+    AudioClip,
+    VideoInfo,
+    Timeline,
+    FaceTrack,
+    FaceGeometry,
+    Pncc,
+    StyleEmbedding,
+    CropBoxes,
+    ReferenceSelection,
+)
 
 
 def make(kind, **changes):
@@ -67,7 +106,12 @@ def test_made_frozen_and_compared_by_identity(kind):
     assert value != make(kind)  # arrays have no single truth, so equality is identity
 
 
-ARRAYS = [(kind, name) for kind in KINDS for name, value in fields_of(kind).items() if isinstance(value, (np.ndarray, torch.Tensor))]
+ARRAYS = [
+    (kind, name)
+    for kind in KINDS
+    for name, value in fields_of(kind).items()
+    if isinstance(value, (np.ndarray, torch.Tensor))
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), ARRAYS, ids=lambda value: getattr(value, "__name__", value))
@@ -76,15 +120,29 @@ def test_an_axis_too_many_is_refused(kind, name):
         make(kind, **{name: fields_of(kind)[name][None]})
 
 
-@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, n in ARRAYS if k in (VideoInfo, Timeline, FaceTrack, FaceGeometry, Pncc)
-                                            and n != "identity"], ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (k, n)
+        for k, n in ARRAYS
+        if k in (VideoInfo, Timeline, FaceTrack, FaceGeometry, Pncc) and n != "identity"
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_another_number_of_frames_is_refused(kind, name):
     with pytest.raises(ShapeError, match="has shape"):
         make(kind, **{name: fields_of(kind)[name][:-1]})
 
 
-@pytest.mark.parametrize(("kind", "name"), [(FaceTrack, "landmarks"), (StyleEmbedding, "vector"), *((FaceGeometry, n) for n in (
-    "identity", "expression", "rotation", "translation", "scale"))], ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (FaceTrack, "landmarks"),
+        (StyleEmbedding, "vector"),
+        *((FaceGeometry, n) for n in ("identity", "expression", "rotation", "translation", "scale")),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_non_finite_values_are_refused(kind, name):
     array = as_tensor(fields_of(kind)[name])
     array.view(-1)[-1] = float("nan")
@@ -101,7 +159,12 @@ def test_durations():
 
 
 def test_variable_frame_rate_lasts_to_the_end_of_the_last_frame():
-    info = make(VideoInfo, times=np.array([0.0, 0.1, 0.15, 0.4]), durations=np.array([0.1, 0.05, 0.25, 0.5]), constant_rate=False)
+    info = make(
+        VideoInfo,
+        times=np.array([0.0, 0.1, 0.15, 0.4]),
+        durations=np.array([0.1, 0.05, 0.25, 0.5]),
+        constant_rate=False,
+    )
     assert info.duration == pytest.approx(0.9)
 
 
@@ -132,7 +195,11 @@ def test_reports_share_nothing():
 GRID = np.arange(6.0).reshape(2, 3)
 
 
-@pytest.mark.parametrize("array", [GRID[::-1, ::-1], GRID.T, torch.arange(6), np.float32(3.0)], ids=["backwards", "turned", "torch", "one"])
+@pytest.mark.parametrize(
+    "array",
+    [GRID[::-1, ::-1], GRID.T, torch.arange(6), np.float32(3.0)],
+    ids=["backwards", "turned", "torch", "one"],
+)
 def test_as_tensor_copies(array):
     tensor = as_tensor(array)
     assert tensor.dtype == torch.float32

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from .. import __version__, pipeline
 from ..config import DubOptions
+from ..dubbing.progress import Stages
 from ..errors import MediaError, PersonaTalkError, WorkHeldError
 from ..media.content_credentials import ContentSigner, signed_output
 from ..media.image_sequence import find_sequence, is_sequence, sequence_hash
 from ..models import Models
-from ..progress import Stages
 from ..speech.style_file import load_style
 from ..weights.checkpoint import sha256_of, write_atomically
 from .manifest import Job
@@ -60,11 +60,23 @@ def job_key(job: Job, options: DubOptions, weights: dict[str, str], signed: bool
         64 hexadecimal digits; empty where an input cannot be read.
     """
     try:
-        inputs = [sequence_hash(find_sequence(path)) if is_sequence(path) else sha256_of(path) for path in job.inputs]
+        inputs = [
+            sequence_hash(find_sequence(path)) if is_sequence(path) else sha256_of(path)
+            for path in job.inputs
+        ]
     except (OSError, MediaError):
         return ""
     choices = {name: value for name, value in asdict(options).items() if name != "device"}
-    identity = [__version__, job.out, job.mask_out, job.style is not None, inputs, choices, sorted(weights.items()), signed]
+    identity = [
+        __version__,
+        job.out,
+        job.mask_out,
+        job.style is not None,
+        inputs,
+        choices,
+        sorted(weights.items()),
+        signed,
+    ]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -74,7 +86,12 @@ def weights_of(models: Models) -> dict[str, str]:
 
 
 def run_job(
-    job: Job, folder: Path, models: Models, base: DubOptions, stages: Stages | None = None, signer: ContentSigner | None = None
+    job: Job,
+    folder: Path,
+    models: Models,
+    base: DubOptions,
+    stages: Stages | None = None,
+    signer: ContentSigner | None = None,
 ) -> JobResult:
     """Dub one job into ``folder``; a failure becomes a result, never an exception.
 
@@ -88,7 +105,9 @@ def run_job(
         style = load_style(job.style, models.face_model, models.speech) if job.style else None
         mask = folder / job.mask_out if job.mask_out else None
         with signed_output(folder / job.out, signer, source=job.video, others=job.inputs[1:]) as out:
-            report = _dub_when_free(job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages)
+            report = _dub_when_free(
+                job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages
+            )
         report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
         write_atomically(folder / job.report, (json.dumps(asdict(report), indent=2) + "\n").encode())
         return JobResult(
@@ -105,8 +124,12 @@ def run_job(
     except PersonaTalkError as error:
         sentence = str(error)
     except Exception as error:  # a bug in one job must not take the others with it
-        sentence = f"Unexpected {type(error).__name__}: {error}. Please report this with the file that caused it."
-    return JobResult(**about, status=FAILED, error=" ".join(sentence.split()), seconds=round(time.monotonic() - started, 3))
+        sentence = (
+            f"Unexpected {type(error).__name__}: {error}. Please report this with the file that caused it."
+        )
+    return JobResult(
+        **about, status=FAILED, error=" ".join(sentence.split()), seconds=round(time.monotonic() - started, 3)
+    )
 
 
 def _dub_when_free(*inputs, **choices):
@@ -121,11 +144,20 @@ def _dub_when_free(*inputs, **choices):
             time.sleep(1.0)
 
 
-def is_finished(job: Job, result: JobResult | None, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool = False) -> bool:
+def is_finished(
+    job: Job,
+    result: JobResult | None,
+    folder: Path,
+    base: DubOptions,
+    weights: dict[str, str],
+    signed: bool = False,
+) -> bool:
     """The job's file is there as an earlier run left it, from the same inputs, choices and weights."""
     if result is None or result.status != DONE or not result.key:
         return False
     wanted = [name for name in (job.out, job.mask_out, job.report) if name]
     if not all((folder / name).is_file() for name in wanted):
         return False
-    return result.key == job_key(job, job.dub_options(base), weights, signed) and result.sha256 == sha256_of(folder / job.out)
+    return result.key == job_key(job, job.dub_options(base), weights, signed) and result.sha256 == sha256_of(
+        folder / job.out
+    )

@@ -71,7 +71,9 @@ class JobQueue:
             return
         sentence = f"The worker died {MAX_LOST} times while it ran this job ({why}); it may need more memory than a worker has."
         attempts, lost = self._attempts[job.line], self._lost[job.line]
-        self._leave(JobResult(out=job.out, line=job.line, status=FAILED, error=sentence, attempts=attempts, lost=lost))
+        self._leave(
+            JobResult(out=job.out, line=job.line, status=FAILED, error=sentence, attempts=attempts, lost=lost)
+        )
 
     def _leave(self, result: JobResult) -> None:
         self.done += result.status == DONE

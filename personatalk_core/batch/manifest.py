@@ -13,7 +13,11 @@ MAX_LINE = 1 << 20  # bytes of one line
 MAX_JOBS = 1_000_000
 PATHS = ("video", "audio", "style")  # read; relative to the manifest's folder
 TARGETS = ("out", "mask_out")  # written; file names inside the output folder
-WHOLE_BATCH = ("device", "dtype", "initializer")  # said once, on the command line: every worker loads its models once
+WHOLE_BATCH = (
+    "device",
+    "dtype",
+    "initializer",
+)  # said once, on the command line: every worker loads its models once
 _CHOICES = "length face style_strength lip_references face_references exclude_window seed lossless provenance"
 KNOBS = {name: type(getattr(DubOptions(), name)) for name in _CHOICES.split()}
 SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -65,23 +69,31 @@ def read_manifest(path: Path, base: DubOptions | None = None) -> list[Job]:
         with path.open("rb") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), start=1):
                 if len(line) > MAX_LINE:
-                    raise OptionsError(f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line of its own.")
+                    raise OptionsError(
+                        f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line of its own."
+                    )
                 if not line.strip():
                     continue
                 job = _parse(line, number, path, base or DubOptions())
                 for name in filter(None, (job.out, job.mask_out, job.report)):
                     first = taken.get(name.casefold())
                     if first is not None:
-                        what = f"'{name}' is written by line {first} already; give every file a name of its own."
+                        what = (
+                            f"'{name}' is written by line {first} already; give every file a name of its own."
+                        )
                         raise OptionsError(f"{path} line {number}: {what}")
                     taken[name.casefold()] = number
                 jobs.append(job)
                 if len(jobs) > MAX_JOBS:
                     raise OptionsError(f"{path} holds more than {MAX_JOBS} jobs; split it.")
     except OSError as error:
-        raise OptionsError(f"The manifest {path} cannot be read ({error.strerror}); pass a JSON Lines file with --manifest.") from error
+        raise OptionsError(
+            f"The manifest {path} cannot be read ({error.strerror}); pass a JSON Lines file with --manifest."
+        ) from error
     if not jobs:
-        raise OptionsError(f"The manifest {path} holds no job; write one JSON object a line with at least video, audio and out.")
+        raise OptionsError(
+            f"The manifest {path} holds no job; write one JSON object a line with at least video, audio and out."
+        )
     return jobs
 
 
@@ -94,7 +106,9 @@ def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise wrong(f"is not a JSON object ({error or 'nested too deeply'}).") from error
     if not isinstance(entry, dict):
-        raise wrong(f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": ..., "out": ...}}.')
+        raise wrong(
+            f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": ..., "out": ...}}.'
+        )
     known = (*PATHS, *TARGETS, *KNOBS)
     for name in entry:
         if name not in known:
@@ -137,13 +151,19 @@ def _knob(name: str, value: object, kind: type, wrong):
 def _check_target(name: str, value: str, wrong) -> None:
     """Only plain paths below the output folder: neither absolute, nor with a drive, nor upwards."""
     parts = PurePosixPath(value).parts
-    foreign = "\\" in value or PureWindowsPath(value).drive or PurePosixPath(value).is_absolute() or ":" in value
+    foreign = (
+        "\\" in value or PureWindowsPath(value).drive or PurePosixPath(value).is_absolute() or ":" in value
+    )
     if foreign or ".." in parts or not parts or any(part.startswith(".") for part in parts):
-        raise wrong(f"field '{name}' is {_shown(value)} but expected a file name inside the output folder, such as clips/one.mp4.")
+        raise wrong(
+            f"field '{name}' is {_shown(value)} but expected a file name inside the output folder, such as clips/one.mp4."
+        )
     if max(len(part.encode()) for part in parts) > 200 or len(value) > 1000:
         raise wrong(f"field '{name}' is longer than file systems allow; shorten it.")
     if PurePosixPath(value).suffix.lower() not in SUFFIXES:
-        raise wrong(f"field '{name}' is {_shown(value)} but expected a name that ends in {', '.join(SUFFIXES)}.")
+        raise wrong(
+            f"field '{name}' is {_shown(value)} but expected a name that ends in {', '.join(SUFFIXES)}."
+        )
 
 
 def _shown(value: object) -> str:

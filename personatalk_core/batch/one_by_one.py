@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import DubOptions
+from ..dubbing.progress import Stages
 from ..media.content_credentials import ContentSigner
 from ..models import Models
-from ..progress import Stages
 from .batch_view import BatchView
 from .job import run_job
 from .job_queue import JobQueue
@@ -23,7 +23,12 @@ class _ShownStages(Stages):
 
 
 def run_one_by_one(
-    queue: JobQueue, folder: Path, models: Models, base: DubOptions, view: BatchView, signer: ContentSigner | None = None
+    queue: JobQueue,
+    folder: Path,
+    models: Models,
+    base: DubOptions,
+    view: BatchView,
+    signer: ContentSigner | None = None,
 ) -> None:
     """Run a queue until it is empty."""
     while (job := queue.take()) is not None:

@@ -13,17 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import DubOptions
+from ..dubbing.progress import Stages
 from ..errors import DependencyError, OptionsError, PersonaTalkError, WeightsError
 from ..media.content_credentials import SigningChoice
 from ..models import load_models
-from ..progress import Stages
 from ..weights.resolver import HubSource
 from .batch_view import BatchView
 from .job import JobResult, run_job
 from .job_queue import JobQueue
 from .manifest import Job
 
-OBJECT_STORE = 80 << 20  # bytes: results are a few hundred bytes, so Ray's default of 30 % of the memory would be waste
+OBJECT_STORE = (
+    80 << 20
+)  # bytes: results are a few hundred bytes, so Ray's default of 30 % of the memory would be waste
 POLL = 1.0  # seconds between two looks at the progress of running jobs
 PATIENCE = 60.0  # seconds without any worker before the view says so
 STARTING = ("starting", 0, 1)
@@ -49,8 +51,12 @@ class RayOptions:
             raise OptionsError(f"workers is {self.workers} but expected 1 or more.")
         if not 0 < self.cpus <= 1024:
             raise OptionsError(f"CPUs a worker is {self.cpus} but expected a number above 0.")
-        if self.gpus is not None and not (0 <= self.gpus <= 1 or (self.gpus <= 64 and float(self.gpus).is_integer())):
-            raise OptionsError(f"GPUs a worker is {self.gpus} but expected a share from 0 to 1, or a whole number.")
+        if self.gpus is not None and not (
+            0 <= self.gpus <= 1 or (self.gpus <= 64 and float(self.gpus).is_integer())
+        ):
+            raise OptionsError(
+                f"GPUs a worker is {self.gpus} but expected a share from 0 to 1, or a whole number."
+            )
         return self
 
 
@@ -75,15 +81,24 @@ def import_ray():
     try:
         import ray
     except ImportError as error:
-        raise DependencyError("Ray is not installed; run: pip install 'personatalk[batch]', or use --runner one-by-one.") from error
+        raise DependencyError(
+            "Ray is not installed; run: pip install 'personatalk[batch]', or use --runner one-by-one."
+        ) from error
     return ray
 
 
 class DubWorker:
     """One actor: models once, then job after job. ``progress`` is answered while a job runs, by a second thread."""
 
-    def __init__(self, options: dict, folder: str, weights: WeightsChoice, signing: SigningChoice, threads: int) -> None:
-        self._base, self._folder, self._weights, self._threads = DubOptions(**options), Path(folder), weights, threads
+    def __init__(
+        self, options: dict, folder: str, weights: WeightsChoice, signing: SigningChoice, threads: int
+    ) -> None:
+        self._base, self._folder, self._weights, self._threads = (
+            DubOptions(**options),
+            Path(folder),
+            weights,
+            threads,
+        )
         self._signing, self._signer, self._models = signing, None, None
         self._progress = STARTING
 
@@ -157,7 +172,9 @@ def run_on_ray(
     seats: list[_Seat] = []
     try:
         gpus = _gpu_share(ray, choice, base)
-        kind = ray.remote(DubWorker).options(num_cpus=choice.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2)
+        kind = ray.remote(DubWorker).options(
+            num_cpus=choice.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
+        )
         weights = replace(weights, folder=_absolute(weights.folder))
         signing = replace(signing, certificate=_absolute(signing.certificate), key=_absolute(signing.key))
         arguments = (asdict(base), str(Path(folder).resolve()), weights, signing, max(1, int(choice.cpus)))
@@ -175,12 +192,19 @@ def run_on_ray(
             ray.shutdown()
 
 
-def _drive(ray, queue: JobQueue, seats: list[_Seat], new_seat: Callable[[], _Seat], view: BatchView, on_taken) -> None:
+def _drive(
+    ray, queue: JobQueue, seats: list[_Seat], new_seat: Callable[[], _Seat], view: BatchView, on_taken
+) -> None:
     served, false_starts = time.monotonic(), 0
     while not queue.over:
         for seat in seats:
             if seat.started and seat.job is None and (job := queue.take()) is not None:
-                seat.job, seat.reference, seat.progress, seat.asked = job, seat.actor.run.remote(job), STARTING, None
+                seat.job, seat.reference, seat.progress, seat.asked = (
+                    job,
+                    seat.actor.run.remote(job),
+                    STARTING,
+                    None,
+                )
                 on_taken(queue.running)
         pending = {seat.reference: seat for seat in seats if seat.job is not None or not seat.started}
         for reference in ray.wait(list(pending), num_returns=1, timeout=POLL)[0]:
@@ -191,12 +215,18 @@ def _drive(ray, queue: JobQueue, seats: list[_Seat], new_seat: Callable[[], _Sea
                 continue
             false_starts += not was_started
             if false_starts >= MAX_FALSE_STARTS:
-                raise OptionsError(f"{false_starts} workers in a row died while they loaded the models; start fewer with --workers.")
+                raise OptionsError(
+                    f"{false_starts} workers in a row died while they loaded the models; start fewer with --workers."
+                )
             seats[seats.index(seat)] = new_seat()
         for seat in seats:
             _look(ray, seat)
         served = time.monotonic() if any(seat.started for seat in seats) else served
-        note = "" if time.monotonic() - served < PATIENCE else "no worker can be placed: too few CPUs or GPUs are free"
+        note = (
+            ""
+            if time.monotonic() - served < PATIENCE
+            else "no worker can be placed: too few CPUs or GPUs are free"
+        )
         view.show(queue, {seat.job.out: seat.progress for seat in seats if seat.job is not None}, note)
 
 
@@ -250,7 +280,9 @@ def _connect(ray, choice: RayOptions) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"the Ray cluster at {choice.address}" if choice.address else "Ray on this machine"
         reason = " ".join(str(error).split())[:200]
-        raise OptionsError(f"{where} cannot be reached ({reason}); check --address, or use --runner one-by-one.") from error
+        raise OptionsError(
+            f"{where} cannot be reached ({reason}); check --address, or use --runner one-by-one."
+        ) from error
 
 
 def _gpu_share(ray, choice: RayOptions, base: DubOptions) -> float:
@@ -269,5 +301,7 @@ def _worker_count(ray, choice: RayOptions, gpus: float, jobs: int) -> int:
             fits += min(by_cpu, int(have.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
     if fits == 0:
         wanted = f"{choice.cpus:g} CPUs and {gpus:g} GPUs"
-        raise OptionsError(f"No node has {wanted} for a worker; lower --cpus-per-worker or --gpus-per-worker.")
+        raise OptionsError(
+            f"No node has {wanted} for a worker; lower --cpus-per-worker or --gpus-per-worker."
+        )
     return max(1, min(choice.workers or fits, jobs))

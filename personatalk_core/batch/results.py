@@ -34,10 +34,14 @@ class ResultsFile:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / LOCK).open("a")
         except OSError as error:
-            raise OptionsError(f"The output folder {self.folder} cannot be written to ({error.strerror}); choose another.") from error
+            raise OptionsError(
+                f"The output folder {self.folder} cannot be written to ({error.strerror}); choose another."
+            ) from error
         if not _try_lock(self._lock):
             self._lock.close()
-            raise OptionsError(f"Another batch is writing to {self.folder}; wait for it, or choose another folder.")
+            raise OptionsError(
+                f"Another batch is writing to {self.folder}; wait for it, or choose another folder."
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,10 +81,16 @@ def _parse(line: bytes) -> JobResult | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("out"), str) or entry.get("status") not in (DONE, FAILED):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("out"), str)
+        or entry.get("status") not in (DONE, FAILED)
+    ):
         return None
     defaults = asdict(JobResult(out="", line=0, status=DONE))
-    if any(type(entry[name]) is not type(defaults[name]) for name in _FIELDS & set(entry) if name != "seconds"):
+    if any(
+        type(entry[name]) is not type(defaults[name]) for name in _FIELDS & set(entry) if name != "seconds"
+    ):
         return None
     return JobResult(**{"line": 0} | {name: value for name, value in entry.items() if name in _FIELDS})
 

@@ -92,7 +92,9 @@ def run_batch(
         view = BatchView(len(jobs), skipped=len(kept), quiet=quiet)
         try:
             if left and on_ray:
-                run_on_ray(queue, Path(folder), base, weights, ray_options, view, signing=signing, on_taken=on_taken)
+                run_on_ray(
+                    queue, Path(folder), base, weights, ray_options, view, signing=signing, on_taken=on_taken
+                )
             elif left:
                 with _threads(max(1, int(ray_options.cpus))):
                     run_one_by_one(queue, Path(folder), load_models(base, **places), base, view, signer)
@@ -112,7 +114,14 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _split(jobs: list[Job], results: ResultsFile, folder: Path, base: DubOptions, weights: dict[str, str], signed: bool):
+def _split(
+    jobs: list[Job],
+    results: ResultsFile,
+    folder: Path,
+    base: DubOptions,
+    weights: dict[str, str],
+    signed: bool,
+):
     """(jobs that an earlier run finished, jobs to run); results.jsonl keeps the lines of the former and of other manifests' jobs."""
     known = results.read()
     kept = [job for job in jobs if is_finished(job, known.get(job.out), folder, base, weights, signed)]

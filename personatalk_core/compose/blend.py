@@ -8,7 +8,9 @@ import numpy as np
 from ..checks import check_range, check_shape
 
 
-def blend_frame(under: np.ndarray, over: np.ndarray, mask: np.ndarray, strength: float = 1.0, feather: float = 0.0) -> np.ndarray:
+def blend_frame(
+    under: np.ndarray, over: np.ndarray, mask: np.ndarray, strength: float = 1.0, feather: float = 0.0
+) -> np.ndarray:
     """Blend one frame.
 
     Args:

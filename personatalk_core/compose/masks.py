@@ -22,9 +22,14 @@ SKIRT_SHARE = 0.5  # of the jaw's weight that the skirt between jaw and the mesh
 STILL_OUTLINE = 0.4  # weight of the face's outline where it does not move: enough to hide no seam, too little to double it
 FAR = 0.012  # of the crop's side: an outline that moves as far is pasted whole
 FEATHER = 0.012  # of the crop's side: standard deviation of the blur that rounds off the mesh's corners
-DRAWN_SIZE = 256  # pixels of the side at which a mask is drawn; it is soft, so that larger crops get it enlarged
+DRAWN_SIZE = (
+    256  # pixels of the side at which a mask is drawn; it is soft, so that larger crops get it enlarged
+)
 BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
-TURNED_DEGREES = (45.0, 55.0)  # turned further than the first the dub fades, from the second on the source is shown
+TURNED_DEGREES = (
+    45.0,
+    55.0,
+)  # turned further than the first the dub fades, from the second on the source is shown
 FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
 
 
@@ -76,7 +81,9 @@ def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
         weight[outline] *= STILL_OUTLINE + (1 - STILL_OUTLINE) * share[outline]
         weight[outside] *= share[outside]
     border = border_vertices(face_model.triangles)
-    weight[border[torch.isin(border, outside)]] = 0.0  # the cavity's ring is a border too, and must be pasted whole
+    weight[border[torch.isin(border, outside)]] = (
+        0.0  # the cavity's ring is a border too, and must be pasted whole
+    )
     return weight
 
 
@@ -92,9 +99,13 @@ def draw_weights(corners: Tensor, weights: Tensor, size: int) -> np.ndarray:
     """
     corners = corners.float().cpu().clamp(-2 * size, 3 * size)
     first, second = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-    facing = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0] < 0  # counter-clockwise for the viewer, y pointing down
+    facing = (
+        first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0] < 0
+    )  # counter-clockwise for the viewer, y pointing down
     corners = torch.where(facing[..., None, None], corners, corners[:, :, :1])  # without area
-    points = torch.cat([corners, weights.float().cpu().expand(len(corners), -1, -1)[..., None]], dim=-1)  # (T, F, 3, 3)
+    points = torch.cat(
+        [corners, weights.float().cpu().expand(len(corners), -1, -1)[..., None]], dim=-1
+    )  # (T, F, 3, 3)
     points = rearrange(points, "t f k c -> t (f k) c")
     _, _, nearness = rasterize(points, torch.arange(points.shape[1]).view(-1, 3), (size, size))
     return nearness.amax(dim=0).clamp(0, 1).numpy()
@@ -156,7 +167,9 @@ def turned_weight(rotation: Tensor) -> np.ndarray:
     check_shape("rotation", rotation, "T", 3)
     forward = rotation_matrix(rotation.float().cpu())[:, 2, 2].clamp(-1, 1)
     start, end = TURNED_DEGREES
-    return _smoothstep(((end - torch.rad2deg(forward.arccos())) / (end - start)).clamp(0, 1).numpy()).astype(np.float32)
+    return _smoothstep(((end - torch.rad2deg(forward.arccos())) / (end - start)).clamp(0, 1).numpy()).astype(
+        np.float32
+    )
 
 
 def _smoothstep(value: np.ndarray) -> np.ndarray:

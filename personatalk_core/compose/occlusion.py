@@ -8,11 +8,14 @@ occur in the references too.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from einops import einsum, rearrange
+from torch import Tensor
 
 from ..checks import check_shape
 from ..geometry.face_model import FaceModel, Region
@@ -26,7 +29,9 @@ LIP_TOLERANCE = 0.16  # the same on the lips, where teeth, tongue and tracking e
 USUAL = 1.5  # times what the references differ among themselves is tolerated, between LEAST_TOLERANCE and 1 of the above
 LEAST_TOLERANCE = 0.5
 EXPOSURE = 0.12  # of full scale: largest change of light of the whole face that is allowed for
-CERTAIN = 1.25  # of the tolerance: from here on a place is covered for sure, between 1 and this it is in doubt
+CERTAIN = (
+    1.25  # of the tolerance: from here on a place is covered for sure, between 1 and this it is in doubt
+)
 SPREADS = 0.5  # of the tolerance of bare skin: around what is covered, places beyond this are taken for the same thing
 LEAST_AREA = 0.02  # of the lower face: smaller patches are noise
 GAP = 0.06  # of the crop's side: gaps as wide between covered patches, such as a mouth under a hand, are covered too
@@ -66,7 +71,9 @@ def skin_places(face_model: FaceModel) -> SkinPlaces:
     share = np.concatenate([share, 1 - share.sum(1, keepdims=True)], axis=1)  # (PARTS ** 2, 3)
     vertex = np.repeat(own, len(share), axis=0)
     lip = np.zeros(face_model.vertex_count, bool)
-    lip[np.concatenate([x.numpy() for x in (face_model.lips, face_model.outer_lips, face_model.inner_lips)])] = True
+    lip[
+        np.concatenate([x.numpy() for x in (face_model.lips, face_model.outer_lips, face_model.inner_lips)])
+    ] = True
     weight = face_model.lower_weight.numpy()
     tolerance = np.where(lip[vertex].any(axis=1), LIP_TOLERANCE, TOLERANCE).astype(np.float32)
     return SkinPlaces(vertex, np.tile(share, (len(own), 1)), tolerance, (weight[vertex] < 0.05).all(axis=1))
@@ -81,7 +88,9 @@ def place_colours(crop: np.ndarray, points: np.ndarray, places: SkinPlaces) -> n
     """
     size = check_shape("crop", crop, "R", "R", 3)["R"]
     check_shape("points", points, "V", 2)
-    small = cv2.resize(np.ascontiguousarray(crop, np.float32), (SAMPLE_SIZE, SAMPLE_SIZE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        np.ascontiguousarray(crop, np.float32), (SAMPLE_SIZE, SAMPLE_SIZE), interpolation=cv2.INTER_AREA
+    )
     small = cv2.GaussianBlur(small, (0, 0), 1.0)
     at = places.positions(points) * (SAMPLE_SIZE / size) - 0.5
     read = cv2.remap(small, at[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]  # (P, 3)
@@ -113,12 +122,17 @@ class KnownSkin:
         known = np.isfinite(rest)
         rank = np.minimum((AGREEING * known.sum(axis=0)).astype(int), len(rest) - 1)
         nearest = np.take_along_axis(np.sort(np.where(known, rest, np.inf), axis=0), rank[None], axis=0)[0]
-        return np.where(np.isfinite(nearest), nearest / (self.strictness * self.places.tolerance), 0.0).astype(np.float32)
+        return np.where(
+            np.isfinite(nearest), nearest / (self.strictness * self.places.tolerance), 0.0
+        ).astype(np.float32)
 
 
 def known_skin(places: SkinPlaces, colours: np.ndarray) -> KnownSkin:
     """Learn what is usual from references (N, P, 3): the less they differ among themselves, the less is tolerated."""
-    usual = [KnownSkin(places, np.delete(colours, k, axis=0)).doubt(colours[k])[~places.upper] for k in range(len(colours))]
+    usual = [
+        KnownSkin(places, np.delete(colours, k, axis=0)).doubt(colours[k])[~places.upper]
+        for k in range(len(colours))
+    ]
     spread = float(np.quantile(usual, 0.99)) if len(usual) > 2 else 1.0
     return KnownSkin(places, colours, float(np.clip(USUAL * spread, LEAST_TOLERANCE, 1.0)))
 
@@ -138,8 +152,13 @@ def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size
         return np.zeros((size, size), np.float32)
     certain = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
     scale = SAMPLE_SIZE / size
-    corners = np.rint((points[places.vertex[:: PARTS**2]] * scale - 0.5) * 16).astype(np.int32)  # (F, 3, 2), 1/16 px
-    seed, spread, face = (_paint(corners, value, lower) for value in (certain, doubt * places.tolerance / TOLERANCE > SPREADS, lower))
+    corners = np.rint((points[places.vertex[:: PARTS**2]] * scale - 0.5) * 16).astype(
+        np.int32
+    )  # (F, 3, 2), 1/16 px
+    seed, spread, face = (
+        _paint(corners, value, lower)
+        for value in (certain, doubt * places.tolerance / TOLERANCE > SPREADS, lower)
+    )
     sure = cv2.GaussianBlur(seed, (0, 0), 1.5) > 0.5
     both = (sure | (cv2.GaussianBlur(spread, (0, 0), 1.5) > 0.5)).astype(np.uint8)
     both = cv2.morphologyEx(both, cv2.MORPH_CLOSE, _disc(GAP * SAMPLE_SIZE))
@@ -156,8 +175,10 @@ def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size
 def seen_vertices(doubt: np.ndarray, places: SkinPlaces, count: int) -> np.ndarray:
     """How well a reference shows each of ``count`` vertices by the places around it: (V,) in [0, 1]; 1 where nothing is compared."""
     hidden = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
-    total, share = (np.bincount(places.vertex.ravel(), weights=w.ravel(), minlength=count) for w in
-                    (places.share * hidden[:, None], places.share))  # fmt: skip
+    total, share = (
+        np.bincount(places.vertex.ravel(), weights=w.ravel(), minlength=count)
+        for w in (places.share * hidden[:, None], places.share)
+    )
     return (1.0 - total / np.maximum(share, 1e-6)).clip(0, 1).astype(np.float32)
 
 
@@ -173,3 +194,64 @@ def _paint(corners: np.ndarray, value: np.ndarray, shown: np.ndarray) -> np.ndar
 def _disc(radius: float) -> np.ndarray:
     side = 2 * max(1, round(radius)) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+ENOUGH = 5  # references below which nothing can be said about what is usual
+MOST = 15  # references that frames are compared with
+OWN_SHARE = 0.5  # of a frame's own doubt beside that of the frames before and after it
+
+
+class CoveredFrames:
+    """Doubts of source frames, kept while they are needed.
+
+    Args:
+        pixels: (N, 3, R, R) in [0, 1], the lip references.  points: (N, V, 3) their vertices in crop pixels.
+    """
+
+    def __init__(self, face_model: FaceModel, pixels: Tensor, points: Tensor) -> None:
+        self._places, self._vertices = skin_places(face_model), face_model.vertex_count
+        chosen = torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST)).round().long().unique()
+        crops = rearrange(pixels[chosen.to(pixels.device)].float().cpu(), "n c h w -> n h w c").numpy()
+        colours = [
+            place_colours(crop, own, self._places)
+            for crop, own in zip(crops, points[..., :2].cpu().numpy()[chosen], strict=True)
+        ]
+        self._skin = known_skin(self._places, np.stack(colours)) if len(colours) >= ENOUGH else None
+        self._doubt: dict[int, np.ndarray] = {}
+
+    def look_at(self, number: int, crop: np.ndarray, points: Tensor) -> None:
+        """Judge source frame ``number`` from its crop (R, R, 3) uint8 and its vertices (V, 3) in crop pixels."""
+        if self._skin is not None and number not in self._doubt:
+            colours = place_colours(crop.astype(np.float32) / 255, points[:, :2].numpy(), self._places)
+            self._doubt[number] = self._skin.doubt(colours)
+
+    def knows(self, number: int) -> bool:
+        """Whether a frame was looked at, or nothing can be known."""
+        return self._skin is None or number in self._doubt
+
+    def forget_all_but(self, numbers: Collection[int]) -> None:
+        """Keep the doubts of these frames only."""
+        self._doubt = {i: doubt for i, doubt in self._doubt.items() if i in numbers}
+
+    def seen(self, number: int) -> Tensor:
+        """(V,) in [0, 1]: how well the frame shows each vertex; what something lies before is not taken from it."""
+        if self._skin is None:
+            return torch.ones(self._vertices)
+        return torch.from_numpy(seen_vertices(self._doubt[number], self._places, self._vertices))
+
+    def mask(self, number: int, neighbours: Collection[int], points: Tensor, size: int) -> Tensor:
+        """Pixels of a frame that are not the face's, steadied over the frames around it.
+
+        Args:
+            neighbours: frames just before and after it that were looked at.
+            points:     (V, 3) of the frame in crop pixels.  size: R.
+        Returns:
+            (R, R) float32 in [0, 1], 0 for a bare face.
+        """
+        if self._skin is None:
+            return torch.zeros(size, size)
+        doubt = self._doubt[number]
+        around = [self._doubt[i] for i in neighbours]
+        if around:
+            doubt = OWN_SHARE * doubt + (1 - OWN_SHARE) * np.mean(around, axis=0)
+        return torch.from_numpy(covered_mask(doubt, points[:, :2].numpy(), self._places, size))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..errors import ShapeError
-from ..geometry.resample import LANCZOS, resample
+from .crop import LANCZOS, resample
 from .grain import missing_grain
 
 SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
@@ -19,7 +19,13 @@ MAX_OFFSET = 0.15  # of full scale: light is never changed by more
 
 
 def paste_back(
-    frame: np.ndarray, crop: Tensor, mask: Tensor | np.ndarray, box: Tensor | np.ndarray, *, weight: float = 1.0, seed: int = 0
+    frame: np.ndarray,
+    crop: Tensor,
+    mask: Tensor | np.ndarray,
+    box: Tensor | np.ndarray,
+    *,
+    weight: float = 1.0,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lay a rendered crop over its frame.
 
@@ -69,7 +75,10 @@ def covered(box: Tensor | np.ndarray, frame_size: tuple[int, int]) -> tuple[slic
     if not (np.isfinite([x, y, side]).all() and side > 0):
         raise ShapeError(f"crop box is ({x}, {y}, {side}) but expected a finite centre and a positive side.")
     low = [max(0, int(np.ceil(centre - side / 2 - 0.5))) for centre in (y, x)]
-    high = [min(limit, int(np.floor(centre + side / 2 - 0.5)) + 1) for centre, limit in zip((y, x), frame_size, strict=True)]
+    high = [
+        min(limit, int(np.floor(centre + side / 2 - 0.5)) + 1)
+        for centre, limit in zip((y, x), frame_size, strict=True)
+    ]
     if low[0] >= high[0] or low[1] >= high[1]:
         return None
     return slice(low[0], high[0]), slice(low[1], high[1])
@@ -89,12 +98,16 @@ def place_on_frame(picture: np.ndarray, box: Tensor | np.ndarray, rows: slice, c
     step = picture.shape[0] / side  # crop pixels a frame pixel
     if picture.ndim == 3:
         corner = ((columns.start - x + side / 2) * step, (rows.start - y + side / 2) * step)
-        return resample(picture, corner, step, (rows.stop - rows.start, columns.stop - columns.start), LANCZOS)
+        return resample(
+            picture, corner, step, (rows.stop - rows.start, columns.stop - columns.start), LANCZOS
+        )
     if step > 1:
         spread = 0.5 * np.sqrt(step * step - 1)
         picture = cv2.GaussianBlur(picture, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
     # index in the crop of the frame pixel with index i: ((i + 0.5) - corner) * step - 0.5
-    start = [(at + 0.5 - (centre - side / 2)) * step - 0.5 for at, centre in ((columns.start, x), (rows.start, y))]
+    start = [
+        (at + 0.5 - (centre - side / 2)) * step - 0.5 for at, centre in ((columns.start, x), (rows.start, y))
+    ]
     transform = np.array([[step, 0, start[0]], [0, step, start[1]]], np.float64)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -119,13 +132,19 @@ def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side:
     shrink = max(1, int(side / LIGHT_SIZE))  # light is soft: a small copy holds it whole
     if shrink > 1:
         small = (-(-width // shrink), -(-height // shrink))
-        before, picture, mask = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (before, picture, mask))
+        before, picture, mask = (
+            cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (before, picture, mask)
+        )
         side = side / shrink
     difference = before - picture
     unlike = np.square(cv2.GaussianBlur(difference, (0, 0), max(1.0, 0.01 * side))).max(2) / UNLIKE**2
     trust = (4 * mask * (1 - mask) * np.exp(-unlike)).astype(np.float32)  # (h, w)
     offset, known = np.zeros_like(difference), np.zeros_like(trust)
-    for reach in (SEAM_REACH / 2, SEAM_REACH * 2, SEAM_REACH * 8):  # near seams first; farther ones fill the rest
+    for reach in (
+        SEAM_REACH / 2,
+        SEAM_REACH * 2,
+        SEAM_REACH * 8,
+    ):  # near seams first; farther ones fill the rest
         spread = max(1.0, reach * side)
         near = _wide_blur(trust, spread)
         mean = _wide_blur(difference * trust[..., None], spread) / np.maximum(near, 1e-8)[..., None]

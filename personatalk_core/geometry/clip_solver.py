@@ -21,7 +21,11 @@ from .initialisation import Coefficients, Landmarks, reconstruct
 
 POSE = 6  # rotation 3, translation 2, log scale 1
 STEPS = 5
-FLOORS = {"point": 2e-3, "pose": 2e-3, "expression": 0.05}  # norms below these count as squares: no step divides by zero
+FLOORS = {
+    "point": 2e-3,
+    "pose": 2e-3,
+    "expression": 0.05,
+}  # norms below these count as squares: no step divides by zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +53,27 @@ def from_pose_vector(pose: Tensor, expression: Tensor, identity: Tensor, unit: f
     return Coefficients(identity, expression, pose[:, :3], pose[:, 3:5] * unit, pose[:, 5].exp() * unit)
 
 
-def clip_loss(coefficients: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights) -> Tensor:
+def clip_loss(
+    coefficients: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights
+) -> Tensor:
     """The value being minimised, for a report or a test."""
     points = reconstruct(coefficients, face_model, target.vertex)[..., :2] / target.unit
     start, unit = target.start, target.unit
-    return total_loss(points, target.landmarks / unit, target.seen, target.weight, target.lip_pairs, pose_vector(coefficients, unit),
-                      pose_vector(start, unit), coefficients.expression, start.expression, coefficients.identity, start.identity,
-                      face_model.lower_count, weights)  # fmt: skip
+    return total_loss(
+        points,
+        target.landmarks / unit,
+        target.seen,
+        target.weight,
+        target.lip_pairs,
+        pose_vector(coefficients, unit),
+        pose_vector(start, unit),
+        coefficients.expression,
+        start.expression,
+        coefficients.identity,
+        start.identity,
+        face_model.lower_count,
+        weights,
+    )
 
 
 def solve_clip(
@@ -81,7 +99,9 @@ def solve_clip(
     return best
 
 
-def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights) -> Coefficients:
+def _step(
+    now: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights
+) -> Coefficients:
     frames, width = len(now.expression), POSE + face_model.expression_count
     points, jacobian = _points_and_jacobian(now, target, face_model)  # (T, K, 2), (T, 2K, P)
     aim = target.landmarks / target.unit
@@ -107,7 +127,9 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
         right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p")
         right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p")
 
-    def diagonal(values: Tensor, columns: slice, floor: float, weight: Tensor | float, stencil: tuple[int, ...]) -> None:
+    def diagonal(
+        values: Tensor, columns: slice, floor: float, weight: Tensor | float, stencil: tuple[int, ...]
+    ) -> None:
         """Add sum of weight * ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
         reach = len(stencil)
         if frames < reach:
@@ -129,21 +151,43 @@ def _step(now: Coefficients, target: ClipTarget, face_model: FaceModel, weights:
         apart = rearrange(by_point[:, upper] - by_point[:, lower], "t n i p -> t (n i) p")
         add_points(residual[:, upper] - residual[:, lower], weights.opening * seen[:, None], apart)
     if frames > 1 and weights.tempo * weights.velocity:
-        add_velocity(residual.diff(dim=0), weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None])
+        add_velocity(
+            residual.diff(dim=0),
+            weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None],
+        )
     of_pose, of_expression = slice(0, POSE), slice(POSE, width)
     count, laplacian = face_model.lower_count, (1, -2, 1)
     if weights.tempo:
         lower, upper = slice(POSE, POSE + count), slice(POSE + count, width)
-        pose_rest, lower_rest = resting(pose_start, weights.pose_speed), resting(start[:, :count], weights.lower_speed)
+        pose_rest, lower_rest = (
+            resting(pose_start, weights.pose_speed),
+            resting(start[:, :count], weights.lower_speed),
+        )
         smooth = weights.tempo * weights.laplacian_pose * pose_rest
         diagonal(pose.double(), of_pose, FLOORS["pose"], smooth, laplacian)
-        diagonal(expression[:, :count], lower, FLOORS["expression"], weights.tempo * weights.laplacian_lower * lower_rest, laplacian)
-        diagonal(expression[:, count:], upper, FLOORS["expression"], weights.tempo * weights.laplacian_upper, laplacian)
-    keep = max(weights.regularisation, 1e-6)  # without L_reg the system would be singular where no landmark is
+        diagonal(
+            expression[:, :count],
+            lower,
+            FLOORS["expression"],
+            weights.tempo * weights.laplacian_lower * lower_rest,
+            laplacian,
+        )
+        diagonal(
+            expression[:, count:],
+            upper,
+            FLOORS["expression"],
+            weights.tempo * weights.laplacian_upper,
+            laplacian,
+        )
+    keep = max(
+        weights.regularisation, 1e-6
+    )  # without L_reg the system would be singular where no landmark is
     diagonal((pose - pose_start).double(), of_pose, FLOORS["pose"], keep, (1,))
     diagonal(expression - start, of_expression, FLOORS["expression"], keep, (1,))
     change = _solve_blocks(blocks, right).to(now.expression.dtype)
-    return from_pose_vector(pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit)
+    return from_pose_vector(
+        pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit
+    )
 
 
 def _reweighted(residual: Tensor, weight: Tensor) -> Tensor:
@@ -152,11 +196,15 @@ def _reweighted(residual: Tensor, weight: Tensor) -> Tensor:
     return rearrange(torch.stack([factor, factor], -1), "t k c -> t (k c) 1")
 
 
-def _points_and_jacobian(now: Coefficients, target: ClipTarget, face_model: FaceModel) -> tuple[Tensor, Tensor]:
+def _points_and_jacobian(
+    now: Coefficients, target: ClipTarget, face_model: FaceModel
+) -> tuple[Tensor, Tensor]:
     """Projected key points in units (T, K, 2), and their derivative by pose and expression (T, 2K, 6 + E); float64."""
     vertex, unit = target.vertex, target.unit
     basis = face_model.expression_basis[:, vertex].double()
-    shape = face_model.mean[vertex] + einsum(now.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c")
+    shape = face_model.mean[vertex] + einsum(
+        now.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c"
+    )
     shape = shape.double() + einsum(now.expression.double(), basis, "t e, e k c -> t k c")
     omega = now.rotation.double()
     rotation, scale = rotation_matrix(omega), now.scale.double() / unit
@@ -165,11 +213,15 @@ def _points_and_jacobian(now: Coefficients, target: ClipTarget, face_model: Face
     turned = einsum(camera, shape, "t i j, t k j -> t k i")
     points = turned + now.translation.double()[:, None] / unit
     # d(R X)/d omega = -R [X]x J_r(omega): rows of camera crossed with X, times the right Jacobian
-    spin = torch.linalg.cross(shape[:, :, None], camera[:, None], dim=-1) @ _right_jacobian(omega)[:, None]  # (T, K, 2, 3)
+    spin = (
+        torch.linalg.cross(shape[:, :, None], camera[:, None], dim=-1) @ _right_jacobian(omega)[:, None]
+    )  # (T, K, 2, 3)
     frames, count = points.shape[:2]
     shift = torch.eye(2, dtype=torch.float64).expand(frames, count, 2, 2)
     by_expression = einsum(camera, basis, "t i j, e k j -> t k i e")
-    return points, rearrange(torch.cat([spin, shift, turned[..., None], by_expression], -1), "t k i p -> t (k i) p")
+    return points, rearrange(
+        torch.cat([spin, shift, turned[..., None], by_expression], -1), "t k i p -> t (k i) p"
+    )
 
 
 def _right_jacobian(omega: Tensor) -> Tensor:
@@ -182,7 +234,11 @@ def _right_jacobian(omega: Tensor) -> Tensor:
     x, y, z = omega.unbind(-1)
     zero = torch.zeros_like(x)
     cross = rearrange(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1), "t (i j) -> t i j", i=3)
-    return torch.eye(3, dtype=omega.dtype) - first[:, None, None] * cross + second[:, None, None] * (cross @ cross)
+    return (
+        torch.eye(3, dtype=omega.dtype)
+        - first[:, None, None] * cross
+        + second[:, None, None] * (cross @ cross)
+    )
 
 
 def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
@@ -199,10 +255,16 @@ def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
     padded = blocks.new_zeros((3, 2 * pairs, width, width))
     padded[:, :frames] = blocks
     if frames % 2:
-        padded[0, -1] = torch.eye(width, dtype=blocks.dtype, device=blocks.device)  # a frame that nothing touches
+        padded[0, -1] = torch.eye(
+            width, dtype=blocks.dtype, device=blocks.device
+        )  # a frame that nothing touches
     even, odd = padded[:, 0::2], padded[:, 1::2]  # (3, pairs, P, P)
-    diagonal = torch.cat([torch.cat([even[0], even[1]], 2), torch.cat([even[1].mT, odd[0]], 2)], 1)  # (pairs, 2P, 2P)
-    following = torch.cat([torch.cat([even[2], torch.zeros_like(even[2])], 2), torch.cat([odd[1], odd[2]], 2)], 1)
+    diagonal = torch.cat(
+        [torch.cat([even[0], even[1]], 2), torch.cat([even[1].mT, odd[0]], 2)], 1
+    )  # (pairs, 2P, 2P)
+    following = torch.cat(
+        [torch.cat([even[2], torch.zeros_like(even[2])], 2), torch.cat([odd[1], odd[2]], 2)], 1
+    )
     target = torch.cat([right, right.new_zeros((2 * pairs - frames, width))]).reshape(pairs, 2 * width, 1)
     factors, reduced, halfway = [], [], []
     pivot, value = diagonal[0], target[0]

@@ -16,9 +16,24 @@ from ..weights.checkpoint import load_checkpoint
 
 BUNDLED_FACE_MODEL = Path(__file__).resolve().parent.parent / "weights" / "face_model.safetensors"
 TENSORS = (
-    "mean", "identity_basis", "expression_basis", "triangles", "region", "pncc_colour", "lower_weight", "lips", "inner_lips",
-    "outer_lips", "eye_corners", "mouth_corners", "landmark_vertex", "landmark_id", "rigid_weight", "mirror", "directions",
-)  # fmt: skip
+    "mean",
+    "identity_basis",
+    "expression_basis",
+    "triangles",
+    "region",
+    "pncc_colour",
+    "lower_weight",
+    "lips",
+    "inner_lips",
+    "outer_lips",
+    "eye_corners",
+    "mouth_corners",
+    "landmark_vertex",
+    "landmark_id",
+    "rigid_weight",
+    "mirror",
+    "directions",
+)
 
 
 class Region(IntEnum):
@@ -83,9 +98,13 @@ class FaceModel:
         for name in ("mean", "identity_basis", "expression_basis"):
             check_finite(f"face model {name}", getattr(self, name))
         if not 0 <= self.lower_count <= width:
-            raise ShapeError(f"face model lower_count is {self.lower_count} but expected 0 to {width}, its expression width.")
+            raise ShapeError(
+                f"face model lower_count is {self.lower_count} but expected 0 to {width}, its expression width."
+            )
         if faces and (int(self.triangles.min()) < 0 or int(self.triangles.max()) >= vertices):
-            raise ShapeError(f"face model triangles name vertices up to {int(self.triangles.max())} but there are {vertices}.")
+            raise ShapeError(
+                f"face model triangles name vertices up to {int(self.triangles.max())} but there are {vertices}."
+            )
 
     @property
     def vertex_count(self) -> int:
@@ -108,7 +127,9 @@ class FaceModel:
         """(E,) expression coefficients of a named direction at score 1. Raises ShapeError with the known names."""
         if name not in self.direction_names:
             known = ", ".join(self.direction_names) or "none"
-            raise ShapeError(f"'{name}' is not an expression direction of this face model; expected one of {known}.")
+            raise ShapeError(
+                f"'{name}' is not an expression direction of this face model; expected one of {known}."
+            )
         return self.directions[self.direction_names.index(name)]
 
     def to(self, device: torch.device | str) -> "FaceModel":
@@ -133,4 +154,6 @@ def load_face_model(path: Path | None = None) -> FaceModel:
             tensors[name] = tensor.float()
     config = checkpoint.config
     names = tuple(config["direction_names"])
-    return FaceModel(**tensors, lower_count=int(config["lower_count"]), direction_names=names, sha256=checkpoint.sha256)
+    return FaceModel(
+        **tensors, lower_count=int(config["lower_count"]), direction_names=names, sha256=checkpoint.sha256
+    )

@@ -68,11 +68,20 @@ def estimate_geometry(
     steps = times.diff()
     last = steps.median()[None] if len(steps) else times.new_full((1,), 1 / MODEL_FPS)
     return FaceGeometry(
-        identity=solved.identity, expression=solved.expression,
-        rotation=solved.rotation, translation=solved.translation, scale=solved.scale,
-        status=as_tensor(track.status, torch.uint8), shot=shot, source_frame=torch.arange(track.frame_count), times=times,
-        durations=torch.cat([steps, last]), frame_size=tuple(track.frame_size), face_model=face_model.sha256, source=track.source,
-    )  # fmt: skip
+        identity=solved.identity,
+        expression=solved.expression,
+        rotation=solved.rotation,
+        translation=solved.translation,
+        scale=solved.scale,
+        status=as_tensor(track.status, torch.uint8),
+        shot=shot,
+        source_frame=torch.arange(track.frame_count),
+        times=times,
+        durations=torch.cat([steps, last]),
+        frame_size=tuple(track.frame_size),
+        face_model=face_model.sha256,
+        source=track.source,
+    )
 
 
 class TrackPoints:
@@ -83,7 +92,9 @@ class TrackPoints:
         self.shape = (len(frames), len(landmarks), axes)
 
     def __getitem__(self, part: slice | Tensor) -> Tensor:
-        return torch.from_numpy(self._track.landmarks[self._frames[part].numpy()][:, self._landmarks, : self._axes])
+        return torch.from_numpy(
+            self._track.landmarks[self._frames[part].numpy()][:, self._landmarks, : self._axes]
+        )
 
 
 def _has_landmarks(track: FaceTrack) -> Tensor:
@@ -92,7 +103,12 @@ def _has_landmarks(track: FaceTrack) -> Tensor:
 
 
 def _start(
-    track: FaceTrack, face_model: FaceModel, usable: Tensor, seen: Tensor, shot: Tensor, store: WindowStore | None
+    track: FaceTrack,
+    face_model: FaceModel,
+    usable: Tensor,
+    seen: Tensor,
+    shot: Tensor,
+    store: WindowStore | None,
 ) -> Coefficients:
     """Initial coefficients of every frame."""
     kept = store.load(START) if store is not None else None
@@ -110,7 +126,9 @@ def seen_frames(track: FaceTrack) -> Tensor:
     unseen = torch.tensor([int(s) for s in UNSEEN])
     seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & _has_landmarks(track)
     if not bool(seen.any()):
-        raise FaceError(f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face.")
+        raise FaceError(
+            f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face."
+        )
     return seen
 
 
@@ -196,7 +214,12 @@ def solve_windows(
             if kept is not None:
                 own, moved = kept.tensors["expression"], kept.tensors["pose"]
             else:
-                part = replace(target, landmarks=target.landmarks[index], seen=target.seen[index], start=shifted(target.start, index))
+                part = replace(
+                    target,
+                    landmarks=target.landmarks[index],
+                    seen=target.seen[index],
+                    start=shifted(target.start, index),
+                )
                 solved = solve_clip(part, face_model, weights, on_step=alive)
                 own, moved = solved.expression, pose_vector(solved, target.unit)
                 if store is not None:
@@ -212,4 +235,10 @@ def solve_windows(
             pose[index] += moved * fade[:, None]
             done = min(total, begin + b)
             alive()
-    return Coefficients(target.start.identity, expression, pose[:, :3], pose[:, 3:5] * target.unit, pose[:, 5].exp() * target.unit)
+    return Coefficients(
+        target.start.identity,
+        expression,
+        pose[:, :3],
+        pose[:, 3:5] * target.unit,
+        pose[:, 5].exp() * target.unit,
+    )

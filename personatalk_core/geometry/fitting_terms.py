@@ -18,7 +18,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """What each term counts, chosen on 16 training clips by the rule of ``personatalk_core.evaluation.geometry_fit_choice``.
+    """What each term counts, chosen on 16 training clips by the rule of ``personatalk_core.evaluation.studies.geometry_fit_choice``.
 
     landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  opening: the gap between the inner
     lips, not in the paper; both lips tremble together, so their gap is the stillest thing that the landmarks say.
@@ -96,11 +96,22 @@ def resting(values: Tensor, speed: float) -> Tensor:
 
 
 def tempo_loss(
-    points, landmarks, seen, weight, pose, expression, lower_count: int, weights: FittingWeights, pose_rest=1.0, lower_rest=1.0
+    points,
+    landmarks,
+    seen,
+    weight,
+    pose,
+    expression,
+    lower_count: int,
+    weights: FittingWeights,
+    pose_rest=1.0,
+    lower_rest=1.0,
 ) -> Tensor:
     """L_tempo, eq. 1. pose (T, 6), expression (T, E); pose_rest and lower_rest (T - 2,) of :func:`resting`."""
     lower, upper = expression[:, :lower_count], expression[:, lower_count:]
-    smooth = weights.laplacian_lower * laplacian_term(lower, lower_rest) + weights.laplacian_upper * laplacian_term(upper)
+    smooth = weights.laplacian_lower * laplacian_term(
+        lower, lower_rest
+    ) + weights.laplacian_upper * laplacian_term(upper)
     motion = weights.velocity * velocity_term(points, landmarks, seen, weight)
     return motion + weights.laplacian_pose * laplacian_term(pose, pose_rest) + smooth
 
@@ -115,14 +126,30 @@ def regularisation_loss(identity, identity_mean, expression, expression_start, p
 
 
 def total_loss(
-    points, landmarks, seen, weight, lip_pairs, pose, pose_start, expression, expression_start, identity, identity_mean, lower_count,
+    points,
+    landmarks,
+    seen,
+    weight,
+    lip_pairs,
+    pose,
+    pose_start,
+    expression,
+    expression_start,
+    identity,
+    identity_mean,
+    lower_count,
     weights,
 ) -> Tensor:
     """What the fitting minimises: landmark and opening terms + L_tempo + L_reg."""
-    rests = resting(pose_start, weights.pose_speed), resting(expression_start[:, :lower_count], weights.lower_speed)
+    rests = (
+        resting(pose_start, weights.pose_speed),
+        resting(expression_start[:, :lower_count], weights.lower_speed),
+    )
     return (
         weights.landmark * landmark_term(points, landmarks, seen, weight)
         + weights.opening * opening_term(points, landmarks, seen, lip_pairs)
-        + weights.tempo * tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count, weights, *rests)
-        + weights.regularisation * regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start)
+        + weights.tempo
+        * tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count, weights, *rests)
+        + weights.regularisation
+        * regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start)
     )

@@ -17,9 +17,17 @@ from .face_model import FaceModel
 KIND = "geometry"
 LONGEST_SIDE = 1 << 16  # pixels
 TENSORS = {
-    "identity": torch.float32, "expression": torch.float32, "rotation": torch.float32, "translation": torch.float32, "scale": torch.float32,
-    "status": torch.uint8, "shot": torch.int64, "source_frame": torch.int64, "times": torch.float64, "durations": torch.float64,
-}  # fmt: skip
+    "identity": torch.float32,
+    "expression": torch.float32,
+    "rotation": torch.float32,
+    "translation": torch.float32,
+    "scale": torch.float32,
+    "status": torch.uint8,
+    "shot": torch.int64,
+    "source_frame": torch.int64,
+    "times": torch.float64,
+    "durations": torch.float64,
+}
 SOURCE = "reference."  # prefix of the source clip's own geometry
 
 
@@ -47,11 +55,16 @@ def load_geometry(path: Path, face_model: FaceModel | None = None) -> FaceGeomet
     source = config.pop(SOURCE, None)
     if source is not None and not isinstance(source, dict):
         raise WeightsError(f"{path} holds geometry whose source is not described; make it again.")
-    geometry = _unpack(path, {n: t for n, t in checkpoint.tensors.items() if not n.startswith(SOURCE)}, config)
+    geometry = _unpack(
+        path, {n: t for n, t in checkpoint.tensors.items() if not n.startswith(SOURCE)}, config
+    )
     if source is not None:
         own = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
         geometry = replace(geometry, reference=_unpack(path, own, source))
-    if int(geometry.source_frame.max()) >= (geometry.reference or geometry).frame_count and geometry.reference is not None:
+    if (
+        int(geometry.source_frame.max()) >= (geometry.reference or geometry).frame_count
+        and geometry.reference is not None
+    ):
         raise WeightsError(f"{path} shows frames of its source that the source does not have; make it again.")
     if face_model is not None:
         require_face_model(geometry.face_model, face_model, f"{path}")
@@ -84,7 +97,9 @@ def _pack(geometry: FaceGeometry) -> tuple[dict[str, Tensor], dict]:
 
 
 def _unpack(path: Path, tensors: dict[str, Tensor], config: dict) -> FaceGeometry:
-    missing = sorted(set(TENSORS) - set(tensors)) + sorted({"frame_size", "face_model", "source", "audio"} - set(config))
+    missing = sorted(set(TENSORS) - set(tensors)) + sorted(
+        {"frame_size", "face_model", "source", "audio"} - set(config)
+    )
     if missing:
         raise WeightsError(f"{path} lacks {', '.join(missing)}; make the geometry again with this release.")
     try:
@@ -92,12 +107,18 @@ def _unpack(path: Path, tensors: dict[str, Tensor], config: dict) -> FaceGeometr
         audio, digest = (str(v) for v in config["audio"])
         values = {name: tensors[name].to(dtype) for name, dtype in TENSORS.items()}
         geometry = FaceGeometry(
-            **values, frame_size=(height, width), face_model=str(config["face_model"]), source=str(config["source"]), audio=(audio, digest)
+            **values,
+            frame_size=(height, width),
+            face_model=str(config["face_model"]),
+            source=str(config["source"]),
+            audio=(audio, digest),
         )
         _check_values(geometry)
         return geometry
     except (ShapeError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise WeightsError(f"{path} holds geometry whose fields do not fit together ({error}); make it again.") from error
+        raise WeightsError(
+            f"{path} holds geometry whose fields do not fit together ({error}); make it again."
+        ) from error
 
 
 def _check_values(geometry: FaceGeometry) -> None:

@@ -15,9 +15,8 @@ from einops import einsum, rearrange
 from torch import Tensor
 
 from ..checks import check_shape
-from .camera import axis_angle, rotation_matrix
+from .camera import align_similarity, axis_angle, rotation_matrix, scale_and_shift
 from .face_model import FaceModel
-from .procrustes import align_similarity, scale_and_shift
 
 NOISE = 0.02  # canonical units: how far landmarks scatter about the model's surface; sets the ridge
 LIP_WEIGHT = 3.0
@@ -66,7 +65,10 @@ def initial_coefficients(
     chosen = torch.arange(points.shape[1]) if chosen is None else chosen
     vertex = face_model.landmark_vertex[chosen]
     mean = face_model.mean[vertex]
-    identity_basis, expression_basis = face_model.identity_basis[:, vertex], face_model.expression_basis[:, vertex]
+    identity_basis, expression_basis = (
+        face_model.identity_basis[:, vertex],
+        face_model.expression_basis[:, vertex],
+    )
     rigid = face_model.rigid_weight[vertex] + 1e-3
     weight = coordinate_weight(face_model, vertex)
     both = torch.cat([identity_basis, expression_basis])
@@ -87,7 +89,11 @@ def initial_coefficients(
 
     def unposed(block: slice, seen: Tensor) -> Tensor:
         """Landmarks in the canonical frame by the pose that was kept."""
-        return einsum(turns[block].mT / scales[block][:, None, None], seen - shifts[block][:, None], "t i j, t k j -> t k i")
+        return einsum(
+            turns[block].mT / scales[block][:, None, None],
+            seen - shifts[block][:, None],
+            "t i j, t k j -> t k i",
+        )
 
     for turn in range(ROUNDS):
         average = torch.zeros_like(mean)[None]
@@ -98,8 +104,12 @@ def initial_coefficients(
         identity = ridge(both, average, weight)[0][: face_model.identity_count]
         own = mean + einsum(identity, identity_basis, "a, a k c -> k c")
         for block in blocks:
-            expression[block] = ridge(expression_basis, unposed(block, upright(points[block][:, chosen])) - own, weight)
-    return Coefficients(identity, expression, axis_angle(turns), shifts[:, :2] * mean.new_tensor([1, -1]), scales)
+            expression[block] = ridge(
+                expression_basis, unposed(block, upright(points[block][:, chosen])) - own, weight
+            )
+    return Coefficients(
+        identity, expression, axis_angle(turns), shifts[:, :2] * mean.new_tensor([1, -1]), scales
+    )
 
 
 def upright(points: Tensor) -> Tensor:
@@ -126,8 +136,16 @@ def ridge(basis: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
 
 def reconstruct(coefficients: Coefficients, face_model: FaceModel, vertex: Tensor) -> Tensor:
     """(T, K, 3) x, y, depth in image pixels of the given vertices."""
-    shape = face_model.mean[vertex] + einsum(coefficients.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c")
-    shape = shape + einsum(coefficients.expression, face_model.expression_basis[:, vertex], "t e, e k c -> t k c")
-    turned = einsum(rotation_matrix(coefficients.rotation) * coefficients.scale[:, None, None], shape, "t i j, t k j -> t k i")
+    shape = face_model.mean[vertex] + einsum(
+        coefficients.identity, face_model.identity_basis[:, vertex], "a, a k c -> k c"
+    )
+    shape = shape + einsum(
+        coefficients.expression, face_model.expression_basis[:, vertex], "t e, e k c -> t k c"
+    )
+    turned = einsum(
+        rotation_matrix(coefficients.rotation) * coefficients.scale[:, None, None],
+        shape,
+        "t i j, t k j -> t k i",
+    )
     x, y, depth = turned.unbind(-1)
     return torch.stack([x + coefficients.translation[:, :1], coefficients.translation[:, 1:] - y, depth], -1)

@@ -1,26 +1,247 @@
-"""Read face models that a user brings: BFM09 as Deng et al. cut it, FLAME, ICT-FaceKit.
-
-Their licences forbid shipping them, so none comes with this package: BFM and FLAME are for registered research users, and
-must be fetched from their makers. Nothing here unpickles: FLAME's pickle has to be converted to .npz first.
-"""
+"""Give any linear face the interface of our own: canonical frame, index sets, lower face, colours, mouth cavity."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from scipy.spatial import cKDTree
 
-from ..errors import WeightsError
-from .adopted_face_model import IBUG_68, adopt_face_model
-from .face_model import FaceModel, load_face_model
+from ..checks import check_shape
+from ..errors import ShapeError, WeightsError
+from ..weights.checkpoint import save_checkpoint
+from .camera import align_similarity
+from .face_model import TENSORS, FaceModel, Region, load_face_model
+from .topology import CAVITY_DEPTH, strip
+
+# The 68 points of iBUG 300-W as MediaPipe vertices: jaw 17, brows 10, nose 9, eyes 12, outer lips 12, inner lips 8.
+IBUG_68 = (
+    127,
+    234,
+    93,
+    132,
+    58,
+    136,
+    150,
+    176,
+    152,
+    400,
+    379,
+    365,
+    288,
+    361,
+    323,
+    454,
+    356,
+    70,
+    63,
+    105,
+    66,
+    107,
+    336,
+    296,
+    334,
+    293,
+    300,
+    168,
+    197,
+    5,
+    4,
+    98,
+    97,
+    2,
+    326,
+    327,
+    33,
+    160,
+    158,
+    133,
+    153,
+    144,
+    362,
+    385,
+    387,
+    263,
+    373,
+    380,
+    61,
+    40,
+    37,
+    0,
+    267,
+    270,
+    291,
+    321,
+    314,
+    17,
+    84,
+    91,
+    78,
+    81,
+    13,
+    311,
+    308,
+    402,
+    14,
+    178,
+)
+OUTER_RING = (
+    61,
+    40,
+    37,
+    0,
+    267,
+    270,
+    291,
+    321,
+    314,
+    17,
+    84,
+    91,
+)  # right corner, upper, left corner, lower back
+INNER_RING = (78, 81, 13, 311, 308, 402, 14, 178)
+NEEDED = sorted({33, 263, *OUTER_RING, *INNER_RING})
+
+
+def adopt_face_model(
+    mean: np.ndarray,
+    identity_basis: np.ndarray,
+    expression_basis: np.ndarray,
+    triangles: np.ndarray,
+    landmarks: Mapping[int, int],
+    like: FaceModel,
+    names: Sequence[str] = (),
+) -> FaceModel:
+    """Make a FaceModel of another mesh.
+
+    The lower and upper face are told apart as on the bundled model, by the nearest place on it; every expression component
+    is split there into one that moves the lower face and one that moves the rest. A mouth cavity is added; a skirt is not.
+    Args:
+        mean:             (V, 3), any unit, x to the image's right, y up, z to the viewer.
+        identity_basis:   (A, V, 3) and expression_basis (E, V, 3): one standard deviation each.
+        triangles:        (F, 3) vertex ids from 0.
+        landmarks:        MediaPipe landmark id to vertex; at least eye and lip points (``NEEDED``).
+        like:             the bundled face model.
+        names:            of the E expression components, or empty.
+    Raises:
+        ShapeError: arrays that do not fit together, or landmarks that are missing or name no vertex.
+    """
+    count = check_shape("mean", mean, "V", 3)["V"]
+    check_shape("identity basis", identity_basis, "A", count, 3)
+    width = check_shape("expression basis", expression_basis, "E", count, 3)["E"]
+    check_shape("triangles", triangles, "F", 3)
+    missing = [k for k in NEEDED if k not in landmarks]
+    if missing:
+        raise ShapeError(
+            f"landmarks lack MediaPipe points {missing[:5]}; a face model needs the vertices of {NEEDED}."
+        )
+    if not all(0 <= v < count for v in landmarks.values()) or int(triangles.max()) >= count:
+        raise ShapeError(
+            f"landmarks or triangles name vertices outside 0 to {count - 1}; give the files of the same mesh."
+        )
+    mean, scale = _canonical(mean, landmarks, like)
+    nearest = cKDTree(like.mean[:468].numpy()).query(mean)[1]
+    ring = np.array([landmarks[k] for k in INNER_RING])
+    cavity = np.arange(count, count + len(ring))
+    lower = like.lower_weight[nearest].numpy()
+    split = np.concatenate([expression_basis * lower[:, None], expression_basis * (1 - lower[:, None])])
+
+    def grown(array: np.ndarray) -> torch.Tensor:
+        """With the cavity's vertices, which follow the inner lips."""
+        return torch.from_numpy(
+            np.ascontiguousarray(np.concatenate([array, array[..., ring, :]], -2), np.float32)
+        )
+
+    whole = grown(mean)
+    whole[cavity, 2] -= CAVITY_DEPTH
+    own = cavity[strip(np.arange(len(ring)))]
+    colour = _colours(whole.numpy(), count, len(ring))
+    everywhere = np.concatenate([nearest, nearest[ring]])
+    known = sorted(landmarks)
+    doubled = [f"{name}{part}" for part in (".lower", ".upper") for name in names]
+    model = FaceModel(
+        mean=whole,
+        identity_basis=grown(identity_basis * scale),
+        expression_basis=grown(split * scale),
+        lower_count=width,
+        triangles=torch.from_numpy(np.concatenate([triangles, own]).astype(np.int64)),
+        region=torch.tensor(
+            [Region.FACE] * len(triangles) + [Region.MOUTH_CAVITY] * len(own), dtype=torch.uint8
+        ),
+        pncc_colour=torch.from_numpy(colour),
+        lower_weight=like.lower_weight[everywhere],
+        lips=_lips(nearest, like),
+        inner_lips=torch.from_numpy(ring),
+        outer_lips=torch.tensor([landmarks[k] for k in OUTER_RING]),
+        eye_corners=torch.tensor([landmarks[33], landmarks[263]]),
+        mouth_corners=torch.tensor([landmarks[78], landmarks[308]]),
+        landmark_vertex=torch.tensor([landmarks[k] for k in known]),
+        landmark_id=torch.tensor(known),
+        rigid_weight=like.rigid_weight[everywhere],
+        mirror=torch.from_numpy(cKDTree(whole.numpy()).query(whole.numpy() * [-1, 1, 1])[1]),
+        directions=torch.eye(2 * width)[: len(doubled)],
+        direction_names=tuple(doubled),
+    )
+    return replace(model, sha256=_identity_of(model))
+
+
+def save_face_model(path, face_model: FaceModel, *, licence: str = "", card: str = "") -> str:
+    """Write a face model that ``load_face_model`` reads; returns the file's sha256, its identity from then on."""
+    tensors = {name: getattr(face_model, name) for name in TENSORS}
+    config = {"lower_count": face_model.lower_count, "direction_names": list(face_model.direction_names)}
+    return save_checkpoint(path, tensors, kind="face_model", config=config, licence=licence, card=card)
+
+
+def _canonical(mean: np.ndarray, landmarks: Mapping[int, int], like: FaceModel) -> tuple[np.ndarray, float]:
+    """Turn upright like the bundled model, eye corners 1 apart, centroid at the origin; the factor of scale is returned."""
+    known = sorted(landmarks)
+    source = torch.from_numpy(mean[[landmarks[k] for k in known]]).float()
+    rotation, _, _ = align_similarity(source, like.mean[known], torch.ones(len(known)))
+    if float(torch.rad2deg(torch.arccos(((rotation[0].trace() - 1) / 2).clamp(-1, 1)))) > 60:
+        raise ShapeError(
+            "the face model does not look along z with y up; turn it (x right, y up, z to the viewer) or check its landmarks."
+        )
+    scale = 1 / float(np.linalg.norm(mean[landmarks[33]] - mean[landmarks[263]]))
+    return (mean - mean.mean(0)) * scale, scale
+
+
+def _colours(vertices: np.ndarray, face: int, ring: int) -> np.ndarray:
+    """Normalised coordinates for skin; for the cavity red across, green from upper to lower lip, blue 0."""
+    low, high = vertices[:face].min(0), vertices[:face].max(0)
+    colour = 0.1 + 0.9 * (vertices - low) / (high - low)
+    half = ring // 2
+    across = np.linspace(0.3, 0.7, half + 1)
+    colour[face:, 0] = np.concatenate([across, across[half - 1 : 0 : -1]])
+    colour[face:, 1] = np.concatenate([[0.5], np.full(half - 1, 0.7), [0.5], np.full(half - 1, 0.3)])
+    colour[face:, 2] = 0
+    return np.clip(colour, 0, 1).astype(np.float32)
+
+
+def _lips(nearest: np.ndarray, like: FaceModel) -> torch.Tensor:
+    """Vertices whose nearest place on the bundled model is on the red of its lips."""
+    return torch.from_numpy(np.isin(nearest, like.lips.numpy()).nonzero()[0])
+
+
+def _identity_of(model: FaceModel) -> str:
+    """sha256 over all its arrays: the same files give the same identity."""
+    digest = hashlib.sha256()
+    for field in fields(model):
+        value = getattr(model, field.name)
+        if isinstance(value, torch.Tensor):
+            digest.update(field.name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
 
 FLAME_SHAPES = 300  # of 400 columns of shapedirs; the others are expressions
 LICENCES = (
     "BFM and FLAME may not be redistributed: register with their makers, fetch the file and pass its path; "
     "ICT-FaceKit's light version is on GitHub under MIT."
 )
-
 
 
 def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
@@ -45,8 +266,12 @@ def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
     if path.suffix == ".npz":
         return load_flame(path, read_landmarks(landmarks, "FLAME"))
     if path.suffix == ".pkl":
-        raise WeightsError(f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs and f to .npz first.")
-    raise WeightsError(f"{path.name} is not a known face model; expected .safetensors, .mat (BFM09), .npz (FLAME) or a folder (ICT).")
+        raise WeightsError(
+            f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs and f to .npz first."
+        )
+    raise WeightsError(
+        f"{path.name} is not a known face model; expected .safetensors, .mat (BFM09), .npz (FLAME) or a folder (ICT)."
+    )
 
 
 def load_bfm09(path: Path) -> FaceModel:
@@ -57,10 +282,14 @@ def load_bfm09(path: Path) -> FaceModel:
     try:
         content = loadmat(path)
     except (OSError, ValueError, NotImplementedError, TypeError, IndexError) as error:
-        raise WeightsError(f"{path} cannot be read as a MATLAB file ({error}); fetch BFM_model_front.mat again.") from error
+        raise WeightsError(
+            f"{path} cannot be read as a MATLAB file ({error}); fetch BFM_model_front.mat again."
+        ) from error
     lacking = [name for name in ("meanshape", "idBase", "exBase", "tri", "keypoints") if name not in content]
     if lacking:
-        raise WeightsError(f"{path} lacks {', '.join(lacking)}; expected BFM_model_front.mat, the cropped model with expressions.")
+        raise WeightsError(
+            f"{path} lacks {', '.join(lacking)}; expected BFM_model_front.mat, the cropped model with expressions."
+        )
     mean = content["meanshape"].reshape(-1, 3).astype(np.float64)
     identity = content["idBase"].astype(np.float64).T.reshape(-1, len(mean), 3)
     expression = content["exBase"].astype(np.float64).T.reshape(-1, len(mean), 3)
@@ -68,7 +297,9 @@ def load_bfm09(path: Path) -> FaceModel:
     if len(points) != len(IBUG_68):
         raise WeightsError(f"{path} has {len(points)} keypoints but expected 68.")
     landmarks = dict(zip(IBUG_68, points.tolist(), strict=True))
-    return adopt_face_model(mean, identity, expression, content["tri"].astype(np.int64) - 1, landmarks, load_face_model())
+    return adopt_face_model(
+        mean, identity, expression, content["tri"].astype(np.int64) - 1, landmarks, load_face_model()
+    )
 
 
 def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
@@ -78,21 +309,31 @@ def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
             lacking = [name for name in ("v_template", "shapedirs", "f") if name not in content.files]
             if lacking:
                 raise WeightsError(f"{path} lacks {', '.join(lacking)}; convert the whole FLAME model.")
-            mean, directions, triangles = (np.asarray(content[name]) for name in ("v_template", "shapedirs", "f"))
+            mean, directions, triangles = (
+                np.asarray(content[name]) for name in ("v_template", "shapedirs", "f")
+            )
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as .npz without pickles ({error}); store FLAME's arrays as plain numbers.") from error
+        raise WeightsError(
+            f"{path} cannot be read as .npz without pickles ({error}); store FLAME's arrays as plain numbers."
+        ) from error
     directions = np.moveaxis(directions.astype(np.float64), -1, 0)
     if len(directions) <= FLAME_SHAPES:
-        raise WeightsError(f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes before expressions.")
+        raise WeightsError(
+            f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes before expressions."
+        )
     shapes, expressions = directions[:FLAME_SHAPES], directions[FLAME_SHAPES:]
-    return adopt_face_model(mean.astype(np.float64), shapes, expressions, triangles.astype(np.int64), landmarks, load_face_model())
+    return adopt_face_model(
+        mean.astype(np.float64), shapes, expressions, triangles.astype(np.int64), landmarks, load_face_model()
+    )
 
 
 def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
     """ICT-FaceKit: ``generic_neutral_mesh.obj``, ``identity*.obj``, and one OBJ for each named expression (``jawOpen.obj`` ...)."""
     neutral = folder / "generic_neutral_mesh.obj"
     if not neutral.is_file():
-        raise WeightsError(f"{folder} has no generic_neutral_mesh.obj; pass ICT-FaceKit's folder of OBJ files.")
+        raise WeightsError(
+            f"{folder} has no generic_neutral_mesh.obj; pass ICT-FaceKit's folder of OBJ files."
+        )
     mean, triangles = read_obj(neutral)
     identities, expressions, names = [], [], []
     for path in sorted(folder.glob("*.obj")):
@@ -100,15 +341,21 @@ def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
             continue
         offset = read_obj(path)[0] - mean if _fits(path, mean) else None
         if offset is None:
-            raise WeightsError(f"{path.name} has another number of vertices than {neutral.name}; give one mesh.")
+            raise WeightsError(
+                f"{path.name} has another number of vertices than {neutral.name}; give one mesh."
+            )
         if path.stem.startswith("identity"):
             identities.append(offset)
         else:
             expressions.append(offset)
             names.append(path.stem)
     if not identities or not expressions:
-        raise WeightsError(f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected some of each.")
-    return adopt_face_model(mean, np.stack(identities), np.stack(expressions), triangles, landmarks, load_face_model(), names)
+        raise WeightsError(
+            f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected some of each."
+        )
+    return adopt_face_model(
+        mean, np.stack(identities), np.stack(expressions), triangles, landmarks, load_face_model(), names
+    )
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -129,11 +376,17 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_landmarks(path: Path | None, kind: str) -> dict[int, int]:
     """MediaPipe landmark id to vertex, from JSON such as {"33": 1120, "263": 4480}."""
     if path is None:
-        raise WeightsError(f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; pass it as landmarks.")
+        raise WeightsError(
+            f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; pass it as landmarks."
+        )
     try:
-        return {int(key): int(value) for key, value in json.loads(Path(path).read_text(encoding="utf-8")).items()}
+        return {
+            int(key): int(value) for key, value in json.loads(Path(path).read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} cannot be read as a JSON object of landmark numbers ({error}).") from error
+        raise WeightsError(
+            f"{path} cannot be read as a JSON object of landmark numbers ({error})."
+        ) from error
 
 
 def _fits(path: Path, mean: np.ndarray) -> bool:

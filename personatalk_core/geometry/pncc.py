@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..types import Pncc
-from .cavity_walls import CavityWalls, cavity_walls
 from .face_model import FaceModel, Region
 from .rasterizer import rasterize
+from .topology import CavityWalls, cavity_walls
 
 DRAWN = (Region.FACE, Region.EYE, Region.MOUTH_CAVITY)
 
 
-def draw_pncc(points: Tensor, face_model: FaceModel, size: tuple[int, int], regions: Sequence[Region] = DRAWN) -> Pncc:
+def draw_pncc(
+    points: Tensor, face_model: FaceModel, size: tuple[int, int], regions: Sequence[Region] = DRAWN
+) -> Pncc:
     """Draw each frame's face as a map of normalised canonical coordinates.
 
     Paper: 3.1 (target geometry as PNCC, Zhu et al. 2017). The mouth cavity has coordinates of its own.
@@ -32,7 +34,12 @@ def draw_pncc(points: Tensor, face_model: FaceModel, size: tuple[int, int], regi
         ShapeError: the vertex count is not the face model's, or points are not finite.
     """
     triangle, barycentric, depth = rasterize_face(points, face_model, size, regions)
-    return Pncc(interpolate(face_model.pncc_colour, face_model.triangles, triangle, barycentric).clamp(0, 1), triangle, barycentric, depth)
+    return Pncc(
+        interpolate(face_model.pncc_colour, face_model.triangles, triangle, barycentric).clamp(0, 1),
+        triangle,
+        barycentric,
+        depth,
+    )
 
 
 def rasterize_face(
@@ -45,7 +52,9 @@ def rasterize_face(
         triangle (T, H, W) among all triangles of the face model, barycentric (T, 3, H, W), depth (T, H, W).
     """
     check_shape("points", points, "T", face_model.vertex_count, 3)
-    chosen = torch.isin(face_model.region.long(), torch.tensor([int(r) for r in regions], device=points.device)).nonzero()[:, 0]
+    chosen = torch.isin(
+        face_model.region.long(), torch.tensor([int(r) for r in regions], device=points.device)
+    ).nonzero()[:, 0]
     triangles, walls = face_model.triangles[chosen], None
     if Region.FACE in regions and Region.MOUTH_CAVITY in regions:
         walls = cavity_walls(face_model)

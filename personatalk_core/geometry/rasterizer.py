@@ -46,16 +46,23 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     if height < 1 or width < 1:
         raise ShapeError(f"raster size is {size} but expected a height and width of at least 1.")
     if points.numel() and float(points.abs().max()) > MAX_COORDINATE:
-        raise ShapeError(f"points reach {float(points.abs().max()):.0f} pixels but expected at most {MAX_COORDINATE}; the pose is broken.")
+        raise ShapeError(
+            f"points reach {float(points.abs().max()):.0f} pixels but expected at most {MAX_COORDINATE}; the pose is broken."
+        )
     step = max(1, PIXELS_AT_ONCE // (height * width))
-    chunks = [_rasterize_chunk(points[start : start + step], triangles, height, width) for start in range(0, frames, step)]
+    chunks = [
+        _rasterize_chunk(points[start : start + step], triangles, height, width)
+        for start in range(0, frames, step)
+    ]
     if not chunks:
         empty = points.new_zeros((0, height, width))
         return empty.long(), points.new_zeros((0, 3, height, width)), empty
     return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
 
-def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def _rasterize_chunk(
+    points: Tensor, triangles: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
     frames, count = len(points), len(triangles)
     edges, plane, corner, low, high = _prepare(points, triangles)  # each over the T*F triangles
     row_owner, row = _rows(low, high, height)
@@ -72,8 +79,16 @@ def _rasterize_chunk(points: Tensor, triangles: Tensor, height: int, width: int)
     span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     column = torch.arange(len(span), device=points.device) + (left - run_start).index_select(0, span)
     depth = slope.index_select(0, span).mul_(column + 0.5).add_(constant.index_select(0, span))
-    bits = count.bit_length()  # the triangle's number lies in the last ones: of equal depths the first in the list is the largest
-    key = depth.mul_(DEPTH_STEPS).floor_().long().bitwise_left_shift_(bits).add_((count - 1 - face).index_select(0, span))
+    bits = (
+        count.bit_length()
+    )  # the triangle's number lies in the last ones: of equal depths the first in the list is the largest
+    key = (
+        depth.mul_(DEPTH_STEPS)
+        .floor_()
+        .long()
+        .bitwise_left_shift_(bits)
+        .add_((count - 1 - face).index_select(0, span))
+    )
     nothing = torch.iinfo(torch.int64).min
     buffer = torch.full((frames * height * width,), nothing, dtype=torch.int64, device=points.device)
     pixel = ((frame * height + row) * width).index_select(0, span).add_(column)
@@ -104,21 +119,39 @@ def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor,
     depth = rearrange(points[..., 2].double()[:, triangles], "t f k -> k (t f)")
     area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     turned, flat = area < 0, area == 0
-    x, y = (torch.stack([v[0], torch.where(turned, v[2], v[1]), torch.where(turned, v[1], v[2])]) for v in (x, y))
+    x, y = (
+        torch.stack([v[0], torch.where(turned, v[2], v[1]), torch.where(turned, v[1], v[2])]) for v in (x, y)
+    )
     z0, z1, z2 = depth[0], torch.where(turned, depth[2], depth[1]), torch.where(turned, depth[1], depth[2])
     y = torch.where(flat, torch.full_like(y, -MAX_COORDINATE * SUBPIXELS), y)
     fx, fy = x.double() / SUBPIXELS, y.double() / SUBPIXELS
-    inverse = torch.where(flat, torch.zeros_like(z0), SUBPIXELS * SUBPIXELS / area.abs().clamp_min(1).double())
+    inverse = torch.where(
+        flat, torch.zeros_like(z0), SUBPIXELS * SUBPIXELS / area.abs().clamp_min(1).double()
+    )
     # weight of vertex 1 grows from edge 2->0, that of vertex 2 from edge 0->1; both are 0 at vertex 0
     second = torch.stack([fy[2] - fy[0], fx[0] - fx[2]]) * inverse
     third = torch.stack([fy[0] - fy[1], fx[1] - fx[0]]) * inverse
     slope = second * (z1 - z0) + third * (z2 - z0)
     plane = torch.stack([slope[0], slope[1], z0 - slope[0] * fx[0] - slope[1] * fy[0]])
     second, third = torch.where(turned, third, second), torch.where(turned, second, third)
-    corner = torch.stack([fx[0], fy[0], *second, *third, depth[0], depth[1] - depth[0], depth[2] - depth[0], torch.ones_like(z0)]).float()
+    corner = torch.stack(
+        [
+            fx[0],
+            fy[0],
+            *second,
+            *third,
+            depth[0],
+            depth[1] - depth[0],
+            depth[2] - depth[0],
+            torch.ones_like(z0),
+        ]
+    ).float()
     nothing = corner.new_tensor([[0], [0], [0], [0], [0], [0], [-torch.inf], [0], [0], [0]])
     corner = torch.cat([corner, nothing], dim=1)
-    low, high = (torch.minimum(torch.minimum(y[0], y[1]), y[2]), torch.maximum(torch.maximum(y[0], y[1]), y[2]))
+    low, high = (
+        torch.minimum(torch.minimum(y[0], y[1]), y[2]),
+        torch.maximum(torch.maximum(y[0], y[1]), y[2]),
+    )
     return _edges(x, y), plane, corner, low, high
 
 
@@ -154,7 +187,9 @@ def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tenso
     for k in range(3):
         dx, dy, constant = (edge.index_select(0, owner) for edge in edges[3 * k : 3 * k + 3])  # (R,) each
         value = dx * centre_y + constant  # inside: value - dy * column * SUBPIXELS >= 0
-        column = (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()  # exact: quotients are far below 2 ** 53
+        column = (
+            (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()
+        )  # exact: quotients are far below 2 ** 53
         # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or nothing
         right = torch.where(dy > 0, torch.minimum(right, column), right)
         left = torch.where(dy < 0, torch.maximum(left, -column), left)
@@ -167,8 +202,12 @@ def _at_pixels(number: Tensor, corner: Tensor, frames: int, height: int, width: 
 
     number: (T H W,) column of ``corner``, (10, M), that each pixel shows.
     """
-    planes = (plane.index_select(0, number).view(frames, height, width) for plane in corner)  # one after the other: contiguous
-    dx = (torch.arange(width, device=number.device) + 0.5) - next(planes)  # exact: multiples of 1/512 of a pixel
+    planes = (
+        plane.index_select(0, number).view(frames, height, width) for plane in corner
+    )  # one after the other: contiguous
+    dx = (torch.arange(width, device=number.device) + 0.5) - next(
+        planes
+    )  # exact: multiples of 1/512 of a pixel
     dy = (torch.arange(height, device=number.device) + 0.5)[:, None] - next(planes)
     second = torch.addcmul(next(planes) * dx, next(planes), dy)
     third = torch.addcmul(next(planes) * dx, next(planes), dy)

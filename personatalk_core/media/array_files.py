@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import MediaError
 from ..types import AudioClip, OnProgress, Timeline
-from .audio import fit_audio
+from .audio_stream import fit_audio
 from .audio_writer import LAYOUTS, AudioTrack
-from .frame_rate import rate_times
+from .timing import rate_times
 from .video_reader import VideoReader, probe
 from .video_writer import VideoWriter
 
@@ -38,12 +38,18 @@ def write_frames(
         MediaError: no frames, or a rate that is not positive. ShapeError: frames of different sizes.
     """
     if count < 1 or rate <= 0:
-        raise MediaError(f"{count} frames at {float(rate):g} frames a second came but expected at least one frame and a positive rate.")
-    timeline = Timeline(np.zeros(count, np.int64), rate_times(Fraction(rate), count), np.full(count, float(1 / rate)))
+        raise MediaError(
+            f"{count} frames at {float(rate):g} frames a second came but expected at least one frame and a positive rate."
+        )
+    timeline = Timeline(
+        np.zeros(count, np.int64), rate_times(Fraction(rate), count), np.full(count, float(1 / rate))
+    )
     sound = fit_audio(audio, timeline.duration) if audio is not None else None
     stream = iter(frames)
     first = _as_bytes(next(stream))
-    with VideoWriter(Path(path), first.shape[1], first.shape[0], timeline, audio=sound, lossless=True) as writer:
+    with VideoWriter(
+        Path(path), first.shape[1], first.shape[0], timeline, audio=sound, lossless=True
+    ) as writer:
         writer.write(first)
         for done, frame in enumerate(stream, start=1):
             if on_progress:
@@ -67,7 +73,9 @@ def read_frames(path: Path, *, on_progress: OnProgress | None = None) -> tuple[n
 def write_sound(path: Path, clip: AudioClip) -> Path:
     """Write a clip as a .wav of 32-bit floats. Raises MediaError when there are more channels than a layout is known for."""
     if clip.samples.shape[0] not in LAYOUTS or clip.samples.shape[1] == 0:
-        raise MediaError(f"The sound has shape {clip.samples.shape} but expected 1 to {max(LAYOUTS)} channels and at least one sample.")
+        raise MediaError(
+            f"The sound has shape {clip.samples.shape} but expected 1 to {max(LAYOUTS)} channels and at least one sample."
+        )
     with av.open(str(path), "w", format="wav") as container:
         AudioTrack(container, clip, "wav", lossless=True).finish(container)
     return Path(path)

@@ -9,8 +9,7 @@ import av
 import numpy as np
 
 from ..types import AudioClip
-from .audio import fit_audio
-from .sound_stream import SoundFile, fitted_blocks, resampled_blocks
+from .audio_stream import SoundFile, fit_audio, fitted_blocks, resampled_blocks
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 FLAC_MAX_RATE = 655_350
@@ -83,7 +82,11 @@ class AudioTrack:
         else:
             data = np.ascontiguousarray(block.T, np.float32).reshape(1, -1)  # packed: sample by sample
             if self._flac:  # 24 bits in the upper part of 32
-                data = (np.rint(data.astype(np.float64) * (1 << 23)).clip(-(1 << 23), (1 << 23) - 1).astype(np.int32)) << 8
+                data = (
+                    np.rint(data.astype(np.float64) * (1 << 23))
+                    .clip(-(1 << 23), (1 << 23) - 1)
+                    .astype(np.int32)
+                ) << 8
         frame = av.AudioFrame.from_ndarray(data, format=self._sample_format, layout=self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
         return frame

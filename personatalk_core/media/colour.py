@@ -6,6 +6,8 @@ and the output repeats the source's tags. Code points are those of ITU-T H.273.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation
@@ -18,7 +20,9 @@ HD_HEIGHT = 720  # untagged video from this size on is taken for BT.709, below f
 LIMITED, FULL = 1, 2
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 # exact rounding, and chroma interpolated to every pixel rather than repeated: without these swscale loses 11 dB at edges
-_FLAGS = int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000  # ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP
+_FLAGS = (
+    int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000
+)  # ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP
 _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # H.273 matrix -> swscale's name for it
 
 
@@ -38,7 +42,13 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     if value_range not in (LIMITED, FULL):
         value_range = FULL if frame.format.name.startswith(("yuvj", "gray")) else LIMITED
     matrix = _SWSCALE_MATRIX[matrix_of(frame)]
-    rgb = frame.reformat(format="rgb24", src_colorspace=matrix, src_color_range=value_range, dst_color_range=FULL, interpolation=_FLAGS)
+    rgb = frame.reformat(
+        format="rgb24",
+        src_colorspace=matrix,
+        src_color_range=value_range,
+        dst_color_range=FULL,
+        interpolation=_FLAGS,
+    )
     return rgb.to_ndarray()
 
 
@@ -48,7 +58,11 @@ def from_rgb(picture: np.ndarray, pixel_format: str, colour: tuple[int, int, int
     if pixel_format == "rgb24":
         return frame
     return frame.reformat(
-        format=pixel_format, src_color_range=FULL, dst_colorspace=_SWSCALE_MATRIX[colour[2]], dst_color_range=LIMITED, interpolation=_FLAGS
+        format=pixel_format,
+        src_color_range=FULL,
+        dst_colorspace=_SWSCALE_MATRIX[colour[2]],
+        dst_color_range=LIMITED,
+        interpolation=_FLAGS,
     )
 
 
@@ -75,7 +89,9 @@ def remarks_on(frame: av.VideoFrame, transfer: int) -> tuple[str, ...]:
     """Sentences about what cannot be kept whole."""
     remarks = []
     if transfer in HDR_TRANSFERS:
-        remarks.append(f"The video is {HDR_TRANSFERS[transfer]} high dynamic range; its tone is kept, at 8 bits a channel.")
+        remarks.append(
+            f"The video is {HDR_TRANSFERS[transfer]} high dynamic range; its tone is kept, at 8 bits a channel."
+        )
     elif max(c.bits for c in frame.format.components) > 8:
         remarks.append("The video has more than 8 bits a channel; the output has 8.")
     if frame.format.has_palette or any(c.is_alpha for c in frame.format.components):
@@ -90,4 +106,40 @@ def same_size(picture: np.ndarray, info: VideoInfo) -> np.ndarray:
     if picture.shape[:2] == (info.height, info.width):
         return picture
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    return frame.reformat(width=info.width, height=info.height, interpolation=int(Interpolation.BICUBIC)).to_ndarray()
+    return frame.reformat(
+        width=info.width, height=info.height, interpolation=int(Interpolation.BICUBIC)
+    ).to_ndarray()
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Swap rows with columns first, then mirror. Angles between quarter turns are taken as the nearest one."""
+
+    swap: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    @staticmethod
+    def of_matrix(data: bytes) -> "Orientation":
+        """From the nine int32 of a display matrix: x' = a x + c y, y' = b x + d y, stored a b u c d v x y w."""
+        a, b, _, c, d, *_ = np.frombuffer(data, np.int32, 9).tolist()
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return Orientation(False, a < 0, d < 0)
+        return Orientation(True, c < 0, b < 0)
+
+    @staticmethod
+    def of_degrees(turn: int) -> "Orientation":
+        """From degrees counter-clockwise by which the stored picture is turned before it is shown, as PyAV states them."""
+        return {
+            90: Orientation(True, False, True),
+            180: Orientation(False, True, True),
+            270: Orientation(True, True, False),
+        }.get(round(turn / 90) * 90 % 360, Orientation())
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """(h, w, ...) as stored -> (H, W, ...) as shown, contiguous; the same array where nothing changes."""
+        if self == Orientation():
+            return picture
+        turned = picture.swapaxes(0, 1) if self.swap else picture
+        turned = turned[:, ::-1] if self.mirror_x else turned
+        return np.ascontiguousarray(turned[::-1] if self.mirror_y else turned)

@@ -19,7 +19,9 @@ from .image_sequence import find_sequence, is_sequence
 from .provenance import AI_EDITED, SENTENCE
 
 TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime"}  # containers that both C2PA and VideoWriter know
-_TRIAL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")  # one grey pixel
+_TRIAL = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)  # one grey pixel
 _SOURCE, _OTHER = "source", "input"  # names of ingredients inside the statement
 MAX_PEM = 1 << 20  # bytes of a certificate chain or key
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
@@ -53,7 +55,9 @@ class SigningChoice:
         if self.certificate is None and self.key is None:
             return None
         if self.certificate is None or self.key is None:
-            raise OptionsError("signing needs a certificate and its key; pass --sign-certificate and --sign-key together.")
+            raise OptionsError(
+                "signing needs a certificate and its key; pass --sign-certificate and --sign-key together."
+            )
         return ContentSigner(self)
 
 
@@ -69,8 +73,15 @@ class ContentSigner:
     def __init__(self, choice: SigningChoice) -> None:
         self._c2pa = _import_c2pa()
         if choice.algorithm not in ALGORITHMS:
-            raise OptionsError(f"C2PA algorithm is '{choice.algorithm}' but expected one of {', '.join(ALGORITHMS)}.")
-        self._info = (choice.algorithm, _pem(choice.certificate, "certificate"), _pem(choice.key, "key"), choice.timestamp or None)
+            raise OptionsError(
+                f"C2PA algorithm is '{choice.algorithm}' but expected one of {', '.join(ALGORITHMS)}."
+            )
+        self._info = (
+            choice.algorithm,
+            _pem(choice.certificate, "certificate"),
+            _pem(choice.key, "key"),
+            choice.timestamp or None,
+        )
         try:
             self._write("trial", "image/png", _TRIAL, io.BytesIO(), {_SOURCE: ("trial", "image/png", _TRIAL)})
         except self._c2pa.C2paError as error:
@@ -99,16 +110,23 @@ class ContentSigner:
         names = {_SOURCE: first, **{f"{_OTHER}{number}": Path(other) for number, other in enumerate(others)}}
         try:
             with ExitStack() as stack:
-                ingredients = {label: (p.name, _type_of(p), stack.enter_context(p.open("rb"))) for label, p in names.items()}
+                ingredients = {
+                    label: (p.name, _type_of(p), stack.enter_context(p.open("rb")))
+                    for label, p in names.items()
+                }
                 unsigned, target = stack.enter_context(path.open("rb")), stack.enter_context(part.open("w+b"))
                 self._write(out.name, kind, unsigned, target, ingredients)
             found = read_credentials(part)
             if found is None or found.state == "Invalid":
-                raise MediaError(f"The credentials written to {out} do not read back ({found}); dub without signing.")
+                raise MediaError(
+                    f"The credentials written to {out} do not read back ({found}); dub without signing."
+                )
             part.replace(out)
             return found
         except (self._c2pa.C2paError, OSError) as error:
-            raise MediaError(f"{out} cannot be signed ({_reason(error)}); check the certificate, or dub without signing.") from error
+            raise MediaError(
+                f"{out} cannot be signed ({_reason(error)}); check the certificate, or dub without signing."
+            ) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -120,14 +138,20 @@ class ContentSigner:
         with _offline(c2pa) as context, c2pa.Builder(statement, context=context) as builder:
             for label, (name, form, stream) in ingredients.items():
                 relation = "parentOf" if label == _SOURCE else "inputTo"
-                entry = json.dumps({"title": name, "relationship": relation, "label": label, "instance_id": label})
-                builder.add_ingredient(entry, form, io.BytesIO(stream) if isinstance(stream, bytes) else stream)
+                entry = json.dumps(
+                    {"title": name, "relationship": relation, "label": label, "instance_id": label}
+                )
+                builder.add_ingredient(
+                    entry, form, io.BytesIO(stream) if isinstance(stream, bytes) else stream
+                )
             with c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, chain, key, timestamp)) as signer:
                 builder.sign(signer, kind, source, target)
 
 
 @contextmanager
-def signed_output(out: Path, signer: ContentSigner | None, *, source: Path, others: Sequence[Path] = ()) -> Iterator[Path]:
+def signed_output(
+    out: Path, signer: ContentSigner | None, *, source: Path, others: Sequence[Path] = ()
+) -> Iterator[Path]:
     """Where to write a file that is to appear as ``out``, signed where there is a signer.
 
     Yields:
@@ -153,7 +177,9 @@ def signable_type(path: Path) -> str:
     """The media type of a file that can be signed. Raises MediaError for any other."""
     kind = TYPES.get(Path(path).suffix.lower())
     if kind is None:
-        raise MediaError(f"{path} ends in '{Path(path).suffix}' but content credentials go into {' and '.join(TYPES)} files only.")
+        raise MediaError(
+            f"{path} ends in '{Path(path).suffix}' but content credentials go into {' and '.join(TYPES)} files only."
+        )
     return kind
 
 
@@ -166,7 +192,11 @@ def read_credentials(path: Path) -> Credentials | None:
     c2pa = _import_c2pa()
     path = Path(path)
     try:
-        with _offline(c2pa) as context, path.open("rb") as stream, c2pa.Reader(_type_of(path), stream, context=context) as reader:
+        with (
+            _offline(c2pa) as context,
+            path.open("rb") as stream,
+            c2pa.Reader(_type_of(path), stream, context=context) as reader,
+        ):
             store, state = json.loads(reader.json()), reader.get_validation_state() or "Invalid"
     except (c2pa.C2paError, OSError, ValueError) as error:
         if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
@@ -183,7 +213,9 @@ def read_credentials(path: Path) -> Credentials | None:
         state=str(state),
         issuer=str((manifest.get("signature_info") or {}).get("issuer", "")),
         actions=tuple(str(action.get("action", "")) for action in actions),
-        source_types=tuple(str(action["digitalSourceType"]) for action in actions if "digitalSourceType" in action),
+        source_types=tuple(
+            str(action["digitalSourceType"]) for action in actions if "digitalSourceType" in action
+        ),
         ingredients=tuple(str(item.get("title", "")) for item in manifest.get("ingredients", ())),
         problems=tuple(str(entry.get("code", "")) for entry in store.get("validation_status", ())),
     )
@@ -208,7 +240,9 @@ def _statement(title: str, kind: str, others: Sequence[str]) -> dict:
 
 def _offline(c2pa):
     """Settings under which nothing is looked up on the network."""
-    return c2pa.Context(c2pa.Settings.from_dict({"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}))
+    return c2pa.Context(
+        c2pa.Settings.from_dict({"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}})
+    )
 
 
 def _type_of(path: Path) -> str:
@@ -220,7 +254,9 @@ def _import_c2pa():
     try:
         import c2pa
     except ImportError as error:
-        raise DependencyError("Signing needs c2pa-python, which is not installed; run: pip install 'personatalk[c2pa]'.") from error
+        raise DependencyError(
+            "Signing needs c2pa-python, which is not installed; run: pip install 'personatalk[c2pa]'."
+        ) from error
     return c2pa
 
 
@@ -229,9 +265,13 @@ def _pem(path: Path, what: str) -> bytes:
         with Path(path).open("rb") as stream:
             text = stream.read(MAX_PEM + 1)
     except OSError as error:
-        raise OptionsError(f"The C2PA {what} {path} cannot be read ({_reason(error)}); pass a PEM file.") from error
+        raise OptionsError(
+            f"The C2PA {what} {path} cannot be read ({_reason(error)}); pass a PEM file."
+        ) from error
     if len(text) > MAX_PEM or b"-----BEGIN" not in text:
-        raise OptionsError(f"The C2PA {what} {path} is not a PEM file; expected text that begins with -----BEGIN.")
+        raise OptionsError(
+            f"The C2PA {what} {path} is not a PEM file; expected text that begins with -----BEGIN."
+        )
     return text
 
 

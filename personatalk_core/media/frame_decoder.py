@@ -81,7 +81,9 @@ class FrameDecoder:
                 self._seek(keyframe)
                 self._read_to(number)
             else:
-                raise MediaError(f"{self.info.path} cannot be read: frame {number} and those before it are broken; export the video again.")
+                raise MediaError(
+                    f"{self.info.path} cannot be read: frame {number} and those before it are broken; export the video again."
+                )
         return self._held[number]
 
     def _read_to(self, number: int) -> None:
@@ -172,4 +174,6 @@ def first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
         with suppress(av.error.FFmpegError):
             for frame in stream.decode(None):
                 return frame, tags_of(stream.codec_context)
-    raise MediaError(f"{path} has a video stream but none of its frames can be decoded; export the video again.")
+    raise MediaError(
+        f"{path} has a video stream but none of its frames can be decoded; export the video again."
+    )

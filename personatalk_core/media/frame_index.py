@@ -11,11 +11,21 @@ import av
 import numpy as np
 
 from ..errors import MediaError
-from .frame_rate import FALLBACK_RATE, durations_of, exact_rate, rate_times
 from .limits import MAX_FRAMES, MAX_PIXELS
+from .timing import FALLBACK_RATE, durations_of, exact_rate, rate_times
 
-NO_SEEKING = ("avi", "gif", "h264", "hevc", "m4v", "image2", "webp_pipe")  # packets there do not say when they are shown
-INVISIBLE_VP8 = 0x10  # show_frame bit of a VP8 frame header: alternate references are packets without a picture
+NO_SEEKING = (
+    "avi",
+    "gif",
+    "h264",
+    "hevc",
+    "m4v",
+    "image2",
+    "webp_pipe",
+)  # packets there do not say when they are shown
+INVISIBLE_VP8 = (
+    0x10  # show_frame bit of a VP8 frame header: alternate references are packets without a picture
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +56,9 @@ def check_media(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise MediaError(f"{path} cannot be opened ({error.strerror}); check its name and its permissions.") from error
+        raise MediaError(
+            f"{path} cannot be opened ({error.strerror}); check its name and its permissions."
+        ) from error
 
 
 def open_media(path: Path) -> av.container.InputContainer:
@@ -56,7 +68,9 @@ def open_media(path: Path) -> av.container.InputContainer:
     try:
         return av.open(str(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown format.") from error
+        raise MediaError(
+            f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown format."
+        ) from error
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -65,7 +79,9 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     if not streams:
         raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")
     if streams[0].codec_context is None:
-        raise MediaError(f"{path} has a video stream of a kind that this FFmpeg cannot decode; export it as H.264.")
+        raise MediaError(
+            f"{path} has a video stream of a kind that this FFmpeg cannot decode; export it as H.264."
+        )
     streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for streams that grow half-way
     return streams[0]
 
@@ -108,11 +124,26 @@ def index_frames(container: av.container.InputContainer, stream: av.VideoStream,
         raise MediaError(f"{path} has a video stream without a single frame; export the video again.")
     hints = (stream.guessed_rate, stream.average_rate)
     promised = max(0, stream.frames - hidden)
-    pts, shown, keyframe = (np.array(column) for column in zip(*sorted(rows), strict=True)) if rows else (np.zeros(0, np.int64),) * 3
-    if len(pts) != count or (np.diff(pts) <= 0).any():  # no usable time stamps: the order of the file, the rate that it states
+    pts, shown, keyframe = (
+        (np.array(column) for column in zip(*sorted(rows), strict=True))
+        if rows
+        else (np.zeros(0, np.int64),) * 3
+    )
+    if (
+        len(pts) != count or (np.diff(pts) <= 0).any()
+    ):  # no usable time stamps: the order of the file, the rate that it states
         rate = next((Fraction(r) for r in hints if r), FALLBACK_RATE)
         start = float((stream.start_time or 0) * time_base)
-        return FrameIndex(rate_times(rate, count), np.full(count, float(1 / rate)), rate, None, None, time_base, start, promised)
+        return FrameIndex(
+            rate_times(rate, count),
+            np.full(count, float(1 / rate)),
+            rate,
+            None,
+            None,
+            time_base,
+            start,
+            promised,
+        )
     tick = float(time_base)
     times = (pts - pts[0]) * tick
     rate = exact_rate(times, tick, hints)
@@ -123,7 +154,16 @@ def index_frames(container: av.container.InputContainer, stream: av.VideoStream,
         durations = durations_of(times, float(shown[-1]) * tick or typical)
     if container.format.name in NO_SEEKING:
         return FrameIndex(times, durations, rate, None, None, time_base, float(pts[0]) * tick, promised)
-    return FrameIndex(times, durations, rate, pts.astype(np.int64), keyframe.astype(bool), time_base, float(pts[0]) * tick, promised)
+    return FrameIndex(
+        times,
+        durations,
+        rate,
+        pts.astype(np.int64),
+        keyframe.astype(bool),
+        time_base,
+        float(pts[0]) * tick,
+        promised,
+    )
 
 
 def _reason(error: Exception) -> str:

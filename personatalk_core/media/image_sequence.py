@@ -24,8 +24,8 @@ from ..errors import MediaError
 from ..types import OnProgress, VideoInfo
 from ..weights.checkpoint import sha256_of
 from .frame_decoder import first_frame
-from .frame_rate import FALLBACK_RATE, rate_times
 from .limits import MAX_FRAMES
+from .timing import FALLBACK_RATE, rate_times
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 SOUND = "sound.wav"
@@ -67,10 +67,14 @@ def find_sequence(path: Path) -> ImageSequence:
     try:
         files = _of_folder(place) if place.is_dir() else _of_pattern(place)
     except OSError as error:
-        raise MediaError(f"{place} cannot be opened ({error.strerror}); check the permissions of the folder.") from error
+        raise MediaError(
+            f"{place} cannot be opened ({error.strerror}); check the permissions of the folder."
+        ) from error
     if not files:
         kind = "is a folder without" if place.is_dir() else "matches no"
-        raise MediaError(f"{place} {kind} pictures; expected numbered files that end in {', '.join(PICTURES)}.")
+        raise MediaError(
+            f"{place} {kind} pictures; expected numbered files that end in {', '.join(PICTURES)}."
+        )
     if len(files) > MAX_FRAMES:
         raise MediaError(f"{place} has {len(files)} pictures but at most {MAX_FRAMES} are read; split it.")
     return ImageSequence(tuple(files), rate or FALLBACK_RATE)
@@ -107,7 +111,9 @@ class SequenceDecoder:
     def get(self, number: int) -> av.VideoFrame:
         """Picture ``number`` from 0. Raises MediaError: pictures have gone, or the first one wanted cannot be decoded."""
         if number >= len(self._files):
-            raise MediaError(f"{self.info.path} has {len(self._files)} pictures now but had {self.info.frame_count}; put them back.")
+            raise MediaError(
+                f"{self.info.path} has {len(self._files)} pictures now but had {self.info.frame_count}; put them back."
+            )
         try:
             self._last, _ = first_frame(self._files[number])
         except MediaError:
@@ -129,10 +135,14 @@ def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Ite
     """
     place, _ = _split(Path(out))
     if not _is_pattern(place) or place.suffix.lower() != ".png":
-        raise MediaError(f"Output {out} is not a pattern of pictures; expected one such as {place.parent / 'frame_%05d.png'}.")
+        raise MediaError(
+            f"Output {out} is not a pattern of pictures; expected one such as {place.parent / 'frame_%05d.png'}."
+        )
     folder = place.parent
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MediaError(f"The pictures' folder {folder} is not empty; choose one that is empty or does not exist.")
+        raise MediaError(
+            f"The pictures' folder {folder} is not empty; choose one that is empty or does not exist."
+        )
     video = folder.parent / f".{folder.name}.pictures.mkv"
     part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     try:
@@ -143,7 +153,9 @@ def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Ite
             folder.rmdir()
         part.rename(folder)
     except OSError as error:
-        raise MediaError(f"{folder} cannot be written ({error.strerror}); check its permissions and the free space on the disk.") from error
+        raise MediaError(
+            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space on the disk."
+        ) from error
     finally:
         video.unlink(missing_ok=True)
         shutil.rmtree(part, ignore_errors=True)  # a folder that this call has made
@@ -151,7 +163,7 @@ def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Ite
 
 def _unpack(video: Path, folder: Path, pattern: str, on_progress: OnProgress | None) -> None:
     from .array_files import write_sound
-    from .audio import read_audio
+    from .audio_stream import read_audio
     from .video_reader import VideoReader, probe
 
     info = probe(video)
@@ -187,10 +199,14 @@ def _named(pattern: str, number: int) -> str:
 
 
 def _of_folder(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
+    files = [
+        file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")
+    ]
     kinds = {file.suffix.lower() for file in files}
     if len(kinds) > 1:
-        raise MediaError(f"{folder} mixes {' and '.join(sorted(kinds))} pictures; pass a pattern such as {folder / '%05d.png'}.")
+        raise MediaError(
+            f"{folder} mixes {' and '.join(sorted(kinds))} pictures; pass a pattern such as {folder / '%05d.png'}."
+        )
     return sorted(files, key=lambda file: _natural(file.name))
 
 
@@ -208,11 +224,17 @@ def _of_pattern(pattern: Path) -> list[Path]:
     gap = next((a + 1 for a, b in zip(numbers, numbers[1:], strict=False) if b != a + 1), None)
     if gap is not None:
         name = pattern.parent / _named(pattern.name, gap)
-        raise MediaError(f"{name} is missing; the pictures must go from {numbers[0]} to {numbers[-1]} without a gap.")
+        raise MediaError(
+            f"{name} is missing; the pictures must go from {numbers[0]} to {numbers[-1]} without a gap."
+        )
     return [found[number] for number in numbers]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts 2 before 10."""
     pieces = re.split(r"([0-9]{1,12})", name)
-    return [(1, int(piece), "") if piece.isascii() and piece.isdigit() else (0, 0, piece) for piece in pieces if piece]
+    return [
+        (1, int(piece), "") if piece.isascii() and piece.isdigit() else (0, 0, piece)
+        for piece in pieces
+        if piece
+    ]

@@ -15,13 +15,17 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 768_000  # Hz
 def check_frame_size(path: Path, width: int, height: int) -> None:
     """Refuse a frame before it is decoded. Raises MediaError."""
     if width * height > MAX_PIXELS:
-        raise MediaError(f"{path} is {width} x {height} but at most {MAX_PIXELS} pixels a frame are read; scale it down.")
+        raise MediaError(
+            f"{path} is {width} x {height} but at most {MAX_PIXELS} pixels a frame are read; scale it down."
+        )
 
 
 def check_length(what: object, seconds: float, frames: int = 0) -> None:
     """Refuse more time or more frames than are read. Raises MediaError."""
     if not seconds <= MAX_SECONDS:
-        raise MediaError(f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export it again.")
+        raise MediaError(
+            f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export it again."
+        )
     if frames > MAX_FRAMES:
         raise MediaError(f"{what} has {frames} frames but at most {MAX_FRAMES} are read; cut it.")
 

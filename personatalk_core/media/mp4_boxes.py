@@ -51,7 +51,11 @@ def file_boxes(stream: BinaryIO) -> list[Box]:
     """The top level boxes of a file; empty if it does not begin with one that an MP4 begins with."""
     length = stream.seek(0, os.SEEK_END)
     found = list(boxes(stream, 0, length))
-    return found if found and found[0].kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp") else []
+    return (
+        found
+        if found and found[0].kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
+        else []
+    )
 
 
 def append_uuid(path: Path, identity: bytes, content: bytes) -> None:
@@ -97,7 +101,9 @@ def clean_aperture(path: Path) -> tuple[int, int, int, int] | None:
         entry = None if moov is None else (_path_to_entry(stream, moov) or [None])[-1]
         if entry is None or entry.end - entry.start < VIDEO_ENTRY_HEADER:
             return None
-        clap = next((b for b in boxes(stream, entry.start + VIDEO_ENTRY_HEADER, entry.end) if b.kind == b"clap"), None)
+        clap = next(
+            (b for b in boxes(stream, entry.start + VIDEO_ENTRY_HEADER, entry.end) if b.kind == b"clap"), None
+        )
         if clap is None or clap.end - clap.body < 32:
             return None
         stream.seek(entry.start + 32)
@@ -138,7 +144,9 @@ def _path_to_entry(stream: BinaryIO, moov: Box) -> list[Box]:
             if inner is None:
                 break
             path.append(inner)
-            if kind == b"mdia" and not any(_is_video_handler(stream, b) for b in boxes(stream, inner.body, inner.end)):
+            if kind == b"mdia" and not any(
+                _is_video_handler(stream, b) for b in boxes(stream, inner.body, inner.end)
+            ):
                 break
         else:
             entry = next(boxes(stream, path[-1].body + 8, path[-1].end), None)

@@ -13,11 +13,13 @@ from ..checks import check_shape
 from ..errors import MediaError, ShapeError
 from ..types import Timeline, VideoInfo
 from .colour import BT709, from_rgb, tag
-from .frame_rate import exact_rate
+from .timing import exact_rate
 
 THREADS = 4  # fixed: the encoder's bytes depend on it
 CRF = "16"  # visually lossless
-STEADY = "mbtree=0"  # 2026-11: macroblock-tree gave other bytes from run to run where a side is no multiple of 16
+STEADY = (
+    "mbtree=0"  # 2026-11: macroblock-tree gave other bytes from run to run where a side is no multiple of 16
+)
 VARIABLE_TIME_BASE = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and most containers' time bases
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
@@ -49,7 +51,9 @@ class PictureCoding:
 
     def add_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
         """A stream of ``container`` that codes pictures this way."""
-        stream = container.add_stream(self.codec, rate=self.rate, options=self.options | {"threads": str(THREADS)})
+        stream = container.add_stream(
+            self.codec, rate=self.rate, options=self.options | {"threads": str(THREADS)}
+        )
         stream.width, stream.height = self.width + self.pad[0], self.height + self.pad[1]
         stream.pix_fmt = self.coded_format
         context = stream.codec_context
@@ -64,7 +68,11 @@ class PictureCoding:
         check_shape("frame", frame, self.height, self.width, 3)
         if frame.dtype != np.uint8:
             raise ShapeError(f"frame has dtype {frame.dtype} but expected uint8.")
-        padded = np.pad(frame, ((0, self.pad[1]), (0, self.pad[0]), (0, 0)), mode="edge") if any(self.pad) else frame
+        padded = (
+            np.pad(frame, ((0, self.pad[1]), (0, self.pad[0]), (0, 0)), mode="edge")
+            if any(self.pad)
+            else frame
+        )
         picture = from_rgb(padded, self.pixel_format, self.colour)
         picture.pts, picture.time_base = int(self.pts[number]), self.time_base
         return picture
@@ -79,12 +87,20 @@ def format_of(path: Path) -> str:
     """FFmpeg's name of an output's format. Raises MediaError for another suffix than .mp4, .m4v, .mov or .mkv."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise MediaError(f"Output {path} ends in '{Path(path).suffix}' but expected one of {', '.join(FORMATS)}.")
+        raise MediaError(
+            f"Output {path} ends in '{Path(path).suffix}' but expected one of {', '.join(FORMATS)}."
+        )
     return FORMATS[suffix]
 
 
 def picture_coding(
-    file_format: str, width: int, height: int, timeline: Timeline, *, lossless: bool = False, like: VideoInfo | None = None
+    file_format: str,
+    width: int,
+    height: int,
+    timeline: Timeline,
+    *,
+    lossless: bool = False,
+    like: VideoInfo | None = None,
 ) -> PictureCoding:
     """The coding of an output.
 
@@ -99,13 +115,24 @@ def picture_coding(
     mp4 = file_format in ("mp4", "mov")
     odd = width % 2 or height % 2
     if lossless:
-        codec, coded_format, pixel_format, options = "libx264rgb", "rgb24", "rgb24", {"qp": "0", "preset": "veryfast"}
+        codec, coded_format, pixel_format, options = (
+            "libx264rgb",
+            "rgb24",
+            "rgb24",
+            {"qp": "0", "preset": "veryfast"},
+        )
     else:
         # H.264 has no odd sizes with 4:2:0: MP4 cuts the last column with a clean aperture, Matroska keeps full chroma
         coded_format = "yuv444p" if odd and not mp4 else "yuv420p"
-        codec, pixel_format, options = "libx264", coded_format, {"crf": CRF, "preset": "medium", "x264-params": STEADY}
+        codec, pixel_format, options = (
+            "libx264",
+            coded_format,
+            {"crf": CRF, "preset": "medium", "x264-params": STEADY},
+        )
     time_base, rate = _clock(timeline)
-    ends = np.append(np.asarray(timeline.times, np.float64), float(timeline.times[-1] + timeline.durations[-1]))
+    ends = np.append(
+        np.asarray(timeline.times, np.float64), float(timeline.times[-1] + timeline.durations[-1])
+    )
     return PictureCoding(
         width=width,
         height=height,
@@ -128,7 +155,9 @@ def _clock(timeline: Timeline) -> tuple[Fraction, Fraction]:
     times, durations = np.asarray(timeline.times, np.float64), np.asarray(timeline.durations, np.float64)
     check_shape("timeline times", times, len(durations))
     if len(times) == 0 or not (durations > 0).all() or not (np.diff(times) > 0).all():
-        raise MediaError("The timeline is empty or stands still; every frame needs a duration above 0 and a later start than the last.")
+        raise MediaError(
+            "The timeline is empty or stands still; every frame needs a duration above 0 and a later start than the last."
+        )
     hint = Fraction(1 / float(durations[-1])).limit_denominator(1001)
     rate = exact_rate(times, hints=[hint])
     if rate is not None and abs(float(durations[-1] * rate) - 1) < 1e-4:

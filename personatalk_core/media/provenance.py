@@ -54,7 +54,9 @@ class ProvenanceMarks:
         """Sentences for the report."""
         found = []
         if self.c2pa:
-            found.append("The video carries content credentials (C2PA); they do not cover the dubbed version and are not copied.")
+            found.append(
+                "The video carries content credentials (C2PA); they do not cover the dubbed version and are not copied."
+            )
         if self.ai_edited:
             found.append(f"The video says that AI made or edited it already ({self.source_type}).")
         return tuple(found)
@@ -62,7 +64,11 @@ class ProvenanceMarks:
 
 def provenance_metadata() -> dict[str, str]:
     """Tags for VideoWriter that mark its file as AI-edited."""
-    return {"comment": SENTENCE, "description": SENTENCE, XMP_KEY: _PACKET.format(source_type=AI_EDITED, sentence=SENTENCE)}
+    return {
+        "comment": SENTENCE,
+        "description": SENTENCE,
+        XMP_KEY: _PACKET.format(source_type=AI_EDITED, sentence=SENTENCE),
+    }
 
 
 def write_xmp(path: Path, packet: str) -> None:
@@ -92,5 +98,7 @@ def read_marks(path: Path) -> ProvenanceMarks:
                 xmp = packet.group() if packet else xmp
                 c2pa = c2pa or (b"jumb" in piece and b"c2pa" in piece)
     text = xmp.decode(errors="replace")
-    source_type = re.search(r"DigitalSourceType\W+(?:rdf:resource=\W*)?" + re.escape(SOURCE_TYPES) + r"(\w+)", text)
+    source_type = re.search(
+        r"DigitalSourceType\W+(?:rdf:resource=\W*)?" + re.escape(SOURCE_TYPES) + r"(\w+)", text
+    )
     return ProvenanceMarks(text, source_type.group(1) if source_type else "", c2pa)

@@ -1,7 +1,13 @@
-"""Which source frame is shown when, for each of the five ways to settle a difference between picture and sound."""
+"""From measured frame starts back to the exact rate that a camera or an encoder meant.
+
+Containers round: Matroska to milliseconds, others to 1/90000 s. A constant rate is recognised through that rounding,
+so that frame k of a 30000/1001 video starts at exactly k * 1001 / 30000 s again. Knows nothing of files.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +16,61 @@ from ..checks import check_shape
 from ..config import LENGTH_MODES, LengthMode
 from ..errors import MediaError, OptionsError
 from ..types import Timeline
-from .frame_rate import SLACK, exact_rate, rate_times
 from .limits import check_length
+
+NTSC = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120))
+WHOLE = (5, 6, 8, 10, 12, 15, 18, 20, 24, 25, 30, 48, 50, 60, 72, 90, 100, 120, 240)
+STANDARD_RATES = NTSC + tuple(Fraction(n) for n in WHOLE) + (Fraction(25, 2),)
+FALLBACK_RATE = Fraction(25)  # of a single picture that states no rate
+SLACK = 1e-6  # seconds by which a float time may miss its exact value
+
+
+def exact_rate(
+    times: np.ndarray, tick: float = 0.0, hints: Iterable[Fraction | None] = ()
+) -> Fraction | None:
+    """The constant rate that explains the frame starts, or None where there is none.
+
+    Args:
+        times: (T,) seconds, increasing, the first 0.
+        tick:  the container's time unit in seconds: starts may be rounded by as much.
+        hints: rates that the file states, which may be rounded themselves; tried first.
+    Returns:
+        Frames a second, or None when the rate varies or fewer than two frames were given and no hint.
+    """
+    stated = [_standard(Fraction(hint)) for hint in hints if hint]
+    count = len(times)
+    if count < 2:
+        return stated[0] if stated else None
+    mean = (count - 1) / float(times[-1])
+    standard = sorted(STANDARD_RATES, key=lambda rate: abs(float(rate) / mean - 1))
+    near = [r for r in (*stated, *standard) if abs(float(r) / mean - 1) < 0.02]
+    near += [Fraction(mean).limit_denominator(limit) for limit in (1, 100, 1001, 100_000)]
+    index = np.arange(count)
+    precision = np.maximum(
+        np.abs(times) * np.finfo(np.float32).eps, SLACK
+    )  # times may have been float32 once
+    for allowed in (precision, precision + min(tick, 0.002)):
+        for rate in near:
+            if rate > 0 and bool(
+                (np.abs(times - index * rate.denominator / rate.numerator) <= allowed).all()
+            ):
+                return rate
+    return None
+
+
+def _standard(rate: Fraction) -> Fraction:
+    """The standard rate that this one is a rounding of, or itself: Matroska stores nanoseconds a frame."""
+    return next((standard for standard in STANDARD_RATES if abs(float(standard / rate) - 1) < 1e-6), rate)
+
+
+def rate_times(rate: Fraction, count: int) -> np.ndarray:
+    """(count,) float64 starts of frames at a constant rate, each rounded once only."""
+    return np.arange(count, dtype=np.float64) * rate.denominator / rate.numerator
+
+
+def durations_of(times: np.ndarray, last: float) -> np.ndarray:
+    """(T,) seconds each frame is shown: until the next one starts; the last as given."""
+    return np.append(np.diff(times), last)
 
 
 class Timed(Protocol):
@@ -44,7 +103,9 @@ def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Time
     if mode not in LENGTH_MODES:
         raise OptionsError(f"length is '{mode}' but expected one of {', '.join(LENGTH_MODES)}.")
     if not audio_duration > 0 and mode != "silence":
-        raise MediaError(f"The sound lasts {audio_duration} s but expected more than 0; pass a file with speech in it.")
+        raise MediaError(
+            f"The sound lasts {audio_duration} s but expected more than 0; pass a file with speech in it."
+        )
     check_length("The sound", audio_duration)
     end = audio_duration - SLACK  # a frame that would start within a microsecond of the end is not needed
     if mode == "silence":
@@ -88,7 +149,11 @@ def _remapped(times: np.ndarray, durations: np.ndarray, end: float) -> Timeline:
 def _constant_rate(times: np.ndarray, durations: np.ndarray):
     rate = exact_rate(times, hints=[] if len(times) > 1 else [_rate_of_one(durations)])
     tolerance = SLACK + np.finfo(np.float32).eps * float(durations[-1])
-    return rate if rate is not None and abs(float(durations[-1]) * float(rate) - 1) * float(1 / rate) <= tolerance else None
+    return (
+        rate
+        if rate is not None and abs(float(durations[-1]) * float(rate) - 1) * float(1 / rate) <= tolerance
+        else None
+    )
 
 
 def _rate_of_one(durations: np.ndarray):

@@ -12,15 +12,14 @@ import numpy as np
 from ..errors import MediaError
 from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
-from .colour import remarks_on, same_size, tags_for_output, to_rgb
+from .colour import Orientation, remarks_on, same_size, tags_for_output, to_rgb
 from .frame_decoder import FrameDecoder, first_frame
 from .frame_index import FrameIndex, check_media, index_frames, open_media, video_stream
-from .frame_rate import exact_rate, rate_times
 from .image_sequence import SequenceDecoder, find_sequence, is_sequence, sequence_hash, sequence_times
 from .limits import check_frame_size, check_length
 from .mp4_boxes import clean_aperture
-from .orientation import Orientation
 from .provenance import read_marks
+from .timing import exact_rate, rate_times
 from .webp_animation import WebpDecoder, webp_durations
 
 
@@ -53,7 +52,9 @@ def probe(path: Path) -> VideoInfo:
     orientation = orientation_of(first)
     aperture = clean_aperture(path)
     shown = orientation.apply(cut_to(to_rgb(first), aperture))
-    average = index.rate or Fraction(len(index.times) / float(index.times[-1] + index.durations[-1])).limit_denominator(100_000)
+    average = index.rate or Fraction(
+        len(index.times) / float(index.times[-1] + index.durations[-1])
+    ).limit_denominator(100_000)
     return VideoInfo(
         path=path,
         width=shown.shape[1],
@@ -78,7 +79,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     """How this frame is turned before it is shown."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV refuses all side data where it does not know one kind of it, such as the Exif of a TIFF
+    except (
+        ValueError
+    ):  # PyAV refuses all side data where it does not know one kind of it, such as the Exif of a TIFF
         return Orientation.of_degrees(int(getattr(frame, "rotation", 0)))
     return Orientation.of_matrix(bytes(matrix)) if matrix is not None else Orientation()
 
@@ -108,7 +111,9 @@ class VideoReader:
             for number in range(self.info.frame_count) if indices is None else indices:
                 number = int(number)
                 if not 0 <= number < self.info.frame_count:
-                    raise MediaError(f"frame {number} was asked for but {self.info.path} has frames 0 to {self.info.frame_count - 1}.")
+                    raise MediaError(
+                        f"frame {number} was asked for but {self.info.path} has frames 0 to {self.info.frame_count - 1}."
+                    )
                 if number != last or picture is None:
                     frame = decoder.get(number)
                     picture, last = self._shown(frame), number
@@ -191,5 +196,7 @@ def _probe_webp(path: Path, durations: np.ndarray) -> VideoInfo:
 def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex) -> tuple[str, ...]:
     remarks = list(remarks_on(first, transfer))
     if index.promised > len(index.times):
-        remarks.append(f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are in the file.")
+        remarks.append(
+            f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are in the file."
+        )
     return (*remarks, *read_marks(path).remarks())

@@ -1,10 +1,13 @@
-"""Video files out, frame by frame, whole or not at all, in one go. Long ones are made of segments by ``video_segments.py``.
-
-H.264 yuv420p and AAC in a form that browsers play, or RGB and sound without loss. The same frames give the same bytes.
-"""
+"""One video file coming into being: container, coded pictures, sound in step with them, tags. Whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,9 +16,128 @@ import numpy as np
 from ..checks import check_shape
 from ..errors import MediaError
 from ..types import AudioClip, Timeline, VideoInfo
-from .output_file import OutputFile, reraise
-from .picture_coding import format_of, picture_coding
-from .sound_stream import SoundFile
+from .audio_stream import SoundFile
+from .audio_writer import AudioTrack
+from .mp4_boxes import set_clean_aperture
+from .picture_coding import PictureCoding, format_of, picture_coding
+from .provenance import XMP_KEY, write_xmp
+
+MOVIE_TIMESCALE = 90_000  # ticks a second of the edit lists; the default of 1000 cuts sound short by up to half a millisecond
+
+
+class OutputFile:
+    """A container that is written under another name and renamed when it is complete.
+
+    Args:
+        path:     .mp4, .m4v, .mov or .mkv; an existing file is replaced at the end.
+        coding:   of the pictures; ``stream`` is their stream.
+        sound:    cut or padded to the pictures; None writes none.
+        metadata: tags; the value of ``xmp`` is stored as the XMP packet (.mp4, .mov).
+        part:     the name it is written under; None takes a hidden one beside ``path``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        coding: PictureCoding,
+        sound: AudioClip | SoundFile | None = None,
+        metadata: dict[str, str] | None = None,
+        part: Path | None = None,
+    ) -> None:
+        self.path, self.coding = Path(path), coding
+        self._format = format_of(self.path)
+        self._metadata = dict(metadata or {})
+        self._xmp = self._metadata.pop(XMP_KEY, "")
+        self._sound = sound
+        self._container: av.container.OutputContainer | None = None
+        self._part = part or self.path.with_name(
+            f".{self.path.stem}.{secrets.token_hex(4)}{self.path.suffix}"
+        )
+
+    def open(self) -> None:
+        """Make the file and its streams; nothing is written before the first packet."""
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        mp4 = self._format in ("mp4", "mov")
+        # without bitexact Matroska gives every file a random identity
+        options = (
+            {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
+            if mp4
+            else {"fflags": "+bitexact"}
+        )
+        with self._part.open("wb"):
+            pass  # refuses a closed folder before any work
+        self._container = av.open(str(self._part), "w", format=self._format, options=options)
+        self._container.metadata.update(self._metadata)
+        self.stream = self.coding.add_stream(self._container)
+        self._track = None
+        if self._sound is not None:
+            duration = float(self.coding.pts[-1] * self.coding.time_base)
+            self._track = AudioTrack(
+                self._container, self._sound, self._format, lossless=self.coding.lossless, duration=duration
+            )
+
+    def mux(self, packet: av.Packet) -> None:
+        """Write a coded picture, which is shown as long as the timeline says."""
+        at = round(packet.pts * packet.time_base / self.coding.time_base)
+        packet.duration = round(self.coding.duration_at(at) * self.coding.time_base / packet.time_base)
+        self._container.mux(packet)
+
+    def write_sound_until(self, pts: int) -> None:
+        """Write what is heard before a time in ticks of the pictures."""
+        if self._track is not None:
+            self._track.write_until(Fraction(int(pts)) * self.coding.time_base, self._container)
+
+    def finish(self) -> None:
+        """Close the file and give it its name."""
+        if self._track is not None:
+            self._track.finish(self._container)
+        container, self._container = self._container, None
+        container.close()
+        if any(self.coding.pad):
+            set_clean_aperture(self._part, self.coding.width, self.coding.height)
+        if self._xmp and self._format in ("mp4", "mov"):
+            write_xmp(self._part, self._xmp)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _rename(self._part, self.path)
+
+    def discard(self) -> None:
+        """Close and remove what is not finished; nothing after :meth:`finish`."""
+        container, self._container = self._container, None
+        try:
+            if container is not None:
+                container.close()
+        except (av.error.FFmpegError, OSError):
+            pass  # the disk is full: the file goes anyway
+        finally:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._part.unlink()
+
+
+def reraise(error: BaseException, path: Path) -> None:
+    """Raise what a user can understand from what FFmpeg or the system reported while writing ``path``."""
+    if isinstance(error, (av.error.FFmpegError, OSError)):
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        raise MediaError(
+            f"{path} cannot be written ({reason}); check the folder's permissions and the free space on the disk."
+        ) from error
+    raise error
+
+
+def _rename(part: Path, path: Path) -> None:
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = path.with_name(
+            f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+        )  # the working folder lies on another disk
+        try:
+            shutil.copyfile(part, near)
+            os.replace(near, path)
+        finally:
+            near.unlink(missing_ok=True)
+        part.unlink()
 
 
 class VideoWriter:
@@ -51,7 +173,9 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.width, self.height = width, height
-        self._coding = picture_coding(format_of(self.path), width, height, timeline, lossless=lossless, like=like)
+        self._coding = picture_coding(
+            format_of(self.path), width, height, timeline, lossless=lossless, like=like
+        )
         self._file = OutputFile(self.path, self._coding, audio, metadata)
         self._done = 0
 
@@ -66,7 +190,9 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         """Write the next frame, (height, width, 3) uint8 RGB."""
         if self._done >= self._coding.frame_count:
-            raise MediaError(f"A frame too many for {self.path}: its timeline has {self._coding.frame_count}.")
+            raise MediaError(
+                f"A frame too many for {self.path}: its timeline has {self._coding.frame_count}."
+            )
         picture = self._coding.picture(frame, self._done)
         try:
             self._done += 1
@@ -80,7 +206,9 @@ class VideoWriter:
         try:
             if kind is None:
                 if self._done != self._coding.frame_count:
-                    raise MediaError(f"{self.path} was given {self._done} frames but its timeline has {self._coding.frame_count}.")
+                    raise MediaError(
+                        f"{self.path} was given {self._done} frames but its timeline has {self._coding.frame_count}."
+                    )
                 for packet in self._file.stream.encode(None):
                     self._file.mux(packet)
                 self._file.finish()

@@ -25,7 +25,12 @@ def webp_durations(path: Path) -> np.ndarray | None:
     durations = []
     with Path(path).open("rb") as stream:
         head = stream.read(30)
-        if head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or len(head) < 30 or not head[20] & ANIMATION_FLAG:
+        if (
+            head[:4] != b"RIFF"
+            or head[8:16] != b"WEBPVP8X"
+            or len(head) < 30
+            or not head[20] & ANIMATION_FLAG
+        ):
             return None
         stream.seek(12)
         while len(durations) < MAX_FRAMES:
@@ -62,14 +67,22 @@ class WebpDecoder:
             self._start = number // batch * batch
             self._frames = self._read(self._start, min(batch, self.info.frame_count - self._start))
         if number - self._start >= len(self._frames):
-            raise MediaError(f"{self.info.path} cannot be decoded from frame {number} on; save the animation again.")
-        return av.VideoFrame.from_ndarray(cv2.cvtColor(self._frames[number - self._start], cv2.COLOR_BGRA2RGB), format="rgb24")
+            raise MediaError(
+                f"{self.info.path} cannot be decoded from frame {number} on; save the animation again."
+            )
+        return av.VideoFrame.from_ndarray(
+            cv2.cvtColor(self._frames[number - self._start], cv2.COLOR_BGRA2RGB), format="rgb24"
+        )
 
     def _read(self, start: int, count: int) -> tuple[np.ndarray, ...]:
         if not hasattr(cv2, "imreadanimation"):
-            raise MediaError(f"{self.info.path} is an animated WebP, which needs OpenCV 4.11 or later; update it or save the clip as MP4.")
+            raise MediaError(
+                f"{self.info.path} is an animated WebP, which needs OpenCV 4.11 or later; update it or save the clip as MP4."
+            )
         try:
             found, animation = cv2.imreadanimation(str(self.info.path), start, count)
         except cv2.error as error:
-            raise MediaError(f"{self.info.path} cannot be decoded as an animated WebP; save the animation again.") from error
+            raise MediaError(
+                f"{self.info.path} cannot be decoded as an animated WebP; save the animation again."
+            ) from error
         return tuple(animation.frames) if found else ()

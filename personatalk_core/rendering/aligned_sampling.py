@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .carried_pixels import carry_pixels
-from .correspondence import Surface, Window, bounding_window, corresponding_positions, sample_rows
 from .detail import DETAIL_REACH, blend_in_detail
 from .dual_attention import aligned_weights, blend, fuse, geometric_logits, seen_weights
-from .encoded_references import LentReferences
 from .local_linear import corrected
 from .pooling import mean_pool
+from .reference_batch import LentReferences
+from .surface import Surface, Window, bounding_window, corresponding_positions, sample_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,9 @@ class Queries:
 
     def of(self, b: int) -> Queries:
         """One target's, still with its B axis."""
-        return Queries(*(None if x is None else x[b : b + 1] for x in (getattr(self, f.name) for f in fields(self))))
+        return Queries(
+            *(None if x is None else x[b : b + 1] for x in (getattr(self, f.name) for f in fields(self)))
+        )
 
 
 def vertex_window(places: Tensor, margin: float, size: int, step: int) -> Window:
@@ -53,7 +55,10 @@ def vertex_window(places: Tensor, margin: float, size: int, step: int) -> Window
     (left, top), (right, bottom) = torch.stack([flat.amin(dim=0), flat.amax(dim=0)]).tolist()
     most = size // step
     low = [min(max(math.floor((edge - margin) / step), 0), most - 1) for edge in (top, left)]
-    high = [max(min(math.ceil((edge + margin) / step), most), first + 1) for edge, first in zip((bottom, right), low, strict=True)]
+    high = [
+        max(min(math.ceil((edge + margin) / step), most), first + 1)
+        for edge, first in zip((bottom, right), low, strict=True)
+    ]
     return Window(low[0], high[0], low[1], high[1]).enlarged(step)
 
 
@@ -63,9 +68,13 @@ def lip_window(mask: Tensor, step: int) -> Window:
 
 
 def attend(
-    queries: Queries, surface: Surface, references: LentReferences, key_value: Tensor, window: Window,
+    queries: Queries,
+    surface: Surface,
+    references: LentReferences,
+    key_value: Tensor,
+    window: Window,
     colour: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """One attention layer over aligned references inside a window.
 
     Args:
@@ -87,7 +96,9 @@ def attend(
     key_value, strength = (x.unflatten(0, targets) for x in read)
     key, value = key_value.chunk(2, dim=2)
     near = window.scaled(step)
-    weights = corrected(aligned_weights(near.cut(queries.query), key, queries.logits(near)), queries.correction)
+    weights = corrected(
+        aligned_weights(near.cut(queries.query), key, queries.logits(near)), queries.correction
+    )
     (sampled,) = blend([seen_weights(weights, mean_pool(seen, step))], value)
     fine = seen_weights(F.interpolate(weights, scale_factor=step, mode="bilinear", align_corners=False), seen)
     return blend_in_detail(fine, pixels, strength[:, :, 0], step, shift), sampled
@@ -105,9 +116,16 @@ def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -
 
 
 def sample_aligned(
-    lip_queries: Queries, face_queries: Queries, surface: Surface, points: Tensor, mask: Tensor, lip: LentReferences,
-    face: LentReferences, dense: bool = False, wanted: Window | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    lip_queries: Queries,
+    face_queries: Queries,
+    surface: Surface,
+    points: Tensor,
+    mask: Tensor,
+    lip: LentReferences,
+    face: LentReferences,
+    dense: bool = False,
+    wanted: Window | None = None,
+) -> tuple[Tensor, Tensor]:
     """Dual attention of target frames over aligned references (eq. 4).
 
     Args:
@@ -136,7 +154,9 @@ def sample_aligned(
         return pixels, sampled
     inside, coarse = window.cut(mask), window.scaled(step)
     ring = 4.0 * inside * (1.0 - inside)
-    lip_pixels, lip_latent = attend(lip_queries, surface, lip, lip.whole.lip_key_value, window, (window.cut(pixels), ring))
+    lip_pixels, lip_latent = attend(
+        lip_queries, surface, lip, lip.whole.lip_key_value, window, (window.cut(pixels), ring)
+    )
     window.paste(pixels, fuse(lip_pixels, window.cut(pixels), inside))
     coarse.paste(sampled, fuse(lip_latent, coarse.cut(sampled), mean_pool(inside, step)))
     return pixels, sampled

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .correspondence import sample_at
+from .surface import sample_at
 
 SUBPIXELS = 32  # OpenCV's own grid
 KERNEL = "bicubic"  # bilinear reading alone costs a fifth of the finest detail
@@ -29,9 +29,13 @@ def carry_pixels(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         (n, 3, h, w); beyond the border the nearest pixel counts.
     """
     if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad:
-        read = carry_pixels_plain(images, rows.clamp_min(0), torch.round(positions.float() * SUBPIXELS) / SUBPIXELS)
+        read = carry_pixels_plain(
+            images, rows.clamp_min(0), torch.round(positions.float() * SUBPIXELS) / SUBPIXELS
+        )
         return read * (rows >= 0)[:, None, None, None]
-    place = torch.round(positions * SUBPIXELS).mul_(1 / SUBPIXELS).sub_(0.5).numpy()  # OpenCV counts from the first pixel's centre
+    place = (
+        torch.round(positions * SUBPIXELS).mul_(1 / SUBPIXELS).sub_(0.5).numpy()
+    )  # OpenCV counts from the first pixel's centre
     pictures = rearrange(images, "m c h w -> m h w c").numpy()
     carried = np.empty((len(rows), 3, *positions.shape[-2:]), np.float32)
     one = np.empty((*positions.shape[-2:], 3), np.float32)
@@ -40,7 +44,9 @@ def carry_pixels(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
             carried[k] = 0
             continue
         picture = np.ascontiguousarray(pictures[row])  # the same memory where the images are channels last
-        cv2.remap(picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, dst=one, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(
+            picture, place[k, 0], place[k, 1], cv2.INTER_CUBIC, dst=one, borderMode=cv2.BORDER_REPLICATE
+        )
         cv2.split(one, list(carried[k]))
     return torch.from_numpy(carried)
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from .pooling import mean_pool
 
-REACH = 4  # latents around a pixel that its residual depends on: three of the convolutions at H/4, one to resize
+REACH = (
+    4  # latents around a pixel that its residual depends on: three of the convolutions at H/4, one to resize
+)
 
 
 class TextureDecoder(nn.Module):
@@ -24,8 +26,12 @@ class TextureDecoder(nn.Module):
 
     def __init__(self, features: int, width: int, stride: int = 4) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(features + 3 * stride * stride + 4, width, 1)  # a latent's own pixels are all among its channels
-        self.middle = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.enter = nn.Conv2d(
+            features + 3 * stride * stride + 4, width, 1
+        )  # a latent's own pixels are all among its channels
+        self.middle = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
         self.leave = nn.Sequential(nn.Conv2d(width, 3 * 4, 3, padding=1), nn.PixelShuffle(2))
         self.act = nn.SiLU()
         self.stride = stride
@@ -43,7 +49,9 @@ class TextureDecoder(nn.Module):
         """
         small = mean_pool(geometry, self.stride)
         colours = F.pixel_unshuffle(pixels * 2.0 - 1.0, self.stride)
-        x = torch.cat([latent, colours, small], dim=1).contiguous(memory_format=torch.channels_last)  # faster on a CPU
+        x = torch.cat([latent, colours, small], dim=1).contiguous(
+            memory_format=torch.channels_last
+        )  # faster on a CPU
         x = self.act(self.enter(x))
         x = self.act(x + self.middle(x))
         return F.interpolate(self.leave(x), pixels.shape[-2:], mode="bilinear", align_corners=False)

@@ -19,7 +19,9 @@ DETAIL_REACH = 3  # latents around a pixel that its detail depends on
 LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
 
 
-def blend_in_detail(weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None) -> Tensor:
+def blend_in_detail(
+    weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None
+) -> Tensor:
     """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in their own frames.
 
     Args:
@@ -35,11 +37,19 @@ def blend_in_detail(weights: Tensor, pixels: Tensor, strength: Tensor, step: int
     blended, texture = blend((weights, likest), pixels, shift)
     change = texture - blended
     coarse = mean_pool(change, step)
-    blended = blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
+    blended = (
+        blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
+    )
     detail = fine_part(blended)
-    shared = 1.0 - mean_pool(likest.square().sum(dim=1, keepdim=True), step)  # (B, 1, h / step, w / step): 0 for one reference
-    wanted = (1.0 + BLENDED * shared).square() * around((mean_pool(likest, step) * strength).sum(dim=1, keepdim=True))
-    more = F.interpolate(detail_missing(detail, wanted, step), scale_factor=step, mode="bilinear", align_corners=False)
+    shared = 1.0 - mean_pool(
+        likest.square().sum(dim=1, keepdim=True), step
+    )  # (B, 1, h / step, w / step): 0 for one reference
+    wanted = (1.0 + BLENDED * shared).square() * around(
+        (mean_pool(likest, step) * strength).sum(dim=1, keepdim=True)
+    )
+    more = F.interpolate(
+        detail_missing(detail, wanted, step), scale_factor=step, mode="bilinear", align_corners=False
+    )
     return torch.addcmul(blended, more, detail)
 
 
@@ -76,3 +86,40 @@ def fine_strength(image: Tensor, step: int) -> Tensor:
 def around(values: Tensor) -> Tensor:
     """(B, C, h, w), each value the mean of the three by three around it."""
     return F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
+
+
+THIN = 2  # pixels: gaps that are nowhere higher are softened
+TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
+
+
+def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
+    """Soften the lines between nearly closed lips, across them and, where they step from row to row, along them.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].  cavity: (B, H, W) bool, where the inside of the mouth is drawn.
+    Returns:
+        (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere, or not drawn.
+    """
+    height = cavity.sum(dim=1).amax(dim=1)  # (B,)
+    thin = ((height > 0) & (height <= THIN)).nonzero()[:, 0].tolist()
+    if not thin:
+        return pixels
+    pixels = pixels.clone()
+    for b in thin:
+        _soften(pixels[b], cavity[b])
+    return pixels
+
+
+def _soften(pixels: Tensor, cavity: Tensor) -> None:
+    """Soften one picture (3, H, W), whose cavity (H, W) is a thin line, in place."""
+    rows, columns = cavity.any(dim=1).nonzero()[:, 0], cavity.any(dim=0).nonzero()[:, 0]
+    reach = len(TAPS) // 2
+    top, bottom = max(0, int(rows[0]) - 2 * reach), int(rows[-1]) + 2 * reach + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    gap, part = cavity[top:bottom, left:right], pixels[:, top:bottom, left:right]
+    taps = part.new_tensor(TAPS) / sum(TAPS)
+    soft = F.conv2d(F.pad(part[:, None], (reach,) * 4, mode="replicate"), (taps[:, None] * taps)[None, None])[
+        :, 0
+    ]
+    near = F.max_pool2d(gap[None].to(part.dtype), 2 * reach + 1, stride=1, padding=reach)
+    pixels[:, top:bottom, left:right] = torch.where(near > 0, soft, part)

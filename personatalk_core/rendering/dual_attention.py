@@ -28,7 +28,9 @@ POSITION_GRID = 16  # learnable positions live on this grid and are interpolated
 class ReferenceAttention(nn.Module):
     """One of the two parallel attention layers: projections, learnable positions and the geometric start of its logits."""
 
-    def __init__(self, width: int, attention_width: int, shape_sharpness: float, pose_sharpness: float) -> None:
+    def __init__(
+        self, width: int, attention_width: int, shape_sharpness: float, pose_sharpness: float
+    ) -> None:
         super().__init__()
         self.to_query = nn.Conv2d(width, attention_width, 1)
         self.to_key = nn.Conv2d(2 * width, attention_width, 1)
@@ -44,14 +46,18 @@ class ReferenceAttention(nn.Module):
 
     def query(self, geometry: Tensor) -> Tensor:
         """(B, width, L, L) target geometry latents to (B, D, L, L), scaled by 1 / sqrt(D)."""
-        position = F.interpolate(self.query_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
+        position = F.interpolate(
+            self.query_position, geometry.shape[-2:], mode="bilinear", align_corners=False
+        )
         query = self.to_query(geometry + position)
         return query / math.sqrt(query.shape[1])
 
     def key_value(self, geometry: Tensor, texture: Tensor) -> Tensor:
         """(N, width, L, L) reference latents of geometry and texture to keys, then values: (N, 2 D, L, L)."""
         position = F.interpolate(self.key_position, geometry.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat([self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)], dim=1)
+        return torch.cat(
+            [self.to_key(torch.cat([geometry + position, texture], dim=1)), self.to_value(texture)], dim=1
+        )
 
     def start(self) -> Tensor:
         """(2,): what a difference of mouth shape and of head pose costs before the latents have their say."""
@@ -74,18 +80,27 @@ class JointQueries:
         root = [math.sqrt(project.out_channels) for project in flat[0]]
         queries = [project.weight / r for project, r in zip(flat[0], root, strict=True)]
         self.weight = torch.cat([*queries, *(project.weight for project in flat[1])])
-        placed = [_resized(layer.to_query(layer.query_position), size) / r for layer, r in zip(layers, root, strict=True)]
-        starts = [torch.stack([layer.log_shape, layer.log_pose]) + layer.to_sharpness.bias for layer in layers]
+        placed = [
+            _resized(layer.to_query(layer.query_position), size) / r
+            for layer, r in zip(layers, root, strict=True)
+        ]
+        starts = [
+            torch.stack([layer.log_shape, layer.log_pose]) + layer.to_sharpness.bias for layer in layers
+        ]
         placed += [start[None, :, None, None].expand(1, -1, size, size) for start in starts]
         self.placed = torch.cat(placed, dim=1)  # (1, layers x (D + 2), L, L)
         self.widths = [sum(project.out_channels for project in group) for group in flat]
         self.count = len(layers)
 
-    def __call__(self, geometry: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[tuple[Tensor, Tensor]]:
+    def __call__(
+        self, geometry: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole
+    ) -> list[tuple[Tensor, Tensor]]:
         """(B, width, h, w) geometry latents, ``cut`` out of the picture, to query (B, D, h, w) and sharpness (B, 2, h, w) a layer."""
         out = F.conv2d(geometry, self.weight) + cut(self.placed)
         queries, sharpness = out.split(self.widths, dim=1)
-        return list(zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True))
+        return list(
+            zip(queries.chunk(self.count, dim=1), sharpness.exp().chunk(self.count, dim=1), strict=True)
+        )
 
 
 class JointKeyValues:
@@ -97,10 +112,15 @@ class JointKeyValues:
             width = layer.to_value.in_channels
             rows += [layer.to_key.weight, F.pad(layer.to_value.weight, (0, 0, 0, 0, width, 0))]
             position = F.conv2d(layer.key_position, layer.to_key.weight[:, :width], layer.to_key.bias)
-            placed += [_resized(position, size), layer.to_value.bias[None, :, None, None].expand(1, -1, size, size)]
+            placed += [
+                _resized(position, size),
+                layer.to_value.bias[None, :, None, None].expand(1, -1, size, size),
+            ]
         self.weight, self.placed, self.count = torch.cat(rows), torch.cat(placed, dim=1), len(layers)
 
-    def __call__(self, geometry: Tensor, texture: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole) -> list[Tensor]:
+    def __call__(
+        self, geometry: Tensor, texture: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole
+    ) -> list[Tensor]:
         """(N, width, h, w) twice to keys, then values, of each layer: (N, 2 D, h, w)."""
         out = F.conv2d(torch.cat([geometry, texture], dim=1), self.weight) + cut(self.placed)
         return list(out.chunk(self.count, dim=1))
@@ -117,7 +137,9 @@ def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_p
     The references are shared, (N, S) and (N, 9), or each target's own, (B, N, S) and (B, N, 9).
     """
     pairs = ((reference_shape, shape), (reference_pose, pose))
-    return torch.stack([(of_reference - own[:, None]).square().sum(dim=-1) for of_reference, own in pairs], dim=-1)
+    return torch.stack(
+        [(of_reference - own[:, None]).square().sum(dim=-1) for of_reference, own in pairs], dim=-1
+    )
 
 
 def geometric_logits(sharpness: Tensor, difference: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -142,7 +164,12 @@ def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     """The slow twin of :func:`aligned_weights`: one latent after the other."""
     weights = torch.zeros_like(bias)
     for b, y, x in product(*map(range, (len(bias), *bias.shape[-2:]))):
-        logits = torch.stack([(query[b, :, y, x] * one[:, y, x]).sum() + own[y, x] for one, own in zip(key[b], bias[b], strict=True)])
+        logits = torch.stack(
+            [
+                (query[b, :, y, x] * one[:, y, x]).sum() + own[y, x]
+                for one, own in zip(key[b], bias[b], strict=True)
+            ]
+        )
         weights[b, :, y, x] = logits.exp() / logits.exp().sum()
     return weights
 
@@ -158,10 +185,16 @@ def blend(sets: Sequence[Tensor], values: Tensor, shift: Tensor | None = None) -
     be added, to (B, C, h, w)."""
     totals = [weights[:, :1] * values[:, 0] for weights in sets]
     for n in range(1, values.shape[1]):  # one after the other stays in the processor's cache
-        totals = [torch.addcmul(total, weights[:, n : n + 1], values[:, n]) for total, weights in zip(totals, sets, strict=True)]
+        totals = [
+            torch.addcmul(total, weights[:, n : n + 1], values[:, n])
+            for total, weights in zip(totals, sets, strict=True)
+        ]
     if shift is None:
         return totals
-    return [total + (shift.mT @ weights.flatten(2)).view_as(total) for total, weights in zip(totals, sets, strict=True)]
+    return [
+        total + (shift.mT @ weights.flatten(2)).view_as(total)
+        for total, weights in zip(totals, sets, strict=True)
+    ]
 
 
 def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:
@@ -174,8 +207,12 @@ def token_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     The logits are the plain products; scale beforehand.
     """
-    with torch.autocast(query.device.type, enabled=False):  # differences of squared coordinates are too fine for half precision
-        return attend_tokens(query.float()[None, None], key.float()[None, None], value.float()[None, None])[0, 0]
+    with torch.autocast(
+        query.device.type, enabled=False
+    ):  # differences of squared coordinates are too fine for half precision
+        return attend_tokens(query.float()[None, None], key.float()[None, None], value.float()[None, None])[
+            0, 0
+        ]
 
 
 def token_attention_plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -189,7 +226,9 @@ def augmented(coordinates: Tensor, sharpness: Tensor, *, query: bool) -> Tensor:
     -t^2 |q - k|^2 = 2 t^2 q.k - t^2 |k|^2 - t^2 |q|^2; the last term is the same for every key and drops out of the softmax.
     """
     if query:
-        return torch.cat([2.0 * sharpness.square() * coordinates, torch.ones_like(coordinates[:, :1])], dim=-1)
+        return torch.cat(
+            [2.0 * sharpness.square() * coordinates, torch.ones_like(coordinates[:, :1])], dim=-1
+        )
     return torch.cat([coordinates, -sharpness.square() * coordinates.square().sum(-1, keepdim=True)], dim=-1)
 
 

@@ -19,11 +19,15 @@ def parse_frames(text: str) -> tuple[int, ...]:
     for piece in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
         match = re.fullmatch(r"(\d{1,7})(?:-(\d{1,7}))?", piece)
         if piece and not match:
-            raise OptionsError(f"'{piece}' is not a frame; expected frame numbers and ranges, such as 12, 40-55.")
+            raise OptionsError(
+                f"'{piece}' is not a frame; expected frame numbers and ranges, such as 12, 40-55."
+            )
         if match:
             first, last = int(match[1]), int(match[2] or match[1])
             if not first <= last < first + MAX_FRAMES:
-                raise OptionsError(f"the range {piece} runs backwards or is too long; write the smaller number first.")
+                raise OptionsError(
+                    f"the range {piece} runs backwards or is too long; write the smaller number first."
+                )
             frames.update(range(first, last + 1))
     return tuple(sorted(frames))
 

@@ -13,7 +13,9 @@ from torch import Tensor
 NEGLIGIBLE = 12.0  # references whose logit lies this far below the best are not read
 MOST_USED = 20  # references a frame blends; the others would hardly weigh
 POSE_SHARE = 0.03  # what a unit of head_pose counts against a unit of mouth shape
-MOST_CORRECTION = 4.0  # and at least 0: no reference is subtracted, none counts for much more than its likeness says
+MOST_CORRECTION = (
+    4.0  # and at least 0: no reference is subtracted, none counts for much more than its likeness says
+)
 RIDGE = 1e-5  # squared units of mouth shape: differences below its root need not cancel
 LEAST = 0.2  # least sum of the corrected weights, of 1, that is divided by
 

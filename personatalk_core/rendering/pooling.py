@@ -23,7 +23,9 @@ def mean_pool(images: Tensor, step: int) -> Tensor:
 def mean_pool_plain(images: Tensor, step: int) -> Tensor:
     """The same through torch's own layer."""
     flat = images.reshape(-1, 1, *images.shape[-2:])
-    return F.avg_pool2d(flat, step).view(*images.shape[:-2], images.shape[-2] // step, images.shape[-1] // step)
+    return F.avg_pool2d(flat, step).view(
+        *images.shape[:-2], images.shape[-2] // step, images.shape[-1] // step
+    )
 
 
 def mean_channel(images: Tensor) -> Tensor:

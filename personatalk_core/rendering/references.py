@@ -1,28 +1,92 @@
-"""Which frames lend their pixels: Algorithm 1 of the paper.
+"""How alike a target frame and a reference are, before anything is learned: mouth shape and head pose.
 
-Face references surround the frame; lip references are spread evenly over the clip sorted by mouth opening.
+Both are compared in units that do not depend on the person: canonical units for the mouth, and the entries of
+the matrix that turns the mean face into the drawn one for the pose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..checks import check_shape
 from ..errors import FaceError, OptionsError
 from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel
-from ..geometry.mouth import mouth_opening
-from ..geometry.vertices import canonical_vertices
+from ..geometry.vertices import canonical_vertices, mouth_opening
 from ..types import FaceGeometry, ReferenceSelection
 from .dual_attention import FACE_SHARPNESS
-from .similarity import mouth_shape
+from .regions import mouth_vertices
+
+
+def mouth_shape(expression: Tensor, face_model: FaceModel) -> Tensor:
+    """The mouth's shape as offsets of its vertices from rest.
+
+    Args:
+        expression: (N, E) in standard deviations; only the lower-face columns are used.
+        face_model: ``expression_basis`` (E, V, 3).
+    Returns:
+        (N, S) float32, scaled so that the squared distance of two rows is the mean squared offset of a mouth
+        vertex in canonical units.
+    Raises:
+        ShapeError: the expression's width is not the face model's.
+    """
+    check_shape("expression", expression, "N", face_model.expression_basis.shape[0])
+    return expression[:, : face_model.lower_count] @ _mouth_basis(face_model).to(expression.device)
+
+
+def head_pose(points: Tensor, face_model: FaceModel) -> Tensor:
+    """The head's orientation, read back from drawn vertices.
+
+    Args:
+        points:     (N, V, 3) x, y in pixels, depth in the same unit.
+        face_model: the mean face the points are compared with.
+    Returns:
+        (N, 9) float32: the least-squares matrix from the mean face to the points, divided by its own size, so
+        that it is close to a rotation matrix; row order.
+    """
+    used, inverse = (x.to(points.device) for x in _face_inverse(face_model))
+    centred = points[:, used] - points[:, used].mean(dim=1, keepdim=True)
+    matrix = torch.einsum("ck,nkd->ncd", inverse, centred)  # (N, 3, 3)
+    size = matrix.flatten(1).norm(dim=1).clamp_min(1e-6) / 3.0**0.5
+    return rearrange(matrix, "n c d -> n (c d)") / size[:, None]
+
+
+@lru_cache(maxsize=8)
+def _mouth_basis(face_model: FaceModel) -> Tensor:
+    """(lower_count, S): what a standard deviation of each lower-face component does to the mouth."""
+    with torch.inference_mode(False):  # so that training can use it, whoever asked first
+        mouth = mouth_vertices(face_model)
+        basis = face_model.expression_basis[: face_model.lower_count, mouth]  # (lower, K, 3)
+        return rearrange(basis, "e k c -> e (k c)") / len(mouth) ** 0.5
+
+
+@lru_cache(maxsize=8)
+def _face_inverse(face_model: FaceModel) -> tuple[Tensor, Tensor]:
+    """The face's own vertices (K,), and the pseudo-inverse (3, K) of their places in the mean face."""
+    with torch.inference_mode(False):
+        used = torch.unique(face_model.triangles[face_model.region == 0])
+        mean = face_model.mean[used]
+        return used, torch.linalg.pinv(mean - mean.mean(dim=0))
+
 
 BLOCK = 500  # frames whose vertices are in memory at once
-BY_FRAME = ("expression", "rotation", "translation", "scale", "status", "shot", "source_frame", "times", "durations")
+BY_FRAME = (
+    "expression",
+    "rotation",
+    "translation",
+    "scale",
+    "status",
+    "shot",
+    "source_frame",
+    "times",
+    "durations",
+)
 SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for alike face references
 
 
@@ -39,12 +103,16 @@ class ReferenceOptions:
     def verify(self) -> ReferenceOptions:
         """Return self, or raise OptionsError with one sentence about the first contradiction."""
         if self.lip_count < 1 or self.face_count < 1:
-            raise OptionsError(f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be at least 1.")
+            raise OptionsError(
+                f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be at least 1."
+            )
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         both = sorted(set(self.exclude) & set(self.pin))
         if both:
-            raise OptionsError(f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the two lists.")
+            raise OptionsError(
+                f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the two lists."
+            )
         return self
 
 
@@ -78,7 +146,10 @@ def select_references(
         rows = surrounding_frames(frames, usable, geometry.shot, options.face_count)
     else:
         looks = appearance(geometry, face_model)
-        found = [likest_frames(int(i), usable, geometry.shot, looks, options.face_count, options.exclude_window) for i in frames]
+        found = [
+            likest_frames(int(i), usable, geometry.shot, looks, options.face_count, options.exclude_window)
+            for i in frames
+        ]
         rows = torch.stack(found)
     return ReferenceSelection(lip=lip, face=rows[place])
 
@@ -86,7 +157,9 @@ def select_references(
 def openings(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     """(T,) mouth opening of the canonical geometry, BLOCK frames at a time."""
     blocks = (
-        replace(geometry, reference=None, **{name: getattr(geometry, name)[at : at + BLOCK] for name in BY_FRAME})
+        replace(
+            geometry, reference=None, **{name: getattr(geometry, name)[at : at + BLOCK] for name in BY_FRAME}
+        )
         for at in range(0, geometry.frame_count, BLOCK)
     )
     return torch.cat([mouth_opening(canonical_vertices(block, face_model), face_model) for block in blocks])
@@ -98,7 +171,9 @@ def usable_frames(geometry: FaceGeometry, exclude: Sequence[int] = ()) -> Tensor
     allowed[[i for i in exclude if 0 <= i < len(allowed)]] = False
     usable = allowed.nonzero()[:, 0]
     if len(usable) == 0:
-        raise FaceError("no frame of the video can serve as a reference; use a clip that shows the face, or exclude fewer frames.")
+        raise FaceError(
+            "no frame of the video can serve as a reference; use a clip that shows the face, or exclude fewer frames."
+        )
     return usable
 
 
@@ -114,7 +189,11 @@ def spread_by_opening(opening: Tensor, usable: Tensor, count: int, pin: Sequence
     pinned = [i for i in pin if i in set(usable.tolist())][:count]
     free = order[~torch.isin(order, torch.tensor(pinned, dtype=torch.int64))]
     take = min(count - len(pinned), len(free))
-    picked = free[torch.linspace(0, len(free) - 1, take).round().long()] if take > 1 else free[len(free) // 2 : len(free) // 2 + take]
+    picked = (
+        free[torch.linspace(0, len(free) - 1, take).round().long()]
+        if take > 1
+        else free[len(free) // 2 : len(free) // 2 + take]
+    )
     chosen = torch.cat([torch.tensor(pinned, dtype=torch.int64), picked])
     return chosen[torch.sort(opening[chosen], stable=True).indices]
 
@@ -146,13 +225,18 @@ def surrounding_frames(frames: Tensor, usable: Tensor, shot: Tensor, count: int)
         (M, count) int64, nearest first, the earlier one first at equal distance.
     """
     own = shot[usable]
-    begin, end = torch.searchsorted(own, shot[frames]), torch.searchsorted(own, shot[frames], right=True)  # of the frame's shot
+    begin, end = (
+        torch.searchsorted(own, shot[frames]),
+        torch.searchsorted(own, shot[frames], right=True),
+    )  # of the frame's shot
     none = begin == end
     begin, end = torch.where(none, 0, begin), torch.where(none, len(usable), end)
     rows = []
     for part in torch.arange(len(frames)).split(BLOCK):
         middle = torch.searchsorted(usable, frames[part])
-        place = middle[:, None] + torch.arange(-count, count + 1)  # (m, 2 count + 1): the nearest are among these
+        place = middle[:, None] + torch.arange(
+            -count, count + 1
+        )  # (m, 2 count + 1): the nearest are among these
         inside = (place >= begin[part, None]) & (place < end[part, None])
         near = usable[place.clamp(0, len(usable) - 1)]
         distance = torch.where(inside, (near - frames[part, None]).abs(), torch.iinfo(torch.int64).max)
@@ -165,10 +249,14 @@ def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     """What face references are compared by: (T, D), head orientation and mouth shape, weighted as in the attention's logits."""
     by_shape, by_pose = FACE_SHARPNESS
     pose = rearrange(rotation_matrix(geometry.rotation), "t i j -> t (i j)")
-    return torch.cat([by_pose**0.5 * pose, by_shape**0.5 * mouth_shape(geometry.expression, face_model)], dim=1)
+    return torch.cat(
+        [by_pose**0.5 * pose, by_shape**0.5 * mouth_shape(geometry.expression, face_model)], dim=1
+    )
 
 
-def likest_frames(frame: int, usable: Tensor, shot: Tensor, looks: Tensor, count: int, exclude_window: int) -> Tensor:
+def likest_frames(
+    frame: int, usable: Tensor, shot: Tensor, looks: Tensor, count: int, exclude_window: int
+) -> Tensor:
     """Face references when the nearest frames are forbidden: those most alike in pose and mouth shape, the likest first.
 
     Deviation from Algorithm 1, which has no exclude window: with one, the i-centred frames are no longer alike.
@@ -199,8 +287,12 @@ def allowed_references(lip: Tensor, source_frames: Tensor, exclude_window: int) 
 
 
 def sample_references(
-    frame: int, frame_count: int, options: ReferenceOptions, window: int, generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    frame: int,
+    frame_count: int,
+    options: ReferenceOptions,
+    window: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
     """Training references of one frame: lip (N_l,) at random from the whole clip, face (N_f,) from an i-centred window.
 
     Paper: 3.2. Deviation: frames nearer than ``exclude_window`` are left out, because a network that sees the frame itself

@@ -23,23 +23,30 @@ from ..errors import ShapeError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
 from .aligned_sampling import Queries, sample_aligned
-from .correspondence import Surface, Window, bounding_window, draw_surface
 from .decoder import REACH, TextureDecoder
-from .detail import fine_strength
-from .dual_attention import FACE_SHARPNESS, LIP_SHARPNESS, JointKeyValues, JointQueries, ReferenceAttention, unlikeness
-from .encoded_references import EncodedReferences, LentReferences
+from .detail import fine_strength, soften_hairlines
+from .dual_attention import (
+    FACE_SHARPNESS,
+    LIP_SHARPNESS,
+    JointKeyValues,
+    JointQueries,
+    ReferenceAttention,
+    unlikeness,
+)
 from .encoders import LatentEncoder
 from .frame_threads import over_frames
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
 from .local_linear import linear_correction, most_alike
-from .near_closed_lips import soften_hairlines
 from .pooling import mean_pool
-from .regions import lip_weight
-from .similarity import head_pose, mouth_shape
-from .visibility import vertex_visibility
+from .reference_batch import EncodedReferences, LentReferences
+from .references import head_pose, mouth_shape
+from .regions import lip_weight, vertex_visibility
+from .surface import Surface, Window, bounding_window, draw_surface
 
 KIND = "renderer"
-MARGIN = 3  # latents around a reference's mesh that are encoded, too: sampling beside the mesh's border reads them
+MARGIN = (
+    3  # latents around a reference's mesh that are encoded, too: sampling beside the mesh's border reads them
+)
 TOGETHER, TOGETHER_GPU = 4, 32  # frames of 256 pixels in one operation on a CPU and on other devices
 Variant = Literal["aligned", "global"]
 
@@ -90,7 +97,9 @@ class DualAttentionRenderer(nn.Module):
         self.decoder = TextureDecoder(config.attention_width, config.decoder_width, LATENT_STRIDE)
         self.coordinate_sharpness = nn.Parameter(torch.tensor(COORDINATE_SHARPNESS))
 
-    def encode_references(self, crops: Tensor, points: Tensor, expression: Tensor, face_model: FaceModel) -> EncodedReferences:
+    def encode_references(
+        self, crops: Tensor, points: Tensor, expression: Tensor, face_model: FaceModel
+    ) -> EncodedReferences:
         """Encode reference frames once.
 
         Args:
@@ -107,39 +116,64 @@ class DualAttentionRenderer(nn.Module):
         check_shape("reference points", points, count, face_model.vertex_count, 3)
         check_shape("reference expression", expression, count, face_model.expression_count)
         values, project = geometry_values(face_model), self._key_values()
-        scaled, pixels = points * (CROP_SIZE / size), torch.empty_like(crops, memory_format=torch.channels_last)
+        scaled, pixels = (
+            points * (CROP_SIZE / size),
+            torch.empty_like(crops, memory_format=torch.channels_last),
+        )
 
         def encode(rows: range) -> Iterator[EncodedReferences]:
             for part in together(rows, size, crops.device):
                 pixels[part] = crops[part]
                 surface = draw_surface(scaled[part], face_model, CROP_SIZE)
                 geometry = geometry_map(surface, face_model, values)
-                near = bounding_window(surface.mesh, LATENT_STRIDE).scaled(LATENT_STRIDE).grown(MARGIN, LATENT_SIZE, LATENT_SIZE)
+                near = (
+                    bounding_window(surface.mesh, LATENT_STRIDE)
+                    .scaled(LATENT_STRIDE)
+                    .grown(MARGIN, LATENT_SIZE, LATENT_SIZE)
+                )
                 with torch.autocast(kind, half, enabled=half is not None):
                     lip, face = self._latents(geometry, _at_crop_size(pixels[part]), near, project)
                 yield EncodedReferences(
-                    pixels=pixels[part], points=points[part], shape=shape[part], pose=pose[part],
+                    pixels=pixels[part],
+                    points=points[part],
+                    shape=shape[part],
+                    pose=pose[part],
                     seen=vertex_visibility(scaled[part], surface.depth, face_model),
                     pncc=_placed(mean_pool(near.enlarged(LATENT_STRIDE).cut(geometry), LATENT_STRIDE), near),
-                    lip_key_value=lip, face_key_value=face, strength=fine_strength(pixels[part], size // LATENT_SIZE)[:, None],
-                )  # fmt: skip
+                    lip_key_value=lip,
+                    face_key_value=face,
+                    strength=fine_strength(pixels[part], size // LATENT_SIZE)[:, None],
+                )
 
         with torch.autocast(kind, enabled=False):
             shape, pose = mouth_shape(expression, face_model), head_pose(points, face_model)
             return EncodedReferences.join(over_frames(encode, count, crops.device), pixels)
 
     def encode_drawn(
-        self, crops: Tensor, points: Tensor, expression: Tensor, geometry: Tensor, seen: Tensor, face_model: FaceModel
+        self,
+        crops: Tensor,
+        points: Tensor,
+        expression: Tensor,
+        geometry: Tensor,
+        seen: Tensor,
+        face_model: FaceModel,
     ) -> EncodedReferences:
         """The same for frames that were drawn before, all together: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
         everywhere = Window(0, LATENT_SIZE, 0, LATENT_SIZE)
-        lip, face = self._latents(geometry, channels_last(_at_crop_size(crops)), everywhere, self._key_values())
+        lip, face = self._latents(
+            geometry, channels_last(_at_crop_size(crops)), everywhere, self._key_values()
+        )
         return EncodedReferences(
-            pixels=channels_last(crops), points=points, seen=seen,
-            shape=mouth_shape(expression, face_model), pose=head_pose(points, face_model),
-            pncc=mean_pool(geometry, LATENT_STRIDE), lip_key_value=lip, face_key_value=face,
+            pixels=channels_last(crops),
+            points=points,
+            seen=seen,
+            shape=mouth_shape(expression, face_model),
+            pose=head_pose(points, face_model),
+            pncc=mean_pool(geometry, LATENT_STRIDE),
+            lip_key_value=lip,
+            face_key_value=face,
             strength=fine_strength(crops, crops.shape[-1] // LATENT_SIZE)[:, None],
-        )  # fmt: skip
+        )
 
     def _key_values(self) -> JointKeyValues:
         return JointKeyValues((self.lip_attention, self.face_attention), LATENT_SIZE)
@@ -149,12 +183,23 @@ class DualAttentionRenderer(nn.Module):
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
         pixels = wide.enlarged(LATENT_STRIDE)
         where, texture = self.geometry_encoder(pixels.cut(geometry)), self.texture_encoder(pixels.cut(base))
-        return [_placed(part.float(), wide, torch.channels_last) for part in project(where, texture, wide.cut)]
+        return [
+            _placed(part.float(), wide, torch.channels_last) for part in project(where, texture, wide.cut)
+        ]
 
     def render(
-        self, target_points: Tensor, target_expression: Tensor, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel, *,
-        face_index: Tensor | None = None, lip_allowed: Tensor | None = None, wanted: Tensor | None = None, dense: bool = False,
-    ) -> RenderedCrops:  # fmt: skip
+        self,
+        target_points: Tensor,
+        target_expression: Tensor,
+        lip: EncodedReferences,
+        face: EncodedReferences,
+        face_model: FaceModel,
+        *,
+        face_index: Tensor | None = None,
+        lip_allowed: Tensor | None = None,
+        wanted: Tensor | None = None,
+        dense: bool = False,
+    ) -> RenderedCrops:
         """Render target geometries.
 
         Paper: 3.2, eq. 3 and 4.
@@ -183,7 +228,10 @@ class DualAttentionRenderer(nn.Module):
         if face_index is None:
             face_index = torch.arange(len(face), device=target_points.device).expand(count, -1)
         size = _crop_size(face.pixels)
-        values, project = geometry_values(face_model), JointQueries((self.lip_attention, self.face_attention), LATENT_SIZE)
+        values, project = (
+            geometry_values(face_model),
+            JointQueries((self.lip_attention, self.face_attention), LATENT_SIZE),
+        )
         kind = target_points.device.type
         half = half_precision(kind)
 
@@ -194,22 +242,36 @@ class DualAttentionRenderer(nn.Module):
                 window = Window(0, size, 0, size)
                 if not dense:
                     step = size // LATENT_SIZE
-                    window = bounding_window(surface.mesh if wanted is None else surface.mesh & wanted[part], step)
+                    window = bounding_window(
+                        surface.mesh if wanted is None else surface.mesh & wanted[part], step
+                    )
                     if min(window.size) > 0:
                         window = window.grown(REACH * step, size, size)
-                targets = _Targets(surface, geometry, target_points[part], shape[part], pose[part], window, dense)
-                rgb = self._render_targets(targets, lip, face.lend(face_index[part]), lip_allowed[part], project, half)
+                targets = _Targets(
+                    surface, geometry, target_points[part], shape[part], pose[part], window, dense
+                )
+                rgb = self._render_targets(
+                    targets, lip, face.lend(face_index[part]), lip_allowed[part], project, half
+                )
                 yield rgb, geometry[:, 3:], surface.face[:, None].float()
 
         with torch.autocast(kind, enabled=False):
             shape, pose = mouth_shape(target_expression, face_model), head_pose(target_points, face_model)
-            rgb, mask, drawn = (torch.cat(parts) for parts in zip(*over_frames(render, count, target_points.device), strict=True))
+            rgb, mask, drawn = (
+                torch.cat(parts)
+                for parts in zip(*over_frames(render, count, target_points.device), strict=True)
+            )
         return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), mask, drawn)
 
     def _render_targets(
-        self, targets: _Targets, lip: EncodedReferences, face: LentReferences, allowed: Tensor, project: JointQueries,
+        self,
+        targets: _Targets,
+        lip: EncodedReferences,
+        face: LentReferences,
+        allowed: Tensor,
+        project: JointQueries,
         half: torch.dtype | None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The targets' pictures, (B, 3, R, R). half: what the networks' convolutions run in, None for single precision."""
         window, surface, size = targets.window, targets.surface, targets.geometry.shape[-1]
         base = _at_crop_size(targets.geometry)  # (B, 4, 256, 256)
@@ -220,12 +282,16 @@ class DualAttentionRenderer(nn.Module):
         mask = self.fusion_mask(targets.geometry, surface)
         if self.config.variant == "global":
             of_lips, coarse = Queries(*to_lips, unlike, allowed), mean_pool(base[:, :3], LATENT_STRIDE)
-            pixels, latent = sample_global(of_lips, of_face, coarse, mask, lip, face, self.coordinate_sharpness)
+            pixels, latent = sample_global(
+                of_lips, of_face, coarse, mask, lip, face, self.coordinate_sharpness
+            )
         else:
             near, correction = self._likest(targets, lip, unlike, allowed)
             unlike = unlikeness(targets.shape, targets.pose, near.shape, near.pose)
             of_lips = Queries(*to_lips, unlike, near.present, correction)
-            pixels, latent = sample_aligned(of_lips, of_face, surface, targets.points, mask, near, face, targets.dense, window)
+            pixels, latent = sample_aligned(
+                of_lips, of_face, surface, targets.points, mask, near, face, targets.dense, window
+            )
         if min(window.size) > 0:
             with torch.autocast(base.device.type, half, enabled=half is not None):
                 residual = self._residual(latent, pixels, base, window).float()
@@ -235,7 +301,9 @@ class DualAttentionRenderer(nn.Module):
                 pixels = soften_hairlines(pixels, surface.cavity)
         return pixels
 
-    def _likest(self, targets: _Targets, lip: EncodedReferences, unlike: Tensor, allowed: Tensor) -> tuple[LentReferences, Tensor]:
+    def _likest(
+        self, targets: _Targets, lip: EncodedReferences, unlike: Tensor, allowed: Tensor
+    ) -> tuple[LentReferences, Tensor]:
         """The lip references that each target blends, and what to multiply their weights by, (B, N); the others are not read."""
         start = self.lip_attention.start()
         near = lip.lend(most_alike(unlike, start, allowed))
@@ -264,7 +332,11 @@ class DualAttentionRenderer(nn.Module):
         if size != CROP_SIZE:
             small = F.interpolate(small, near.enlarged(LATENT_STRIDE).size, mode="bilinear", antialias=True)
         residual = self.decoder(near.cut(latent), small, fine.cut(geometry))
-        return residual if size == CROP_SIZE else F.interpolate(residual, (height, width), mode="bilinear", align_corners=False)
+        return (
+            residual
+            if size == CROP_SIZE
+            else F.interpolate(residual, (height, width), mode="bilinear", align_corners=False)
+        )
 
 
 def half_precision(device: str) -> torch.dtype | None:
@@ -319,7 +391,9 @@ def _at_crop_size(pictures: Tensor) -> Tensor:
 def _crop_size(crops: Tensor) -> int:
     size = check_shape("crops", crops, "N", 3, "R", "R")["R"]
     if size < CROP_SIZE or size % (CROP_SIZE // LATENT_STRIDE):
-        raise ShapeError(f"crops are {size} pixels wide but expected a multiple of {CROP_SIZE // LATENT_STRIDE} from {CROP_SIZE} up.")
+        raise ShapeError(
+            f"crops are {size} pixels wide but expected a multiple of {CROP_SIZE // LATENT_STRIDE} from {CROP_SIZE} up."
+        )
     return size
 
 
@@ -332,8 +406,12 @@ def build_renderer(config: RendererConfig, seed: int = 0) -> DualAttentionRender
 
 def save_renderer(path: Path, renderer: DualAttentionRenderer, *, licence: str, card: str) -> str:
     """Write weights and config as safetensors; returns the sha256."""
-    tensors = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in renderer.state_dict().items()}
-    return save_checkpoint(path, tensors, kind=KIND, config=asdict(renderer.config), licence=licence, card=card)
+    tensors = {
+        name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in renderer.state_dict().items()
+    }
+    return save_checkpoint(
+        path, tensors, kind=KIND, config=asdict(renderer.config), licence=licence, card=card
+    )
 
 
 def load_renderer(path: Path, device: torch.device | str = "cpu") -> DualAttentionRenderer:
@@ -346,5 +424,7 @@ def load_renderer(path: Path, device: torch.device | str = "cpu") -> DualAttenti
     try:
         renderer = DualAttentionRenderer(RendererConfig(**checkpoint.config))
     except TypeError as error:
-        raise WeightsError(f"{path} has settings this release does not know ({error}); update PersonaTalk or its weights.") from error
+        raise WeightsError(
+            f"{path} has settings this release does not know ({error}); update PersonaTalk or its weights."
+        ) from error
     return load_into(renderer, checkpoint, str(path)).requires_grad_(False).to(device)

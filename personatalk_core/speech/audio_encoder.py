@@ -50,11 +50,15 @@ class AudioEncoder(nn.Module):
         elif config.kind == "hubert":
             self.backbone = HubertBackbone(config.backbone)
         else:
-            raise WeightsError(f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights of this release.")
+            raise WeightsError(
+                f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights of this release."
+            )
         self.layer_weight = nn.Parameter(torch.zeros(self.backbone.depth))
         self.projection = nn.Linear(config.taps * self.backbone.width, config.width)
 
-    def forward(self, samples: Tensor, origin: int, frames: int, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, samples: Tensor, origin: int, frames: int, statistics: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Features of consecutive frames (paper 3.1).
 
         Args:
@@ -67,14 +71,18 @@ class AudioEncoder(nn.Module):
         """
         layers = self.backbone(samples, statistics)
         share = self.layer_weight.softmax(0)
-        mixed = sum(w * F.layer_norm(x, x.shape[-1:]) for w, x in zip(share, layers, strict=True))  # (B, T', D')
+        mixed = sum(
+            w * F.layer_norm(x, x.shape[-1:]) for w, x in zip(share, layers, strict=True)
+        )  # (B, T', D')
         return self.projection(self.at_frames(mixed, origin, frames))
 
     def at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
         """Interpolate (B, T', D') at each frame's taps, side by side: (B, T, taps * D')."""
         taps = self.config.taps
         step = SAMPLES_PER_FRAME / taps
-        place = origin + step * (torch.arange(frames * taps, device=features.device, dtype=torch.float64) + 0.5)
+        place = origin + step * (
+            torch.arange(frames * taps, device=features.device, dtype=torch.float64) + 0.5
+        )
         place = ((place - self.backbone.centre) / self.backbone.hop).clamp(0, features.shape[1] - 1)
         left = place.floor().long().clamp(max=max(features.shape[1] - 2, 0))
         right = (left + 1).clamp(max=features.shape[1] - 1)
@@ -98,7 +106,9 @@ def samples_between(samples: Samples, start: int, end: int, device: torch.device
     return torch.as_tensor(samples[start : max(start, end)]).to(device=device, dtype=torch.float32)
 
 
-def clip_statistics(encoder: AudioEncoder, samples: Samples, block: int = 16_000) -> tuple[Tensor, Tensor] | None:
+def clip_statistics(
+    encoder: AudioEncoder, samples: Samples, block: int = 16_000
+) -> tuple[Tensor, Tensor] | None:
     """Mean and variance of the backbone's group normalisation over the parts of a clip where something is heard.
 
     Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how speech is heard.
@@ -115,7 +125,11 @@ def clip_statistics(encoder: AudioEncoder, samples: Samples, block: int = 16_000
     for at in range(0, count, block):
         piece = samples_between(samples, at, at + block, device)
         if len(piece) < block:
-            piece = F.pad(piece, (0, block - len(piece))) if not power else samples_between(samples, count - block, count, device)
+            piece = (
+                F.pad(piece, (0, block - len(piece)))
+                if not power
+                else samples_between(samples, count - block, count, device)
+            )
         hidden = encoder.backbone.first_layer(piece[None])
         power.append(piece.square().mean())
         mean.append(hidden.mean())
@@ -145,7 +159,9 @@ def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | N
     return encoder
 
 
-def from_hubert(source: Path | str, width: int = 128, *, offline: bool = False, revision: str | None = None) -> AudioEncoder:
+def from_hubert(
+    source: Path | str, width: int = 128, *, offline: bool = False, revision: str | None = None
+) -> AudioEncoder:
     """An encoder initialised from HuBERT (the paper's choice), such as ``facebook/hubert-base-ls960``.
 
     Args:

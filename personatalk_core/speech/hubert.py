@@ -43,17 +43,23 @@ class HubertBackbone(nn.Module):
         self.depth = sizes.num_hidden_layers + 1
 
     @classmethod
-    def from_pretrained(cls, source: Path | str, *, offline: bool = False, revision: str | None = None) -> "HubertBackbone":
+    def from_pretrained(
+        cls, source: Path | str, *, offline: bool = False, revision: str | None = None
+    ) -> "HubertBackbone":
         """Load a folder in the layout of ``transformers`` or a Hub repository. Raises WeightsError when that fails."""
         transformers = _transformers()
         try:
-            model = transformers.HubertModel.from_pretrained(str(source), local_files_only=offline, revision=revision or "main")
+            model = transformers.HubertModel.from_pretrained(
+                str(source), local_files_only=offline, revision=revision or "main"
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"HuBERT weights cannot be loaded from '{source}' ({_first_line(error)}); "
                 "give a folder with config.json and model.safetensors, or a Hub repository that can be reached."
             ) from error
-        settings = {name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES}
+        settings = {
+            name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES
+        }
         backbone = cls(settings)
         backbone.model.load_state_dict(model.state_dict())
         return backbone
@@ -72,7 +78,9 @@ def _transformers():
     try:
         import transformers
     except ImportError as error:
-        raise DependencyError("HuBERT needs the transformers package; install it with 'pip install transformers'.") from error
+        raise DependencyError(
+            "HuBERT needs the transformers package; install it with 'pip install transformers'."
+        ) from error
     return transformers
 
 

@@ -16,9 +16,9 @@ from ..errors import ShapeError
 from ..geometry.face_model import FaceModel
 from ..types import FaceGeometry, OnProgress, StyleEmbedding, Timeline, WindowStore
 from .audio_encoder import Samples, clip_statistics, samples_between
+from .calibration import StyleCalibration
 from .local_attention import LocalAttention
 from .style import VERTEX_UNIT, StyleEncoder, style_vector
-from .style_calibration import StyleCalibration
 from .stylized_audio import StylizedAudio
 from .timeline import frames_to_cover, interpolate_frames
 
@@ -123,7 +123,9 @@ class LipSyncNetwork(nn.Module):
 def network_for(face_model: FaceModel, **sizes: int | float) -> LipSyncNetwork:
     """A new network for a face model, its vertex encoder started as the inverse of the expression basis."""
     ids = face_model.lower_vertices
-    config = LipSyncConfig(vertices=len(ids), expression=face_model.lower_count, face_model=face_model.sha256, **sizes)
+    config = LipSyncConfig(
+        vertices=len(ids), expression=face_model.lower_count, face_model=face_model.sha256, **sizes
+    )
     network = LipSyncNetwork(config)
     network.basis.copy_(face_model.expression_basis[: face_model.lower_count, ids])
     flat = rearrange(network.basis, "e l c -> e (l c)")
@@ -178,7 +180,9 @@ def predict_expression(
     for first in range(0, frames, inner_frames):
         kept, name = min(inner_frames, frames - first), f"speech-{first:07d}"
         earlier = store.load(name) if store is not None else None
-        if earlier is not None and len(earlier.tensors["expression"]) == kept:  # a run with less memory kept shorter ones
+        if (
+            earlier is not None and len(earlier.tensors["expression"]) == kept
+        ):  # a run with less memory kept shorter ones
             parts.append(earlier.tensors["expression"])
             continue
         begin, end = first - margin, first + kept + margin  # frames the network sees
@@ -252,7 +256,10 @@ def generate_geometry(
     )
     expression = geometry.expression[index].clone()
     expression[:, : face_model.lower_count] = interpolate_frames(lower, times, durations).to(expression.dtype)
-    per_frame = {name: getattr(geometry, name)[index] for name in ("rotation", "translation", "scale", "status", "shot")}
+    per_frame = {
+        name: getattr(geometry, name)[index]
+        for name in ("rotation", "translation", "scale", "status", "shot")
+    }
     return replace(
         geometry,
         expression=expression,

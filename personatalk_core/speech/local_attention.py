@@ -20,7 +20,9 @@ def band_mask(length: int, reach: int | None, device: torch.device) -> Tensor | 
     return (position[:, None] - position[None, :]).abs() <= reach
 
 
-def rotary_table(length: int, rotated: int, device: torch.device, dtype: torch.dtype, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+def rotary_table(
+    length: int, rotated: int, device: torch.device, dtype: torch.dtype, base: float = 10_000.0
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine (T, R) of rotary positions for the R = ``rotated`` first values of each head."""
     frequency = base ** -(torch.arange(0, rotated, 2, device=device, dtype=torch.float32) / rotated)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency

@@ -113,7 +113,11 @@ class MoonshineEncoder(nn.Module):
     @property
     def reach(self) -> int | None:
         """Samples to either side of a feature's centre that can change it, the group statistics aside; None: all."""
-        return None if self.sizes.reach is None else self.sizes.layers * self.sizes.reach * self.hop + self.field // 2 + 1
+        return (
+            None
+            if self.sizes.reach is None
+            else self.sizes.layers * self.sizes.reach * self.hop + self.field // 2 + 1
+        )
 
     def attending_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that fine-tuning changes: those of the transformer layers."""

@@ -16,16 +16,19 @@ from .lip_sync import LipSyncConfig, LipSyncNetwork
 
 BUNDLED_LIP_SYNC = Path(__file__).resolve().parent.parent / "weights" / "lip_sync.safetensors"
 BUNDLED_AUDIO_ENCODER = Path(__file__).resolve().parent.parent / "weights" / "audio_encoder.safetensors"
-MOONSHINE_NOTICE = "Apache-2.0. Initialised from Moonshine (tiny), Copyright (c) 2024 Useful Sensors, MIT licence:\n" + (
-    "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation "
-    'files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, '
-    "modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software "
-    "is furnished to do so, subject to the following conditions: The above copyright notice and this permission notice shall be "
-    'included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY '
-    "KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND "
-    "NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, "
-    "WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR "
-    "OTHER DEALINGS IN THE SOFTWARE."
+MOONSHINE_NOTICE = (
+    "Apache-2.0. Initialised from Moonshine (tiny), Copyright (c) 2024 Useful Sensors, MIT licence:\n"
+    + (
+        "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation "
+        'files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, '
+        "modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software "
+        "is furnished to do so, subject to the following conditions: The above copyright notice and this permission notice shall be "
+        'included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY '
+        "KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND "
+        "NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, "
+        "WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR "
+        "OTHER DEALINGS IN THE SOFTWARE."
+    )
 )
 
 
@@ -81,7 +84,9 @@ def load_speech_networks(
     audio_file = load_checkpoint(audio_path, kind="audio_encoder")
     partner = lip_file.config.get("audio_encoder")
     if partner != audio_file.sha256:
-        raise WeightsError(f"{lip_path.name} was not trained with {audio_path.name}; take both files from the same release.")
+        raise WeightsError(
+            f"{lip_path.name} was not trained with {audio_path.name}; take both files from the same release."
+        )
     try:
         lip_config = LipSyncConfig(**{k: v for k, v in lip_file.config.items() if k != "audio_encoder"})
         audio_config = AudioEncoderConfig(**audio_file.config)
@@ -97,10 +102,18 @@ def load_speech_networks(
     return networks
 
 
-def save_speech_networks(encoder: AudioEncoder, network: LipSyncNetwork, lip_sync: Path, audio_encoder: Path, card: str = "") -> str:
+def save_speech_networks(
+    encoder: AudioEncoder, network: LipSyncNetwork, lip_sync: Path, audio_encoder: Path, card: str = ""
+) -> str:
     """Write both files, the encoder in half precision, each naming the other. Returns the lip-sync file's sha256."""
-    notice = MOONSHINE_NOTICE if encoder.config.kind == "moonshine" else "Apache-2.0. Initialised from HuBERT."
+    notice = (
+        MOONSHINE_NOTICE if encoder.config.kind == "moonshine" else "Apache-2.0. Initialised from HuBERT."
+    )
     half = {name: t.half() if t.is_floating_point() else t for name, t in encoder.state_dict().items()}
-    partner = save_checkpoint(audio_encoder, half, kind="audio_encoder", config=asdict(encoder.config), licence=notice, card=card)
+    partner = save_checkpoint(
+        audio_encoder, half, kind="audio_encoder", config=asdict(encoder.config), licence=notice, card=card
+    )
     config = {**asdict(network.config), "audio_encoder": partner}
-    return save_checkpoint(lip_sync, network.state_dict(), kind="lip_sync", config=config, licence="Apache-2.0", card=card)
+    return save_checkpoint(
+        lip_sync, network.state_dict(), kind="lip_sync", config=config, licence="Apache-2.0", card=card
+    )

@@ -105,9 +105,13 @@ def extract_style(
             return encoder.encode_vertices(networks.lip_sync.offsets(block.to(device)))  # (n, D)
 
         mean = sum(encoded(block).mean(0) * s for block, s in zip(blocks, share, strict=True))
-        variance = sum((encoded(block) - mean).square().mean(0) * s for block, s in zip(blocks, share, strict=True))
+        variance = sum(
+            (encoded(block) - mean).square().mean(0) * s for block, s in zip(blocks, share, strict=True)
+        )
         vector = encoder.of_statistics(mean[None], variance[None])[0]
-    return StyleEmbedding(vector.cpu().float(), name, face_model.sha256, networks.sha256, clips[0].source, thumbnail)
+    return StyleEmbedding(
+        vector.cpu().float(), name, face_model.sha256, networks.sha256, clips[0].source, thumbnail
+    )
 
 
 def style_vector(style: StyleEmbedding | None, networks: "SpeechNetworks", strength: float = 1.0) -> Tensor:
@@ -125,7 +129,9 @@ def style_vector(style: StyleEmbedding | None, networks: "SpeechNetworks", stren
     return average + strength * (style.vector.to(average) - average)
 
 
-def mix_styles(styles: Sequence[StyleEmbedding], weights: Sequence[float], name: str = "mix") -> StyleEmbedding:
+def mix_styles(
+    styles: Sequence[StyleEmbedding], weights: Sequence[float], name: str = "mix"
+) -> StyleEmbedding:
     """A style between styles.
 
     Args:
@@ -154,4 +160,6 @@ def style_distance(first: StyleEmbedding, second: StyleEmbedding) -> float:
 def check_same_maker(styles: Sequence[StyleEmbedding]) -> None:
     """Raise FaceModelMismatchError unless the styles are comparable."""
     if len({(style.face_model, style.network) for style in styles}) > 1:
-        raise FaceModelMismatchError("The styles were made by different speech weights or face models; extract them again.")
+        raise FaceModelMismatchError(
+            "The styles were made by different speech weights or face models; extract them again."
+        )

@@ -19,7 +19,10 @@ LONGEST_TEXT = 300  # characters of a name or a hash
 
 def save_style(path: Path, style: StyleEmbedding) -> str:
     """Write a style whole or not at all. Returns the file's sha256."""
-    tensors = {"vector": style.vector.float(), "thumbnail": torch.frombuffer(bytearray(style.thumbnail or b"\0"), dtype=torch.uint8)}
+    tensors = {
+        "vector": style.vector.float(),
+        "thumbnail": torch.frombuffer(bytearray(style.thumbnail or b"\0"), dtype=torch.uint8),
+    }
     config = {
         "name": style.name,
         "source": style.source,
@@ -39,12 +42,19 @@ def _text(value: object, name: str) -> str:
 
 def _thumbnail(data: torch.Tensor, count: object) -> bytes:
     """JPEG bytes of a small picture, or none; its size is read from its header, so that no bomb is ever decoded."""
-    if type(count) is not int or not 0 <= count <= data.numel() or data.dtype != torch.uint8 or data.ndim != 1:
+    if (
+        type(count) is not int
+        or not 0 <= count <= data.numel()
+        or data.dtype != torch.uint8
+        or data.ndim != 1
+    ):
         raise ValueError("the thumbnail is not a row of bytes")
     picture = bytes(data[:count].tolist())
     size = jpeg_size(picture)
     if picture and (size is None or max(size) > LARGEST_THUMBNAIL or min(size) < 1):
-        raise ValueError(f"the thumbnail is {size} but expected a JPEG of at most {LARGEST_THUMBNAIL} pixels a side")
+        raise ValueError(
+            f"the thumbnail is {size} but expected a JPEG of at most {LARGEST_THUMBNAIL} pixels a side"
+        )
     return picture
 
 
@@ -61,7 +71,9 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def load_style(path: Path, face_model: FaceModel | None = None, networks: SpeechNetworks | None = None) -> StyleEmbedding:
+def load_style(
+    path: Path, face_model: FaceModel | None = None, networks: SpeechNetworks | None = None
+) -> StyleEmbedding:
     """Read a style and, when they are given, make sure that face model and networks are the ones that made it.
 
     Raises:
@@ -75,7 +87,9 @@ def load_style(path: Path, face_model: FaceModel | None = None, networks: Speech
         thumbnail = _thumbnail(tensors["thumbnail"], config["thumbnail_bytes"])
         style = StyleEmbedding(vector=tensors["vector"].float(), thumbnail=thumbnail, **owner)
     except (KeyError, TypeError, ValueError, ShapeError) as error:
-        raise WeightsError(f"{path} is not a complete style file ({error}); extract the style again.") from error
+        raise WeightsError(
+            f"{path} is not a complete style file ({error}); extract the style again."
+        ) from error
     if networks is not None:
         networks.check_style(style)
     if face_model is not None and style.face_model != face_model.sha256:

@@ -1,4 +1,4 @@
-"""Which of the faces that were followed is the one to dub, and which of later shots are the same person."""
+"""Which candidates of other shots, or of the same shot after a gap, are the person who was chosen."""
 
 from __future__ import annotations
 
@@ -8,10 +8,32 @@ import numpy as np
 
 from ..config import FaceChoice
 from ..errors import FaceError
-from .candidate import Candidate
-from .persons import same_person
+from .appearance import SAME_LOOK
+from .tracklet import Candidate
 
-SPEAKING = 0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
+
+def same_person(person: Candidate, candidates: list[Candidate]) -> list[Candidate]:
+    """The chosen candidate and its parts in other shots, in order of time, never two at one frame.
+
+    Args:
+        person:     the chosen candidate.
+        candidates: everybody who was found.
+    Returns:
+        Candidates with disjoint frames, person among them.
+    """
+    parts = [person]
+    taken = set(person.frames)
+    others = [(person.look.distance_to(c.look), c) for c in candidates if c is not person]
+    for distance, other in sorted(others, key=lambda pair: pair[0]):
+        if distance < SAME_LOOK and taken.isdisjoint(other.frames):
+            parts.append(other)
+            taken.update(other.frames)
+    return sorted(parts, key=lambda c: c.frames[0])
+
+
+SPEAKING = (
+    0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
+)
 MIN_READINGS = 3  # a candidate seen in fewer frames ...
 MIN_SHARE = 0.3  # ... or in less than this of the frames from its first to its last is a pattern taken for a face: it counts only alone
 MOST_COMPARED = 40  # candidates whose other shots are looked for, the best first

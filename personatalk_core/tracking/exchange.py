@@ -36,7 +36,9 @@ def face_records(track: FaceTrack, score_names: Sequence[str]) -> list[list[dict
         ShapeError: another number of names than scores.
     """
     if len(score_names) != track.blendshapes.shape[1]:
-        raise ShapeError(f"{len(score_names)} names came for {track.blendshapes.shape[1]} blendshape scores; expected one a score.")
+        raise ShapeError(
+            f"{len(score_names)} names came for {track.blendshapes.shape[1]} blendshape scores; expected one a score."
+        )
     frames: list[list[dict]] = []
     for points, scores, status in zip(track.landmarks, track.blendshapes, track.status, strict=True):
         if status not in SHOWN or not points.any():
@@ -62,7 +64,11 @@ def connection_sets() -> dict[str, frozenset[tuple[int, int]]]:
     except ImportError as error:
         raise DependencyError("mediapipe is not installed; run: pip install 'mediapipe>=1.0'.") from error
     sets = {
-        name: frozenset((edge.start, edge.end) for part in parts for edge in getattr(FaceLandmarksConnections, f"FACE_LANDMARKS_{part}"))
+        name: frozenset(
+            (edge.start, edge.end)
+            for part in parts
+            for edge in getattr(FaceLandmarksConnections, f"FACE_LANDMARKS_{part}")
+        )
         for name, parts in REGIONS.items()
     }
     sets["contours"] = frozenset().union(*(sets[name] for name in CONTOURS))
@@ -86,6 +92,8 @@ def face_in_box(boxes: object) -> str:
             try:
                 x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
             except (KeyError, TypeError, ValueError) as error:
-                raise OptionsError("a face box must have the numbers x, y, width and height, in pixels.") from error
+                raise OptionsError(
+                    "a face box must have the numbers x, y, width and height, in pixels."
+                ) from error
             return f"point:{x + width / 2:g},{y + height / 2:g}@{number}"
     raise OptionsError("no face box came; connect a detector that found a face, or use the widget 'face'.")

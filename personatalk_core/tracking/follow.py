@@ -7,17 +7,18 @@ from array import array
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .candidate import Candidate
 from .landmarks import FaceLandmarker, FaceReading
-from .reading_rows import RowFile, RowsInFile
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
 from .shots import Continuity, CutDetector
+from .tracklet import Candidate, RowFile, RowsInFile
 
 LOOK_AROUND = 12  # frames between looks for people who came in (coarse tiles only)
 SEARCH_LEVELS = 2  # tile sizes of such a look
 KEEP_LOOKING = 50  # frames a lost face is sought where it was last seen
 LOCAL_SEARCH = 3  # frames between these
-DETECTIONS_A_FRAME = 4  # share of a deep search: its number of tiles over this is the frames between two of them
+DETECTIONS_A_FRAME = (
+    4  # share of a deep search: its number of tiles over this is the frames between two of them
+)
 MAX_FOLLOWED = 6  # people at a time, the largest first
 SURE_GLIMPSE = 0.65  # score of the detector above which a face that cannot be read is still a face
 CROWD = 0.9  # crops closer than this times their mean side are read for several faces
@@ -33,7 +34,13 @@ class FaceFollower:
     mean one of them.
     """
 
-    def __init__(self, landmarker: FaceLandmarker, *, all_sizes: bool = False, files: tuple[RowFile, RowFile] | None = None) -> None:
+    def __init__(
+        self,
+        landmarker: FaceLandmarker,
+        *,
+        all_sizes: bool = False,
+        files: tuple[RowFile, RowFile] | None = None,
+    ) -> None:
         self.files = files
         self._all_sizes = all_sizes
         self._landmarker = landmarker
@@ -101,7 +108,9 @@ class FaceFollower:
     def _new_person(self) -> Candidate:
         if self.files is None:
             return Candidate(self.shots[-1])
-        return Candidate(self.shots[-1], landmarks=RowsInFile(self.files[0]), blendshapes=RowsInFile(self.files[1]))
+        return Candidate(
+            self.shots[-1], landmarks=RowsInFile(self.files[0]), blendshapes=RowsInFile(self.files[1])
+        )
 
     def _look_for_more(self, number: int, frame: np.ndarray) -> None:
         lost = [c for c in self.active if c.frames[-1] < number]
@@ -111,11 +120,17 @@ class FaceFollower:
             self.next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
         elif number % LOOK_AROUND == 0:
             found = search_frame(self._landmarker, frame, levels=SEARCH_LEVELS, all_sizes=self._all_sizes)
-        near = [c for c in lost if number - c.frames[-1] == 1 or number % LOCAL_SEARCH == 0]  # at once, then now and again
+        near = [
+            c for c in lost if number - c.frames[-1] == 1 or number % LOCAL_SEARCH == 0
+        ]  # at once, then now and again
         if near:
             found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in near)]))
         seen = [c for c in self.active if c.frames[-1] == number]
-        fresh = [box for box in found if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)]
+        fresh = [
+            box
+            for box in found
+            if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)
+        ]
         room = max(0, MAX_FOLLOWED - len(seen))
         fresh = sorted(fresh, key=lambda box: -box[2])[:room]
         readings: list[FaceReading] = []
@@ -157,4 +172,7 @@ def _distinct_readings(readings: list[FaceReading]) -> list[FaceReading]:
 def _tile_count(frame_size: tuple[int, int]) -> int:
     """About how many tiles a search of all levels looks at."""
     height, width = frame_size
-    return sum(int(np.ceil(height / (0.6 * side)) * np.ceil(width / (0.6 * side))) for side in tile_levels(frame_size))
+    return sum(
+        int(np.ceil(height / (0.6 * side)) * np.ceil(width / (0.6 * side)))
+        for side in tile_levels(frame_size)
+    )

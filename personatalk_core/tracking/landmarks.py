@@ -1,13 +1,16 @@
-"""One picture of a face -> 478 landmarks, 52 blendshape scores (MediaPipe Face Landmarker).
-
-Knows nothing of time. MediaPipe is imported when the first landmarker is made.
-"""
+"""Keep MediaPipe's C++ start-up chatter off the terminal. Knows nothing of faces."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import sys
+import tempfile
+import threading
 import weakref
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +20,50 @@ import numpy as np
 
 from ..errors import DependencyError, WeightsError
 from ..weights.checkpoint import sha256_of
-from .look import landmark_colours
-from .native_log import without_native_chatter
-from .pose import head_pose
+from .appearance import head_pose, landmark_colours
+
+# "W0000 00:00:1795363659.5 11604 file.cc:14] ...", "INFO: [file.cc:36] ...", "INFO: Created TensorFlow Lite ...",
+# "WARNING: Logging before InitGoogle() ..."
+CHATTER = re.compile(
+    rb"^([IWE]\d{4} \d\d:\d\d:|(INFO|WARNING|VERBOSE): (\[\w+\.cc:\d+\]|Created TensorFlow|Logging before|All log messages))"
+)
+
+
+_ONE_AT_A_TIME = (
+    threading.RLock()
+)  # the descriptor belongs to the whole process: two overlapping redirections would lose it
+
+
+@contextlib.contextmanager
+def without_native_chatter() -> Iterator[None]:
+    """Hold file descriptor 2 while a native library starts, then print what was not its chatter.
+
+    The library writes to the descriptor directly, so Python's sys.stderr cannot filter it. Lines of other
+    writers that arrive meanwhile are kept and printed at the end, in order.
+    """
+    with _ONE_AT_A_TIME:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+        except (OSError, AttributeError, ValueError):  # no standard error at all: nothing to keep quiet
+            saved = -1
+        if saved < 0:
+            yield
+            return
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError, AttributeError, ValueError):
+                    sys.stderr.flush()
+                os.dup2(saved, 2)
+                os.close(saved)
+                held.seek(0)
+                kept = b"".join(line for line in held if not CHATTER.match(line))
+                if kept:
+                    os.write(2, kept)
+
 
 LANDMARK_COUNT = 478
 BLENDSHAPE_COUNT = 52
@@ -30,7 +74,9 @@ OUTER_EYE_CORNERS = (33, 263)
 LIP_MIDDLES = (13, 14)  # upper and lower middle of the inner lips
 INPUT_SIZE = 256  # the landmark network's own input; larger crops were measured to gain nothing
 MAX_FACES_IN_CROP = 3
-CONFIDENCE = 0.3  # of the landmarker; at its default of 0.5 heads turned by 55 to 65 degrees are lost, on 4 of 4 tried
+CONFIDENCE = (
+    0.3  # of the landmarker; at its default of 0.5 heads turned by 55 to 65 degrees are lost, on 4 of 4 tried
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +134,9 @@ def _mediapipe():
     try:
         return _import_mediapipe()
     except ImportError as error:
-        raise DependencyError("mediapipe is not installed, and tracking a face needs it; run: pip install mediapipe.") from error
+        raise DependencyError(
+            "mediapipe is not installed, and tracking a face needs it; run: pip install mediapipe."
+        ) from error
     except OSError as error:
         raise _missing_library(error) from error
 
@@ -99,16 +147,22 @@ def _missing_library(error: OSError) -> DependencyError:
             f"mediapipe cannot load a graphics library of the system ({error}); "
             "install the Debian packages libegl1 and libgles2: apt-get install libegl1 libgles2."
         )
-    return DependencyError(f"mediapipe cannot be loaded ({error}); reinstall it: pip install --force-reinstall mediapipe.")
+    return DependencyError(
+        f"mediapipe cannot be loaded ({error}); reinstall it: pip install --force-reinstall mediapipe."
+    )
 
 
 @lru_cache(maxsize=4)
 def _verified(path: Path) -> Path:
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist; expected the MediaPipe face landmarker there, restore it from the repository.")
+        raise WeightsError(
+            f"{path} does not exist; expected the MediaPipe face landmarker there, restore it from the repository."
+        )
     actual = sha256_of(path)
     if actual != TASK_SHA256:
-        raise WeightsError(f"{path} has sha256 {actual} but expected {TASK_SHA256}; restore it from the repository.")
+        raise WeightsError(
+            f"{path} has sha256 {actual} but expected {TASK_SHA256}; restore it from the repository."
+        )
     return path
 
 
@@ -130,7 +184,9 @@ def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -
     # continuous coordinates: u = (x_source - x) * scale + size / 2, with pixel centres at index + 0.5
     shift = (0.5 - np.array([x, y])) * scale + size / 2 - 0.5
     matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
-    return cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _close(networks: tuple) -> None:
@@ -156,10 +212,14 @@ class FaceLandmarker:
             try:
                 model = path.read_bytes()
                 self._one = self._landmarker(vision, base_options(model_asset_buffer=model), 1)
-                self._several = self._landmarker(vision, base_options(model_asset_buffer=model), MAX_FACES_IN_CROP)
+                self._several = self._landmarker(
+                    vision, base_options(model_asset_buffer=model), MAX_FACES_IN_CROP
+                )
                 with zipfile.ZipFile(path) as parts:
                     detector = base_options(model_asset_buffer=parts.read("face_detector.tflite"))
-                self._detector = vision.FaceDetector.create_from_options(vision.FaceDetectorOptions(base_options=detector))
+                self._detector = vision.FaceDetector.create_from_options(
+                    vision.FaceDetectorOptions(base_options=detector)
+                )
             except OSError as error:
                 raise _missing_library(error) from error
             blank = self._image(np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
@@ -182,7 +242,9 @@ class FaceLandmarker:
         )
 
     def _image(self, pixels: np.ndarray):
-        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+        return self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels)
+        )
 
     def __enter__(self) -> "FaceLandmarker":
         return self
@@ -194,13 +256,20 @@ class FaceLandmarker:
         """Boxes of faces in a picture. pixels (H, W, 3) uint8 RGB -> (N, 4) float64: centre x, centre y, side in pixels, score."""
         found = self._detector.detect(self._image(pixels)).detections
         rows = [
-            (b.origin_x + b.width / 2, b.origin_y + b.height / 2, max(b.width, b.height), d.categories[0].score)
+            (
+                b.origin_x + b.width / 2,
+                b.origin_y + b.height / 2,
+                max(b.width, b.height),
+                d.categories[0].score,
+            )
             for d in found
             for b in (d.bounding_box,)
         ]
         return np.array(rows, float).reshape(-1, 4)
 
-    def read(self, frame: np.ndarray, box: tuple[float, float, float], *, several: bool = False) -> list[FaceReading]:
+    def read(
+        self, frame: np.ndarray, box: tuple[float, float, float], *, several: bool = False
+    ) -> list[FaceReading]:
         """Landmarks of the faces inside a square of the frame.
 
         Args:
@@ -212,7 +281,9 @@ class FaceLandmarker:
         """
         crop = warp_square(frame, box, INPUT_SIZE)
         network = self._several if several else self._one
-        with contextlib.nullcontext() if network in self._warm else without_native_chatter():  # its first face makes it print
+        with (
+            contextlib.nullcontext() if network in self._warm else without_native_chatter()
+        ):  # its first face makes it print
             result = network.detect(self._image(crop))
         if result.face_landmarks:
             self._warm.add(network)

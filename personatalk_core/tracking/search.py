@@ -8,8 +8,13 @@ import numpy as np
 from .landmarks import FaceLandmarker
 
 TILE_PIXELS = 256  # a tile is shrunk to this before the detector shrinks it to its own 128
-SMALLEST_TILES = (160, 320)  # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a tile
-TILE_STEP = 0.6  # of a tile; neighbours overlap by more than the largest face that the next coarser level misses
+SMALLEST_TILES = (
+    160,
+    320,
+)  # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a tile
+TILE_STEP = (
+    0.6  # of a tile; neighbours overlap by more than the largest face that the next coarser level misses
+)
 READ_MARGIN = 1.7  # side of the square to read landmarks from, over the detector's box
 SAME_FACE = 0.5  # boxes whose centres are closer than this times the larger side are one face
 
@@ -62,7 +67,9 @@ def distinct(boxes: np.ndarray) -> np.ndarray:
     return np.array(kept).reshape(-1, 4)
 
 
-def search_frame(landmarker: FaceLandmarker, frame: np.ndarray, *, levels: int | None = None, all_sizes: bool = True) -> np.ndarray:
+def search_frame(
+    landmarker: FaceLandmarker, frame: np.ndarray, *, levels: int | None = None, all_sizes: bool = True
+) -> np.ndarray:
     """Detect faces in a frame, large ones first.
 
     Args:

@@ -10,11 +10,15 @@ import numpy as np
 
 THUMBNAIL = (48, 27)  # width, height
 MIN_CHANGE = 12.0  # mean absolute change of 8-bit values below which no cut is called
-MAX_LIKENESS = 0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
+MAX_LIKENESS = (
+    0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
+)
 DOUBTFUL_LIKENESS = 0.9  # between the two: perhaps another person before the same wall; the faces must tell
 CHANGED_SHARE = 0.4  # of the picture must change: something large that moves before the camera changes less
 CHANGED = 15.0  # 8-bit values, in any channel
-TIMES_USUAL = 3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
+TIMES_USUAL = (
+    3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
+)
 MEMORY = 12  # frames
 
 
@@ -46,14 +50,20 @@ class CutDetector:
     def judge(self, frame: np.ndarray) -> Continuity:
         """frame (H, W, 3) uint8 -> how it continues the frame before; the first frame always goes on."""
         step = max(1, min(frame.shape[0] // (THUMBNAIL[1] * 4), frame.shape[1] // (THUMBNAIL[0] * 4)))
-        thumbnail = cv2.resize(np.ascontiguousarray(frame[::step, ::step]), THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        thumbnail = cv2.resize(
+            np.ascontiguousarray(frame[::step, ::step]), THUMBNAIL, interpolation=cv2.INTER_AREA
+        ).astype(np.float32)
         last, self._last = self._last, thumbnail
         if last is None:
             return Continuity.GOES_ON
         difference = np.abs(thumbnail - last)
         change = float(difference.mean())
         usual = float(np.median(self._changes)) if self._changes else 0.0
-        much = change > MIN_CHANGE and change > TIMES_USUAL * usual and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
+        much = (
+            change > MIN_CHANGE
+            and change > TIMES_USUAL * usual
+            and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
+        )
         alike = likeness(thumbnail, last) if much else 1.0
         if alike < MAX_LIKENESS:
             self._changes.clear()

@@ -7,8 +7,8 @@ from scipy.ndimage import label, median_filter
 
 from ..config import MIN_FACE_PIXELS
 from ..types import FrameStatus
-from .candidate import Candidate
 from .choose import lasts
+from .tracklet import Candidate
 
 SIDE_DEGREES = 55.0  # turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth is hidden
 TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost because it turned on, not because something covered it
@@ -51,7 +51,12 @@ def frame_status(
     read = sorted(turn)
     for before, after in zip(read[:-1], read[1:], strict=True):
         same_shot = shot[before] == shot[after]
-        if after - before > 1 and same_shot and _inside(landmarks[before], frame_size) and _inside(landmarks[after], frame_size):
+        if (
+            after - before > 1
+            and same_shot
+            and _inside(landmarks[before], frame_size)
+            and _inside(landmarks[after], frame_size)
+        ):
             turned = max(turn[before], turn[after]) > TURNING_AWAY
             status[before + 1 : after] = FrameStatus.SIDE if turned else FrameStatus.COVERED
     return status

@@ -12,18 +12,18 @@ from ..checks import check_shape
 from ..config import MIN_FACE_PIXELS, FaceChoice
 from ..errors import FaceError, ShapeError
 from ..types import FaceTrack, FrameStatus, OnProgress, WindowStore
-from .candidate import Candidate
-from .choose import choose_person
+from .choose import choose_person, same_person
 from .follow import FaceFollower
-from .follow_state import restore, state_of
 from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
-from .persons import same_person
-from .reading_rows import RowFile, RowList, TrackRows
+from .state import restore, state_of
 from .status import frame_status, name_glimpses
+from .tracklet import Candidate, RowFile, RowList, TrackRows
 
 STATE = "tracking"
 KEEP_EVERY = 250  # frames after which the state is kept, at least ...
-KEEP_SHARE = 20  # ... and never before one in so many of the frames so far are new, for the state grows with the clip
+KEEP_SHARE = (
+    20  # ... and never before one in so many of the frames so far are new, for the state grows with the clip
+)
 
 
 def track_face(
@@ -79,10 +79,16 @@ def track_face(
         if own is not None:
             own.close()
     if len(follower.shots) != len(times):
-        raise ShapeError(f"{len(follower.shots)} frames came but {len(times)} frame times; expected one time a frame.")
+        raise ShapeError(
+            f"{len(follower.shots)} frames came but {len(times)} frame times; expected one time a frame."
+        )
     if not follower.candidates:
         glimpses = follower.glimpses
-        seen = f"a face is seen in frame {glimpses[0]} but can be read in none" if glimpses else "no face was found in any"
+        seen = (
+            f"a face is seen in frame {glimpses[0]} but can be read in none"
+            if glimpses
+            else "no face was found in any"
+        )
         raise FaceError(
             f"{seen} of the {len(times)} frames; use a video in which a face is seen from the front, "
             f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
@@ -100,7 +106,10 @@ def _follower(landmarker: FaceLandmarker, all_sizes: bool, store: WindowStore | 
         return FaceFollower(landmarker, all_sizes=all_sizes)
     kept = store.load(STATE)
     count = 0 if kept is None else len(kept.tensors["frames"])
-    paths, shapes = (store.path("landmarks.f32"), store.path("blendshapes.f32")), ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,))
+    paths, shapes = (
+        (store.path("landmarks.f32"), store.path("blendshapes.f32")),
+        ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,)),
+    )
     wanted = [4 * count * prod(shape) for shape in shapes]  # bytes
     if any(not path.exists() or path.stat().st_size < size for path, size in zip(paths, wanted, strict=True)):
         kept, count = None, 0
@@ -112,7 +121,11 @@ def _follower(landmarker: FaceLandmarker, all_sizes: bool, store: WindowStore | 
 
 
 def _assemble(
-    parts: list[Candidate], follower: FaceFollower, times: np.ndarray, frame_size: tuple[int, int], source: str
+    parts: list[Candidate],
+    follower: FaceFollower,
+    times: np.ndarray,
+    frame_size: tuple[int, int],
+    source: str,
 ) -> FaceTrack:
     shot = np.array(follower.shots, np.int64)
     number = np.full(len(times), -1, np.int64)
@@ -123,7 +136,10 @@ def _assemble(
         done += len(part.frames)
     rows = follower.files
     if rows is None:
-        lists = [row for part in parts for row in part.landmarks], [row for part in parts for row in part.blendshapes]
+        lists = (
+            [row for part in parts for row in part.landmarks],
+            [row for part in parts for row in part.blendshapes],
+        )
         rows = RowList(lists[0], (LANDMARK_COUNT, 3)), RowList(lists[1], (BLENDSHAPE_COUNT,))
     landmarks, blendshapes = (TrackRows(file, number) for file in rows)
     status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)

@@ -51,7 +51,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as stream:  # an ordinary new file: the user's own permissions, not a temporary file's
+        with temporary.open(
+            "xb"
+        ) as stream:  # an ordinary new file: the user's own permissions, not a temporary file's
             stream.write(data)
         os.replace(temporary, path)
     except BaseException:
@@ -59,7 +61,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def save_checkpoint(path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict, licence: str = "", card: str = "") -> str:
+def save_checkpoint(
+    path: Path, tensors: dict[str, Tensor], *, kind: str, config: dict, licence: str = "", card: str = ""
+) -> str:
     """Save tensors with their configuration; the same content gives the same bytes.
 
     Args:
@@ -71,13 +75,18 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], *, kind: str, config
         sha256 of the file written.
     """
     entry = {"kind": kind, "version": FORMAT_VERSION, "config": config, "licence": licence, "card": card}
-    plain = {name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in sorted(tensors)}
+    plain = {
+        name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name in sorted(tensors)
+    }
     data = save(plain, metadata={"personatalk": json.dumps(entry, sort_keys=True)})
     write_atomically(Path(path), data)
     return hashlib.sha256(data).hexdigest()
 
 
-def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None, largest: int = LARGEST) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, kind: str, sha256: str | None = None, largest: int = LARGEST
+) -> Checkpoint:
     """Load a safetensors file of a stated kind.
 
     Args:
@@ -89,27 +98,45 @@ def load_checkpoint(path: Path, *, kind: str, sha256: str | None = None, largest
     if not _is_file(path):
         raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
     if path.stat().st_size > largest:
-        raise WeightsError(f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore it from a good copy.")
+        raise WeightsError(
+            f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore it from a good copy."
+        )
     actual = sha256_of(path)
     if sha256 is not None and actual != sha256:
-        raise WeightsError(f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from the repository.")
+        raise WeightsError(
+            f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from the repository."
+        )
     try:
         with safe_open(str(path), framework="pt", device="cpu") as stream:
             entry = json.loads((stream.metadata() or {}).get("personatalk", "{}"))
             if not isinstance(entry, dict):
-                raise WeightsError(f"{path} has a 'personatalk' header that is not a JSON object; restore the file from a good copy.")
+                raise WeightsError(
+                    f"{path} has a 'personatalk' header that is not a JSON object; restore the file from a good copy."
+                )
             if entry.get("kind") != kind:
-                raise WeightsError(f"{path} holds '{entry.get('kind', 'an unknown kind of data')}' but expected '{kind}'.")
+                raise WeightsError(
+                    f"{path} holds '{entry.get('kind', 'an unknown kind of data')}' but expected '{kind}'."
+                )
             if not isinstance(entry.get("version"), int) or not isinstance(entry.get("config"), dict):
-                raise WeightsError(f"{path} states no version number or no configuration; restore the file from a good copy.")
+                raise WeightsError(
+                    f"{path} states no version number or no configuration; restore the file from a good copy."
+                )
             if entry["version"] > FORMAT_VERSION:
-                raise WeightsError(f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; update PersonaTalk.")
+                raise WeightsError(
+                    f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; update PersonaTalk."
+                )
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors ({error}); restore it from a good copy.") from error
+        raise WeightsError(
+            f"{path} cannot be read as safetensors ({error}); restore it from a good copy."
+        ) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):  # 8-bit floats know no isfinite
-            raise WeightsError(f"{path} has non-finite values in '{name}'; restore the file from a good copy.")
+        if tensor.is_floating_point() and not bool(
+            torch.isfinite(tensor.float()).all()
+        ):  # 8-bit floats know no isfinite
+            raise WeightsError(
+                f"{path} has non-finite values in '{name}'; restore the file from a good copy."
+            )
     return Checkpoint(kind, entry["config"], tensors, actual, entry.get("licence", ""), entry.get("card", ""))
 
 
@@ -130,9 +157,15 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, source: str = "checkpoi
     missing = sorted(set(own) - set(checkpoint.tensors))
     extra = sorted(set(checkpoint.tensors) - set(own))
     came = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
-    wrong = [f"{n} {came[n]} instead of {tuple(own[n].shape)}" for n in own if n in came and came[n] != tuple(own[n].shape)]
+    wrong = [
+        f"{n} {came[n]} instead of {tuple(own[n].shape)}"
+        for n in own
+        if n in came and came[n] != tuple(own[n].shape)
+    ]
     if missing or extra or wrong:
         what = f"missing {missing[:3]}, unexpected {extra[:3]}, shapes {wrong[:3]}"
-        raise WeightsError(f"{source} does not fit {type(module).__name__}: {what}; use weights made for this release.")
+        raise WeightsError(
+            f"{source} does not fit {type(module).__name__}: {what}; use weights made for this release."
+        )
     module.load_state_dict({n: t.to(own[n].dtype) for n, t in checkpoint.tensors.items()})
     return module.eval()

@@ -42,7 +42,9 @@ class HubSource:
     def __post_init__(self) -> None:
         check_repository(self.repo_id)
         if not COMMIT.fullmatch(self.revision):
-            raise OptionsError(f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a branch can change.")
+            raise OptionsError(
+                f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a branch can change."
+            )
 
     @staticmethod
     def parse(text: str) -> "HubSource":
@@ -65,7 +67,9 @@ class HubFile:
 def check_repository(repo_id: str) -> None:
     """Refuse anything but OWNER/NAME. Raises OptionsError."""
     if not REPOSITORY.fullmatch(repo_id):
-        raise OptionsError(f"Hub repository is '{repo_id}' but expected OWNER/NAME, such as someone/personatalk-weights.")
+        raise OptionsError(
+            f"Hub repository is '{repo_id}' but expected OWNER/NAME, such as someone/personatalk-weights."
+        )
 
 
 def fetch_file(
@@ -92,18 +96,28 @@ def fetch_file(
         return HubFile(Path(cached), downloaded=False)
     except LocalEntryNotFoundError:
         if offline:
-            raise HubUnreachableError(f"{file} of {hub} is not in the local cache and offline was asked for; go online once.") from None
+            raise HubUnreachableError(
+                f"{file} of {hub} is not in the local cache and offline was asked for; go online once."
+            ) from None
     with _spoken_errors(hub, file):
         # Asked first, once: the client's own download would repeat a failing question for half a minute.
         found = get_hf_file_metadata(hf_hub_url(**where), token=hub.token, timeout=PROBE_SECONDS)
         if found.commit_hash is None:
-            raise HubUnreachableError(f"the server asked for {file} of {hub} does not answer like a Hub; check the network's login page.")
+            raise HubUnreachableError(
+                f"the server asked for {file} of {hub} does not answer like a Hub; check the network's login page."
+            )
         if found.commit_hash != hub.revision:
-            raise WeightsError(f"the Hub answered for {found.commit_hash} instead of {hub.revision} of {hub.repo_id}; name a full commit.")
+            raise WeightsError(
+                f"the Hub answered for {found.commit_hash} instead of {hub.revision} of {hub.repo_id}; name a full commit."
+            )
         if found.size is None or found.size > largest:
-            raise WeightsError(f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not use this repository.")
+            raise WeightsError(
+                f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not use this repository."
+            )
         options = {}
-        if "tqdm_class" in inspect.signature(hf_hub_download).parameters:  # older clients report only start and end
+        if (
+            "tqdm_class" in inspect.signature(hf_hub_download).parameters
+        ):  # older clients report only start and end
             options["tqdm_class"] = _reporting_bar(on_progress, found.size)
         if on_progress:
             on_progress(0, found.size)
@@ -121,26 +135,47 @@ def _spoken_errors(hub: HubSource, file: str) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise WeightsError(f"{hub.repo_id} asks for access on the Hub; accept its terms there and log in with `hf auth login`.") from error
+        raise WeightsError(
+            f"{hub.repo_id} asks for access on the Hub; accept its terms there and log in with `hf auth login`."
+        ) from error
     except errors.RepositoryNotFoundError as error:
-        raise WeightsError(f"{hub.repo_id} is not on the Hub or is private; check the name or log in with `hf auth login`.") from error
+        raise WeightsError(
+            f"{hub.repo_id} is not on the Hub or is private; check the name or log in with `hf auth login`."
+        ) from error
     except errors.RevisionNotFoundError as error:
-        raise WeightsError(f"{hub.repo_id} has no commit {hub.revision} on the Hub; copy the full hash from its commit list.") from error
+        raise WeightsError(
+            f"{hub.repo_id} has no commit {hub.revision} on the Hub; copy the full hash from its commit list."
+        ) from error
     except errors.LocalEntryNotFoundError as error:
-        raise HubUnreachableError(f"the Hub stopped answering while {file} of {hub} was asked for; try again later.") from error
+        raise HubUnreachableError(
+            f"the Hub stopped answering while {file} of {hub} was asked for; try again later."
+        ) from error
     except errors.EntryNotFoundError as error:
         raise WeightsError(f"{hub} has no file {file}; name a commit that was published whole.") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in BUSY_STATUS:
-            raise HubUnreachableError(f"the Hub answered {status} when asked for {file} of {hub}; try again later.") from error
-        raise WeightsError(f"the Hub refused {file} of {hub} with status {status}; check the token's permissions.") from error
+            raise HubUnreachableError(
+                f"the Hub answered {status} when asked for {file} of {hub}; try again later."
+            ) from error
+        raise WeightsError(
+            f"the Hub refused {file} of {hub} with status {status}; check the token's permissions."
+        ) from error
     except Exception as error:
-        library = errors.HTTPError.__module__.partition(".")[0]  # requests, httpx or httpx2, as the client's version has it
-        if isinstance(error, (ConnectionError, TimeoutError)) or type(error).__module__.partition(".")[0] == library:
-            raise HubUnreachableError(f"the Hub cannot be reached for {file} of {hub} ({type(error).__name__}); try later.") from error
+        library = errors.HTTPError.__module__.partition(".")[
+            0
+        ]  # requests, httpx or httpx2, as the client's version has it
+        if (
+            isinstance(error, (ConnectionError, TimeoutError))
+            or type(error).__module__.partition(".")[0] == library
+        ):
+            raise HubUnreachableError(
+                f"the Hub cannot be reached for {file} of {hub} ({type(error).__name__}); try later."
+            ) from error
         if isinstance(error, OSError):
-            raise WeightsError(f"{file} of {hub} cannot be stored ({error}); check the disk and the cache folder.") from error
+            raise WeightsError(
+                f"{file} of {hub} cannot be stored ({error}); check the disk and the cache folder."
+            ) from error
         raise
 
 

@@ -18,7 +18,9 @@ from .checkpoint import sha256_of, write_atomically
 BUNDLED_FOLDER = Path(__file__).resolve().parent
 MANIFEST_FILE = "manifest.json"
 MANIFEST_VERSION = 1
-TASK_KIND = "mediapipe_task"  # a MediaPipe task bundle; every other kind is a safetensors checkpoint of that kind
+TASK_KIND = (
+    "mediapipe_task"  # a MediaPipe task bundle; every other kind is a safetensors checkpoint of that kind
+)
 
 WEIGHT_KINDS: dict[str, str] = {
     "face_model": "face_model",
@@ -69,11 +71,17 @@ def parse_manifest(text: str, source: str) -> dict[str, WeightFile]:
         data = json.loads(text)
         version, rows = data["version"], data["files"]
         if version > MANIFEST_VERSION:
-            raise WeightsError(f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; update PersonaTalk.")
-        entries = [WeightFile(row["name"], row["file"], row["sha256"], row["bytes"], row["kind"]) for row in rows]
+            raise WeightsError(
+                f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; update PersonaTalk."
+            )
+        entries = [
+            WeightFile(row["name"], row["file"], row["sha256"], row["bytes"], row["kind"]) for row in rows
+        ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{source} is not a weights manifest ({reason}); write it again from its files.") from error
+        raise WeightsError(
+            f"{source} is not a weights manifest ({reason}); write it again from its files."
+        ) from error
     for entry in entries:
         _refuse_impossible(entry, source)
     known = [entry for entry in entries if entry.name in WEIGHT_KINDS]
@@ -84,15 +92,27 @@ def parse_manifest(text: str, source: str) -> dict[str, WeightFile]:
 
 def _refuse_impossible(entry: WeightFile, source: str) -> None:
     texts = (entry.name, entry.file, entry.sha256, entry.kind)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(entry.bytes, int) or entry.bytes <= 0:
-        raise WeightsError(f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a positive number of bytes.")
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(entry.bytes, int)
+        or entry.bytes <= 0
+    ):
+        raise WeightsError(
+            f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a positive number of bytes."
+        )
     if not SHA256.fullmatch(entry.sha256):
-        raise WeightsError(f"{source} gives '{entry.name}' the sha256 '{entry.sha256}' but expected 64 hex digits.")
+        raise WeightsError(
+            f"{source} gives '{entry.name}' the sha256 '{entry.sha256}' but expected 64 hex digits."
+        )
     suffix = ".task" if entry.kind == TASK_KIND else ".safetensors"
     if not PLAIN_FILE.fullmatch(entry.file) or not entry.file.endswith(suffix):
-        raise WeightsError(f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends in {suffix}.")
+        raise WeightsError(
+            f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends in {suffix}."
+        )
     if WEIGHT_KINDS.get(entry.name, entry.kind) != entry.kind:
-        raise WeightsError(f"{source} gives '{entry.name}' the kind '{entry.kind}' but expected '{WEIGHT_KINDS[entry.name]}'.")
+        raise WeightsError(
+            f"{source} gives '{entry.name}' the kind '{entry.kind}' but expected '{WEIGHT_KINDS[entry.name]}'."
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, WeightFile]:

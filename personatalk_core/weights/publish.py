@@ -54,7 +54,9 @@ def publish_weights(
     folder = Path(folder) if folder is not None else BUNDLED_FOLDER
     entries = list(read_manifest(folder).values())
     if not entries:
-        raise WeightsError(f"{folder / MANIFEST_FILE} is missing or lists nothing; write it with personatalk_core.weights.manifest.")
+        raise WeightsError(
+            f"{folder / MANIFEST_FILE} is missing or lists nothing; write it with personatalk_core.weights.manifest."
+        )
     check_model_card(folder / MODEL_CARD)
     steps = len(entries) + 1
     for done, entry in enumerate(entries):
@@ -64,7 +66,9 @@ def publish_weights(
     if on_progress:
         on_progress(steps - 1, steps)
     texts = [MODEL_CARD, MANIFEST_FILE, *([NOTICE] if (folder / NOTICE).is_file() else [])]
-    published = _upload(repo_id, folder, [*(entry.file for entry in entries), *texts], token, private, message)
+    published = _upload(
+        repo_id, folder, [*(entry.file for entry in entries), *texts], token, private, message
+    )
     if on_progress:
         on_progress(steps, steps)
     return published
@@ -76,9 +80,13 @@ def verify_weights(path: Path, entry: WeightFile) -> None:
         load_checkpoint(path, kind=entry.kind, sha256=entry.sha256)
         return
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the manifest again.")
+        raise WeightsError(
+            f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the manifest again."
+        )
     if sha256_of(path) != entry.sha256:
-        raise WeightsError(f"{path} is not the file that {MANIFEST_FILE} lists; restore the file or write the manifest again.")
+        raise WeightsError(
+            f"{path} is not the file that {MANIFEST_FILE} lists; restore the file or write the manifest again."
+        )
     if not zipfile.is_zipfile(path):
         raise WeightsError(f"{path} is not a MediaPipe task bundle; expected a zip archive of models.")
 
@@ -89,10 +97,14 @@ def check_model_card(path: Path) -> None:
         raise WeightsError(f"{path} does not exist; weights are only published with a model card.")
     head, mark, _ = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     if not mark or "license:" not in head:
-        raise WeightsError(f"{path} does not begin with a metadata block between two lines '---' that names a license; add one.")
+        raise WeightsError(
+            f"{path} does not begin with a metadata block between two lines '---' that names a license; add one."
+        )
 
 
-def _upload(repo_id: str, folder: Path, files: list[str], token: str | None, private: bool, message: str) -> PublishedWeights:
+def _upload(
+    repo_id: str, folder: Path, files: list[str], token: str | None, private: bool, message: str
+) -> PublishedWeights:
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
     api = HfApi(token=token)
@@ -102,11 +114,18 @@ def _upload(repo_id: str, folder: Path, files: list[str], token: str | None, pri
         commit = api.create_commit(repo_id, operations, commit_message=message)
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        raise WeightsError(f"the Hub refused to publish {repo_id} with status {status}; use a token that may write to it.") from error
+        raise WeightsError(
+            f"the Hub refused to publish {repo_id} with status {status}; use a token that may write to it."
+        ) from error
     except errors.LocalTokenNotFoundError as error:
         raise WeightsError("no Hub token was found; log in with `hf auth login` or give one.") from error
     except (OSError, errors.HTTPError) as error:
-        raise HubUnreachableError(f"the Hub cannot be reached ({type(error).__name__}); check the network and try again.") from error
-    except (ValueError, RuntimeError) as error:  # the client's wording for refused metadata and for a failed large file
+        raise HubUnreachableError(
+            f"the Hub cannot be reached ({type(error).__name__}); check the network and try again."
+        ) from error
+    except (
+        ValueError,
+        RuntimeError,
+    ) as error:  # the client's wording for refused metadata and for a failed large file
         raise WeightsError(f"{repo_id} was not published ({error}); nothing was committed.") from error
     return PublishedWeights(repo_id, commit.oid, commit.commit_url)

@@ -81,15 +81,24 @@ def _in_folder(name: str, folder: Path) -> ResolvedWeights | None:
         return None
     if entry:
         return ResolvedWeights(path, "folder", _checked(path, entry, f"{folder / MANIFEST_FILE}"))
-    return ResolvedWeights(path, "folder", sha256_of(path), f"{path.name} is in no manifest; its kind and shapes are checked on loading.")
+    return ResolvedWeights(
+        path,
+        "folder",
+        sha256_of(path),
+        f"{path.name} is in no manifest; its kind and shapes are checked on loading.",
+    )
 
 
-def _on_hub(name: str, hub: HubSource, offline: bool, on_progress: OnProgress | None) -> ResolvedWeights | None:
+def _on_hub(
+    name: str, hub: HubSource, offline: bool, on_progress: OnProgress | None
+) -> ResolvedWeights | None:
     listing = fetch_file(hub, MANIFEST_FILE, largest=LARGEST_MANIFEST, offline=offline).path
     try:
         text = listing.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise WeightsError(f"{MANIFEST_FILE} of {hub} is not text; name a commit that was published whole.") from error
+        raise WeightsError(
+            f"{MANIFEST_FILE} of {hub} is not text; name a commit that was published whole."
+        ) from error
     entry = parse_manifest(text, f"{MANIFEST_FILE} of {hub}").get(name)
     if entry is None:
         return None
@@ -104,16 +113,26 @@ def _bundled(name: str, notes: list[str]) -> ResolvedWeights:
     path = BUNDLED_FOLDER / default_file(name)
     passed_over = " ".join(notes)
     if entry is None or not path.is_file():
-        what = "is not among the files shipped with this release" if entry is None else f"is missing from {BUNDLED_FOLDER}"
+        what = (
+            "is not among the files shipped with this release"
+            if entry is None
+            else f"is missing from {BUNDLED_FOLDER}"
+        )
         hint = f"{passed_over} " if passed_over else ""
-        raise WeightsError(f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that has it.")
+        raise WeightsError(
+            f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that has it."
+        )
     sha256 = _checked(path, entry, MANIFEST_FILE)
-    return ResolvedWeights(path, "bundled", sha256, f"{passed_over} Using the bundled {name}." if passed_over else "")
+    return ResolvedWeights(
+        path, "bundled", sha256, f"{passed_over} Using the bundled {name}." if passed_over else ""
+    )
 
 
 def _checked(path: Path, entry: WeightFile, listed_in: str) -> str:
     """The file's sha256, once it equals the manifest's. Raises WeightsError."""
     sha256 = sha256_of(path)
     if sha256 != entry.sha256:
-        raise WeightsError(f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that file and get it again.")
+        raise WeightsError(
+            f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that file and get it again."
+        )
     return sha256

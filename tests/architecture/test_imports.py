@@ -37,7 +37,7 @@ MAY_IMPORT = {
 }
 TRACKING_FILES_WITH_GEOMETRY = {"crop.py"}  # the crop follows the fitted pose
 TRAINING_USERS = {"training", "cli", "commands"}  # commands holds the verbs of the command line
-MAY_READ_ENVIRONMENT = {"cli.py", "demo.py", "doctor.py"}
+MAY_READ_ENVIRONMENT = {"cli/parser.py", "samples/demo.py", "cli/doctor.py"}
 HOST_MODULES = {"folder_paths", "nodes", "server", "execution", "node_helpers"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "jsonpickle", "joblib", "marshal", "shelve"}
 PICKLED_FILES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy"}
@@ -98,23 +98,37 @@ def stages_import_only_what_lies_below(root: Path) -> list[str]:
         allowed = MAY_IMPORT.get(own)
         if own == "tracking" and path.name in TRACKING_FILES_WITH_GEOMETRY:
             allowed = FOUNDATION | {"geometry"}
-        is_module = (root / CORE / f"{other}.py").exists() or (root / CORE / other).is_dir()  # else a name of the core's __init__
+        is_module = (root / CORE / f"{other}.py").exists() or (
+            root / CORE / other
+        ).is_dir()  # else a name of the core's __init__
         if allowed is not None and other not in allowed and is_module:
-            found.append(f"{place(path, root, line)}: {own} imports {other}, but may import only {', '.join(sorted(allowed)) or 'nothing'}")
+            found.append(
+                f"{place(path, root, line)}: {own} imports {other}, but may import only {', '.join(sorted(allowed)) or 'nothing'}"
+            )
     return found
 
 
 def speech_and_rendering_never_meet(root: Path) -> list[str]:
     pairs = {("speech", "rendering"), ("rendering", "speech")}
-    return [f"{place(p, root, n)}: {own} imports {other}; they meet in types and the pipeline" for p, n, own, other in core_arrows(root)
-            if (own, other) in pairs]
+    return [
+        f"{place(p, root, n)}: {own} imports {other}; they meet in types and the pipeline"
+        for p, n, own, other in core_arrows(root)
+        if (own, other) in pairs
+    ]
 
 
 def nothing_but_the_command_line_imports_training(root: Path) -> list[str]:
-    found = [f"{place(p, root, n)}: {own} imports training" for p, n, own, other in core_arrows(root)
-             if other == "training" and own not in TRAINING_USERS]
+    found = [
+        f"{place(p, root, n)}: {own} imports training"
+        for p, n, own, other in core_arrows(root)
+        if other == "training" and own not in TRAINING_USERS
+    ]
     for path, tree in source_files(root, ".", "nodes"):
-        found += [f"{place(path, root, line)}: imports training" for name, line in imports(path, tree, root) if part_of(name) == "training"]
+        found += [
+            f"{place(path, root, line)}: imports training"
+            for name, line in imports(path, tree, root)
+            if part_of(name) == "training"
+        ]
     return found
 
 
@@ -134,8 +148,11 @@ def core_imports_itself_relatively(root: Path) -> list[str]:
         for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            found += [f"{place(path, root, node.lineno)}: imports {n} by its full name; write it relatively" for n in names
-                      if n.split(".")[0] == CORE]
+            found += [
+                f"{place(path, root, node.lineno)}: imports {n} by its full name; write it relatively"
+                for n in names
+                if n.split(".")[0] == CORE
+            ]
     return found
 
 
@@ -145,10 +162,18 @@ def core_reads_no_environment(root: Path) -> list[str]:
         if path.parent == root / CORE and path.name in MAY_READ_ENVIRONMENT:
             continue
         for node in ast.walk(tree):
-            attribute = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and f"{node.value.id}.{node.attr}"
+            attribute = (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and f"{node.value.id}.{node.attr}"
+            )
             if attribute in {"os.environ", "os.getenv", "os.putenv", "os.environb"}:
                 found.append(f"{place(path, root, node.lineno)}: {attribute}; take it as an argument")
-        found += [f"{place(path, root, line)}: imports {n}" for n, line in imports(path, tree, root) if n in {"os.environ", "os.getenv"}]
+        found += [
+            f"{place(path, root, line)}: imports {n}"
+            for n, line in imports(path, tree, root)
+            if n in {"os.environ", "os.getenv"}
+        ]
     return found
 
 
@@ -162,17 +187,41 @@ def nothing_unpickles_or_evaluates(root: Path) -> list[str]:
             if not isinstance(node, ast.Call):
                 continue
             call = ast.unparse(node.func)
-            unsafe = {"eval", "exec", "compile", "torch.load", "os.system", "os.popen", "builtins.eval", "builtins.exec", "torch.hub.load",
-                      "yaml.load", "yaml.unsafe_load", "pandas.read_pickle", "pd.read_pickle", "torch.jit.load"}  # fmt: skip
+            unsafe = {
+                "eval",
+                "exec",
+                "compile",
+                "torch.load",
+                "os.system",
+                "os.popen",
+                "builtins.eval",
+                "builtins.exec",
+                "torch.hub.load",
+                "yaml.load",
+                "yaml.unsafe_load",
+                "pandas.read_pickle",
+                "pd.read_pickle",
+                "torch.jit.load",
+            }
             keywords = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
             opened = {k for k in ("shell", "allow_pickle", "trust_remote_code") if keywords.get(k) is True}
             if call in unsafe or opened or keywords.get("weights_only") is False:
                 found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}")
-            if call.startswith("os.exec") or call.startswith("os.spawn") or call in ("subprocess.getoutput", "subprocess.getstatusoutput"):
-                found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list of arguments to subprocess.run")
+            if (
+                call.startswith("os.exec")
+                or call.startswith("os.spawn")
+                or call in ("subprocess.getoutput", "subprocess.getstatusoutput")
+            ):
+                found.append(
+                    f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list of arguments to subprocess.run"
+                )
     for folder in (CORE, "nodes", "tests", "workflows", "web"):
         files = (root / folder).rglob("*") if (root / folder).is_dir() else ()
-        found += [f"{place(path, root)}: a file that would have to be unpickled" for path in files if path.suffix.lower() in PICKLED_FILES]
+        found += [
+            f"{place(path, root)}: a file that would have to be unpickled"
+            for path in files
+            if path.suffix.lower() in PICKLED_FILES
+        ]
     return found
 
 
@@ -180,13 +229,19 @@ def root_init_imports_nothing(root: Path) -> list[str]:
     tree = ast.parse((root / "__init__.py").read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     inside = {id(node) for function in functions for node in ast.walk(function)}
-    return [f"__init__.py:{node.lineno}: {ast.unparse(node)} at module level" for node in ast.walk(tree)
-            if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in inside]
+    return [
+        f"__init__.py:{node.lineno}: {ast.unparse(node)} at module level"
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in inside
+    ]
 
 
 def no_vague_file_names(root: Path) -> list[str]:
-    return [f"{place(path, root)}: name it by a term of the paper or of the field" for path, _ in source_files(root)
-            if VAGUE_NAMES & set(re.split(r"[_.]", "_".join(path.relative_to(root).parts).lower()))]
+    return [
+        f"{place(path, root)}: name it by a term of the paper or of the field"
+        for path, _ in source_files(root)
+        if VAGUE_NAMES & set(re.split(r"[_.]", "_".join(path.relative_to(root).parts).lower()))
+    ]
 
 
 def requirements_equal_the_project(root: Path) -> list[str]:
@@ -196,7 +251,10 @@ def requirements_equal_the_project(root: Path) -> list[str]:
     found = [f"{name} is in requirements.txt only" for name in sorted(set(listed) - set(project))]
     found += [f"{name} is in pyproject.toml only" for name in sorted(set(project) - set(listed))]
     names = {re.split(r"[^A-Za-z0-9_-]", name)[0].lower() for name in [*listed, *project]}
-    return found + [f"{name} comes with ComfyUI and must not be listed" for name in sorted(names & {"torch", "torchvision", "torchaudio"})]
+    return found + [
+        f"{name} comes with ComfyUI and must not be listed"
+        for name in sorted(names & {"torch", "torchvision", "torchaudio"})
+    ]
 
 
 def public_names_have_docstrings(root: Path) -> list[str]:
@@ -205,7 +263,9 @@ def public_names_have_docstrings(root: Path) -> list[str]:
         if tree.body and not ast.get_docstring(tree):
             found.append(f"{place(path, root)}: the module has no docstring")
         for node in tree.body:
-            named = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+            named = isinstance(
+                node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            ) and not node.name.startswith("_")
             if named and not ast.get_docstring(node):
                 found.append(f"{place(path, root, node.lineno)}: {node.name} has no docstring")
     return found
@@ -215,7 +275,7 @@ PLANTED: dict = {
     stages_import_only_what_lies_below: [
         {"geometry/fitting.py": "from ..tracking.track import track_face", "tracking/track.py": ""},
         {"errors.py": "from .types import Pncc", "types.py": ""},
-        {"media/audio.py": "def f():\n    from .. import pipeline", "pipeline.py": ""},
+        {"media/audio_stream.py": "def f():\n    from .. import pipeline", "pipeline.py": ""},
         {"tracking/track.py": "from ..geometry import camera", "geometry/camera.py": ""},
     ],
     speech_and_rendering_never_meet: [
@@ -238,8 +298,8 @@ PLANTED: dict = {
     ],
     core_reads_no_environment: [
         {"weights/hub.py": "import os\nos.environ['HF_HOME']"},
-        {"device.py": "import os\nos.getenv('DEVICE')"},
-        {"device.py": "from os import environ"},
+        {"models.py": "import os\nos.getenv('DEVICE')"},
+        {"models.py": "from os import environ"},
         {"media/cli.py": "import os\nos.environ"},
     ],
     nothing_unpickles_or_evaluates: [
@@ -263,11 +323,19 @@ PLANTED: dict = {
         {"../__init__.py": "import torch"},
         {"../__init__.py": "try:\n    from .nodes import X\nexcept ImportError:\n    pass"},
     ],
-    no_vague_file_names: [{"utils.py": ""}, {"media/video_helpers.py": ""}, {"common/audio.py": ""}, {"../nodes/misc.py": ""}],
+    no_vague_file_names: [
+        {"utils.py": ""},
+        {"media/video_helpers.py": ""},
+        {"common/audio.py": ""},
+        {"../nodes/misc.py": ""},
+    ],
     requirements_equal_the_project: [
         {"../requirements.txt": "numpy>=1.26  # arrays\nscipy>=1.13  # filters\n"},
         {"../requirements.txt": ""},
-        {"../requirements.txt": "numpy>=1.26\ntorch>=2\n", "../pyproject.toml": '[project]\ndependencies = ["numpy>=1.26", "torch>=2"]\n'},
+        {
+            "../requirements.txt": "numpy>=1.26\ntorch>=2\n",
+            "../pyproject.toml": '[project]\ndependencies = ["numpy>=1.26", "torch>=2"]\n',
+        },
     ],
     public_names_have_docstrings: [
         {"a.py": '"""M."""\ndef f():\n    pass'},
@@ -281,8 +349,8 @@ CLEAN = {
     "errors.py": '"""E."""\nclass E(Exception):\n    """E."""',
     "speech/style.py": '"""S."""\nimport torch\nfrom ..geometry import camera\nfrom ..types import E\nfrom .timeline import T\n',
     "geometry/camera.py": '"""C."""\ndef _private(module):\n    module.eval()\n',
-    "tracking/crop.py": '"""C."""\nfrom ..geometry.camera import project',
-    "cli.py": '"""C."""\nimport os\nfrom .training import loop\nos.environ\n',
+    "compose/crop.py": '"""C."""\nfrom ..geometry.camera import project',
+    "cli/parser.py": '"""C."""\nimport os\nfrom .training import loop\nos.environ\n',
     "../__init__.py": "def f():\n    from .nodes import X",
     "../nodes/dub.py": "from ..personatalk_core.pipeline import dub\nimport comfy_api",
     "../requirements.txt": "numpy>=1.26  # arrays\n",
@@ -304,7 +372,9 @@ def test_repository_obeys(rule):
     assert not found, f"{rule.__name__.replace('_', ' ')}:\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize(("rule", "files"), [(rule, files) for rule, cases in PLANTED.items() for files in cases])
+@pytest.mark.parametrize(
+    ("rule", "files"), [(rule, files) for rule, cases in PLANTED.items() for files in cases]
+)
 def test_planted_violation_is_found(rule, files, tmp_path):
     assert rule(plant(tmp_path.resolve(), files)), f"{rule.__name__} does not notice {files}"
 

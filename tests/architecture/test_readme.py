@@ -32,7 +32,9 @@ def tree(root: Path = ROOT) -> str:
     lines = ["```"]
     for package in PACKAGES:
         lines.append(f"{package}/")
-        files = sorted((root / package).rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts) > 2, p.as_posix()))
+        files = sorted(
+            (root / package).rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts) > 2, p.as_posix())
+        )
         folder = ""
         for path in files:
             relative = path.relative_to(root / package)

@@ -21,7 +21,9 @@ def write_manifest(tmp_path):
 
     def write(entries, name: str = "jobs.jsonl") -> Path:
         path = tmp_path / name
-        path.write_text("".join((e if isinstance(e, str) else json.dumps(e)) + "\n" for e in entries), encoding="utf-8")
+        path.write_text(
+            "".join((e if isinstance(e, str) else json.dumps(e)) + "\n" for e in entries), encoding="utf-8"
+        )
         return path
 
     return write
@@ -44,7 +46,11 @@ def quick_dub(monkeypatch, tmp_path):
         return DubReport(frames=2, dubbed=1, passed_through={"side": 1}, warnings=["a remark"])
 
     monkeypatch.setattr(pipeline, "dub", dub)
-    monkeypatch.setattr(run_batch, "load_models", lambda *_, **__: SimpleNamespace(origins={n: SimpleNamespace(sha256=n) for n in PARTS}))
+    monkeypatch.setattr(
+        run_batch,
+        "load_models",
+        lambda *_, **__: SimpleNamespace(origins={n: SimpleNamespace(sha256=n) for n in PARTS}),
+    )
     monkeypatch.setattr(run_batch, "resolve_weights", lambda name, **_: SimpleNamespace(sha256=name))
     for name in ("one", "two", "three", "bad", "bug"):
         (tmp_path / f"{name}.mp4").write_bytes(name.encode())

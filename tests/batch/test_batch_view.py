@@ -13,7 +13,9 @@ class Terminal(io.StringIO):
 
 
 def queue_of(count):
-    return JobQueue([Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)], 0, lambda result: None)
+    return JobQueue(
+        [Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)], 0, lambda result: None
+    )
 
 
 def finish(queue, status):
@@ -28,7 +30,9 @@ def test_the_line_counts_and_names_what_runs():
     queue.take()
     line = view.text(queue, {"3.mp4": ("rendering", 61, 100)})
     assert line == "batch 4/6 | 2 kept | 1 failed | 1 waiting | 3.mp4: rendering 61%"
-    assert view.text(queue, {"3.mp4": ("starting", 0, 0)}, "no worker").endswith("3.mp4: starting 0% | no worker")
+    assert view.text(queue, {"3.mp4": ("starting", 0, 0)}, "no worker").endswith(
+        "3.mp4: starting 0% | no worker"
+    )
 
 
 def test_a_file_gets_a_line_a_job_and_a_terminal_one_line_that_changes():

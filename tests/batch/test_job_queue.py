@@ -24,7 +24,9 @@ def test_jobs_leave_in_order_and_once():
     queue = JobQueue(jobs(3), 0, left.append)
     while not queue.over:
         queue.finish(result(queue.take()))
-    assert [r.line for r in left] == [1, 2, 3] and (queue.done, queue.failed) == (3, 0) and queue.take() is None
+    assert (
+        [r.line for r in left] == [1, 2, 3] and (queue.done, queue.failed) == (3, 0) and queue.take() is None
+    )
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -47,7 +49,9 @@ def test_a_lost_job_comes_back_first_and_is_given_up_in_the_end():
         job = queue.take()
         assert job.line == 1
         queue.lose(job, "ActorDiedError")
-    assert [(r.line, r.status, r.lost) for r in left] == [(1, FAILED, MAX_LOST)] and "ActorDiedError" in left[0].error
+    assert [(r.line, r.status, r.lost) for r in left] == [(1, FAILED, MAX_LOST)] and "ActorDiedError" in left[
+        0
+    ].error
     queue.finish(result(queue.take()))
     assert queue.over
 

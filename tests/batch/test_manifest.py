@@ -11,13 +11,31 @@ GOOD = {"video": "v.mp4", "audio": "a.wav", "out": "o.mp4"}
 
 def test_every_field_arrives(write_manifest, tmp_path):
     knobs = {"length": "bounce", "style_strength": 1, "seed": 3, "lossless": True, "face": "index:1"}
-    path = write_manifest([GOOD, "", {**GOOD, "out": "x/o2.mkv", "style": "s.safetensors", "mask_out": "m.mp4", **knobs}])
+    path = write_manifest(
+        [GOOD, "", {**GOOD, "out": "x/o2.mkv", "style": "s.safetensors", "mask_out": "m.mp4", **knobs}]
+    )
     first, second = read_manifest(path)
     assert (first.line, first.video, first.audio, first.out, first.report) == (
-        1, tmp_path / "v.mp4", tmp_path / "a.wav", "o.mp4", "o.report.json")  # fmt: skip
-    assert (second.line, second.style, second.mask_out, second.report) == (3, tmp_path / "s.safetensors", "m.mp4", "x/o2.report.json")
+        1,
+        tmp_path / "v.mp4",
+        tmp_path / "a.wav",
+        "o.mp4",
+        "o.report.json",
+    )
+    assert (second.line, second.style, second.mask_out, second.report) == (
+        3,
+        tmp_path / "s.safetensors",
+        "m.mp4",
+        "x/o2.report.json",
+    )
     options = second.dub_options(DubOptions(device="cpu"))
-    assert (options.length, options.style_strength, options.seed, options.lossless, options.device) == ("bounce", 1.0, 3, True, "cpu")
+    assert (options.length, options.style_strength, options.seed, options.lossless, options.device) == (
+        "bounce",
+        1.0,
+        3,
+        True,
+        "cpu",
+    )
 
 
 def test_paths_are_absolute_since_workers_may_run_elsewhere(write_manifest, tmp_path, monkeypatch):
@@ -34,7 +52,9 @@ def test_the_documented_fields_are_the_fields():
     import personatalk_core.batch as package
 
     text = (Path(package.__file__).parent / "README.md").read_text()
-    missing = [name for name in ("video", "audio", "out", "style", "mask_out", *KNOBS) if f"`{name}`" not in text]
+    missing = [
+        name for name in ("video", "audio", "out", "style", "mask_out", *KNOBS) if f"`{name}`" not in text
+    ]
     assert not missing, missing
 
 
@@ -72,15 +92,34 @@ def test_a_mistake_is_named_by_line_and_field(write_manifest, line, words):
     assert "line 2" in str(caught.value) and words in str(caught.value)
 
 
-TRICKS = ["../o.mp4", "/tmp/o.mp4", "a/../../o.mp4", "C:\\o.mp4", "C:o.mp4", "a\\..\\o.mp4", "\\\\host\\o.mp4", ".hidden.mp4", ".", "",
-          "o.txt", "o.mp4/", "a/.b/o.mp4", "o.mp4:stream", "x" * 300 + ".mp4", "n\nl.mp4", "results.jsonl"]  # fmt: skip
+TRICKS = [
+    "../o.mp4",
+    "/tmp/o.mp4",
+    "a/../../o.mp4",
+    "C:\\o.mp4",
+    "C:o.mp4",
+    "a\\..\\o.mp4",
+    "\\\\host\\o.mp4",
+    ".hidden.mp4",
+    ".",
+    "",
+    "o.txt",
+    "o.mp4/",
+    "a/.b/o.mp4",
+    "o.mp4:stream",
+    "x" * 300 + ".mp4",
+    "n\nl.mp4",
+    "results.jsonl",
+]
 
 
 @pytest.mark.parametrize("name", TRICKS)
 @pytest.mark.parametrize("field", ["out", "mask_out"])
 def test_nothing_is_written_outside_the_folder(write_manifest, field, name):
     if name == "o.mp4/":
-        assert read_manifest(write_manifest([{**GOOD, "out": name}]))[0].out == "o.mp4"  # the same file, still inside
+        assert (
+            read_manifest(write_manifest([{**GOOD, "out": name}]))[0].out == "o.mp4"
+        )  # the same file, still inside
         return
     with pytest.raises(OptionsError, match=f"line 1: field '{field}'"):
         read_manifest(write_manifest([{**GOOD, "out": "fine.mp4", field: name}]))

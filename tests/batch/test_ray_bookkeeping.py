@@ -64,7 +64,9 @@ class FakeRay:
             return actor
 
         self.options_given = []
-        return SimpleNamespace(options=lambda **given: self.options_given.append(given) or SimpleNamespace(remote=start))
+        return SimpleNamespace(
+            options=lambda **given: self.options_given.append(given) or SimpleNamespace(remote=start)
+        )
 
     def _run(self, actor, job):
         assert actor.number not in self.busy, "a second job for a busy actor"
@@ -109,7 +111,9 @@ def run(monkeypatch, tmp_path):
         ray = FakeRay(decide, **cluster)
         monkeypatch.setattr(ray_runner, "import_ray", lambda: ray)
         left = []
-        queue = JobQueue([Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)], 0, left.append)
+        queue = JobQueue(
+            [Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)], 0, left.append
+        )
         view = BatchView(count, quiet=True)
         run_on_ray(queue, tmp_path, DubOptions(), WeightsChoice(), choice, view)
         return ray, left
@@ -128,7 +132,9 @@ def test_as_many_actors_as_fit_were_asked_for_or_are_needed(run, workers, expect
     assert sorted(result.line for result in left) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("share,gpus,expected", [(None, 2.0, 2), (0.5, 2.0, 4), (0.25, 1.0, 4), (0.0, 0.0, 6), (None, 0.0, 6)])
+@pytest.mark.parametrize(
+    "share,gpus,expected", [(None, 2.0, 2), (0.5, 2.0, 4), (0.25, 1.0, 4), (0.0, 0.0, 6), (None, 0.0, 6)]
+)
 def test_shares_of_gpus(run, share, gpus, expected):
     ray, _ = run(answer, choice=RayOptions(cpus=0.5, gpus=share), gpus=gpus, cpus=8.0)
     assert len(ray.started) == expected
@@ -137,7 +143,9 @@ def test_shares_of_gpus(run, share, gpus, expected):
 
 def test_a_job_waits_until_an_actor_has_started(run):
     """The second actor never gets its CPUs: all jobs go through the first, and nothing is lost in the queue of the second."""
-    ray, left = run(lambda r: None if r.actor.number == 1 else answer(r), choice=RayOptions(cpus=1.0, workers=2))
+    ray, left = run(
+        lambda r: None if r.actor.number == 1 else answer(r), choice=RayOptions(cpus=1.0, workers=2)
+    )
     assert len(left) == 6 and ray.most == 1
 
 
@@ -193,5 +201,10 @@ def test_a_worker_loads_its_models_once(monkeypatch, tmp_path):
         assert worker.run(Job(1, Path("v"), Path("a"), name))["out"] == name
     assert len(loads) == 1 and ran == [("a.mp4", "models", None), ("b.mp4", "models", None)]
     assert worker.progress() == ("rendering", 3, 8)
-    monkeypatch.setattr(ray_runner, "load_models", lambda *_, **__: (_ for _ in ()).throw(WeightsError("gone")))
-    assert DubWorker(asdict(DubOptions()), str(tmp_path), WeightsChoice(), SigningChoice(), 1).ready()[1] == "gone"
+    monkeypatch.setattr(
+        ray_runner, "load_models", lambda *_, **__: (_ for _ in ()).throw(WeightsError("gone"))
+    )
+    assert (
+        DubWorker(asdict(DubOptions()), str(tmp_path), WeightsChoice(), SigningChoice(), 1).ready()[1]
+        == "gone"
+    )

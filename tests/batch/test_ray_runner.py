@@ -12,12 +12,15 @@ import pytest
 from personatalk_core.batch.ray_runner import RayOptions
 from personatalk_core.batch.run_batch import run_batch
 from personatalk_core.config import DubOptions
-from personatalk_core.demo import DEMO_SPEECH, sample_frames
+from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (extra 'batch')")
 BASE = DubOptions(device="cpu", lip_references=4, face_references=1)
 STORE = 80 << 20
-QUICK = {f"health_check_{name}": value for name, value in (("initial_delay_ms", 0), ("period_ms", 500), ("failure_threshold", 2))}
+QUICK = {
+    f"health_check_{name}": value
+    for name, value in (("initial_delay_ms", 0), ("period_ms", 500), ("failure_threshold", 2))
+}
 
 
 @pytest.fixture
@@ -48,7 +51,11 @@ def clips(tmp_path):
             container.mux(stream.encode())
     path = tmp_path / "jobs.jsonl"
     entries = [{"video": f"{n}.mp4", "audio": str(DEMO_SPEECH), "out": f"{n}.mp4"} for n in range(3)]
-    path.write_text("".join(json.dumps(e) + "\n" for e in [*entries, {**entries[0], "video": "gone.mp4", "out": "gone.mp4"}]))
+    path.write_text(
+        "".join(
+            json.dumps(e) + "\n" for e in [*entries, {**entries[0], "video": "gone.mp4", "out": "gone.mp4"}]
+        )
+    )
     return path
 
 
@@ -66,13 +73,25 @@ def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
     summary = run_batch(clips, tmp_path / "ray", BASE, quiet=True, **told)
     lines = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
     assert Counter(entry["out"] for entry in lines) == Counter(["0.mp4", "1.mp4", "2.mp4", "gone.mp4"])
-    assert {entry["out"]: entry["status"] for entry in lines} == {**{f"{n}.mp4": "done" for n in range(3)}, "gone.mp4": "failed"}
+    assert {entry["out"]: entry["status"] for entry in lines} == {
+        **{f"{n}.mp4": "done" for n in range(3)},
+        "gone.mp4": "failed",
+    }
     assert sum(entry["lost"] for entry in lines) == 1, "the node died with one job under way"
-    assert len(taken) == 3 + 1 + 2  # three good jobs, one of them twice for the dead node, and the failing one with its retry
+    assert (
+        len(taken) == 3 + 1 + 2
+    )  # three good jobs, one of them twice for the dead node, and the failing one with its retry
     assert (summary.done, len(summary.failed)) == (3, 1) and "does not exist" in summary.failed[0].error
 
     again = next(entry["out"] for entry in lines if entry["lost"])
     one = clips.with_name("one.jsonl")
-    one.write_text(next(line for line in clips.read_text().splitlines() if f'"out": "{again}"' in line) + "\n")
-    assert run_batch(one, tmp_path / "plain", BASE, runner="one-by-one", ray_options=choice, quiet=True).done == 1
-    assert (tmp_path / "ray" / again).read_bytes() == (tmp_path / "plain" / again).read_bytes(), "another file without Ray"
+    one.write_text(
+        next(line for line in clips.read_text().splitlines() if f'"out": "{again}"' in line) + "\n"
+    )
+    assert (
+        run_batch(one, tmp_path / "plain", BASE, runner="one-by-one", ray_options=choice, quiet=True).done
+        == 1
+    )
+    assert (tmp_path / "ray" / again).read_bytes() == (tmp_path / "plain" / again).read_bytes(), (
+        "another file without Ray"
+    )

@@ -8,7 +8,7 @@ import pytest
 from personatalk_core.batch.ray_runner import RayOptions
 from personatalk_core.batch.results import ResultsFile
 from personatalk_core.batch.run_batch import run_batch
-from personatalk_core.cli import main
+from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
 from personatalk_core.errors import DependencyError, OptionsError
 
@@ -26,7 +26,9 @@ def lines(folder):
 @pytest.fixture
 def run(write_manifest, tmp_path, quick_dub):
     def go(entries, **options):
-        return run_batch(write_manifest(entries), tmp_path / "out", BASE, runner="one-by-one", quiet=True, **options)
+        return run_batch(
+            write_manifest(entries), tmp_path / "out", BASE, runner="one-by-one", quiet=True, **options
+        )
 
     return go
 
@@ -36,7 +38,11 @@ def test_one_result_line_a_job_and_the_others_go_on(run, tmp_path, quick_dub):
     assert quick_dub == ["one.mp4", "bad.mp4", "bug.mp4", "two.mp4", "bad.mp4", "bug.mp4"]
     found = {entry["out"]: entry for entry in lines(tmp_path / "out")}
     assert len(lines(tmp_path / "out")) == 4 and set(found) == {"one.mp4", "bad.mp4", "bug.mp4", "two.mp4"}
-    assert (found["one.mp4"]["status"], found["one.mp4"]["dubbed"], found["one.mp4"]["passed_through"]) == ("done", 1, {"side": 1})
+    assert (found["one.mp4"]["status"], found["one.mp4"]["dubbed"], found["one.mp4"]["passed_through"]) == (
+        "done",
+        1,
+        {"side": 1},
+    )
     assert (found["bad.mp4"]["status"], found["bad.mp4"]["attempts"]) == ("failed", 2)
     assert "is bad; export it again." in found["bad.mp4"]["error"]  # one line, the stage's own sentence
     assert "ZeroDivisionError" in found["bug.mp4"]["error"]
@@ -114,7 +120,10 @@ def test_a_line_cut_off_by_a_kill_is_run_again(run, tmp_path, quick_dub):
     assert len(lines(tmp_path / "out")) == 2
 
 
-@pytest.mark.parametrize("line", [b"\xff", b"[]", b'{"out": 1}', b'{"out": "one.mp4", "status": "done", "frames": "many"}', b"[" * 9999])
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff", b"[]", b'{"out": 1}', b'{"out": "one.mp4", "status": "done", "frames": "many"}', b"[" * 9999],
+)
 def test_foreign_lines_in_the_results_are_ignored(run, tmp_path, line):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").write_bytes(line + b"\n")
@@ -151,28 +160,48 @@ def test_an_interrupt_ends_the_batch_and_keeps_what_is_done(run, tmp_path, monke
 
 def test_the_command_lists_failures_and_exits_with_2(write_manifest, tmp_path, quick_dub, capsys):
     path = write_manifest([job("one"), job("bad")])
-    command = ["batch", "--manifest", str(path), "--out", str(tmp_path / "out"), "--runner", "one-by-one", "--device", "cpu"]
+    command = [
+        "batch",
+        "--manifest",
+        str(path),
+        "--out",
+        str(tmp_path / "out"),
+        "--runner",
+        "one-by-one",
+        "--device",
+        "cpu",
+    ]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert "1 of 2 jobs done" in said and "failed: line 2 (bad.mp4)" in said and "batch 2/2 | 1 failed" in said
+    assert (
+        "1 of 2 jobs done" in said and "failed: line 2 (bad.mp4)" in said and "batch 2/2 | 1 failed" in said
+    )
     (tmp_path / "bad.mp4").rename(tmp_path / "three.mp4")
     write_manifest([job("one"), job("three")])
     assert main(command) == 0
     assert "2 of 2 jobs done, 1 kept" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("more", [["--retries", "-1"], ["--workers", "0"], ["--cpus-per-worker", "0"], ["--gpus-per-worker", "1.5"]])
+@pytest.mark.parametrize(
+    "more",
+    [["--retries", "-1"], ["--workers", "0"], ["--cpus-per-worker", "0"], ["--gpus-per-worker", "1.5"]],
+)
 def test_bad_choices_are_one_sentence(write_manifest, tmp_path, capsys, more, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", object())  # its presence is not the question here
     path = write_manifest([job("one")])
-    assert main(["batch", "--manifest", str(path), "--out", str(tmp_path / "out"), "--runner", "ray", *more]) == 2
+    assert (
+        main(["batch", "--manifest", str(path), "--out", str(tmp_path / "out"), "--runner", "ray", *more])
+        == 2
+    )
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_asking_for_ray_where_it_is_not_says_how_to_get_it(write_manifest, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # makes `import ray` fail
     with pytest.raises(DependencyError, match="pip install"):
-        run_batch(write_manifest([job("one")]), tmp_path / "out", BASE, runner="ray", ray_options=RayOptions())
+        run_batch(
+            write_manifest([job("one")]), tmp_path / "out", BASE, runner="ray", ray_options=RayOptions()
+        )
 
 
 def test_ray_is_never_imported_otherwise(tmp_path):
@@ -184,4 +213,9 @@ def test_ray_is_never_imported_otherwise(tmp_path):
         "print([m for m in sys.modules if m.split('.')[0] == 'ray' and sys.modules[m] is not None])"
     )
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

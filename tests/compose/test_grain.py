@@ -18,7 +18,9 @@ def skin(deviation: float, seed: int = 0) -> np.ndarray:
     y, x = np.indices((SIZE, SIZE)).astype(np.float32) / SIZE
     picture = np.stack([0.6 + 0.2 * x, 0.45 + 0.1 * y, 0.4 + 0.1 * x * y], axis=2).astype(np.float32)
     picture[75:82, 50:110] *= 0.4
-    return picture + deviation * np.random.default_rng(seed).standard_normal((SIZE, SIZE, 1)).astype(np.float32)
+    return picture + deviation * np.random.default_rng(seed).standard_normal((SIZE, SIZE, 1)).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.01, 0.03])
@@ -39,7 +41,10 @@ def test_nothing_is_added_to_enough_grain_or_in_a_speck():
 
 def test_grain_belongs_to_the_frame():
     parts = [missing_grain(skin(0.02), skin(0.0), ROUND, seed=seed) for seed in (3, 3, 4)]
-    assert np.array_equal(parts[0], parts[1]) and abs(np.corrcoef(parts[0].ravel(), parts[2].ravel())[0, 1]) < 0.05
+    assert (
+        np.array_equal(parts[0], parts[1])
+        and abs(np.corrcoef(parts[0].ravel(), parts[2].ravel())[0, 1]) < 0.05
+    )
 
 
 def test_pasted_faces_have_the_grain_of_their_frame():

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk_core.compose.masks import border_vertices, draw_weights, lower_face_mask, passthrough_weight, turned_weight, vertex_weight
+from personatalk_core.compose.masks import (
+    border_vertices,
+    draw_weights,
+    lower_face_mask,
+    passthrough_weight,
+    turned_weight,
+    vertex_weight,
+)
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.camera import rotation_matrix
 from personatalk_core.geometry.face_model import Region, load_face_model
@@ -26,7 +33,10 @@ def grid_model():
             region += [int(Region.SKIRT) if row == 3 else int(Region.FACE)] * 2
     weight = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]).repeat_interleave(5)
     return SimpleNamespace(
-        vertex_count=25, triangles=torch.tensor(triangles), region=torch.tensor(region, dtype=torch.uint8), lower_weight=weight
+        vertex_count=25,
+        triangles=torch.tensor(triangles),
+        region=torch.tensor(region, dtype=torch.uint8),
+        lower_weight=weight,
     )
 
 
@@ -60,7 +70,9 @@ def test_the_mask_is_soft_and_stays_on_the_lower_face():
     assert float(mask.min()) >= 0 and float(mask.max()) <= 1
     assert float(mask[66:86, 50:78].min()) > 0.9
     assert not mask[:36].any() and not mask[114:].any() and not mask[:, :14].any() and not mask[:, 114:].any()
-    assert float((mask[1:] - mask[:-1]).abs().max()) < 0.15  # no hard edge towards the upper face or below the chin
+    assert (
+        float((mask[1:] - mask[:-1]).abs().max()) < 0.15
+    )  # no hard edge towards the upper face or below the chin
 
 
 def test_the_mask_covers_both_where_the_chin_is_and_where_it_will_be():
@@ -135,7 +147,9 @@ def test_painted_weights_agree_with_the_rasterised_ones():
     points = (model.mean @ turn.T) * torch.tensor([90.0, -90.0, 90.0]) + torch.tensor([128.0, 118.0, 0.0])
     weight = vertex_weight(model)
     triangle, barycentric, _ = rasterize(points[None], model.triangles, (size, size))
-    slow = torch.einsum("khw,hwk->hw", barycentric[0], weight[model.triangles[triangle[0].clamp_min(0)]]) * (triangle[0] >= 0)
+    slow = torch.einsum("khw,hwk->hw", barycentric[0], weight[model.triangles[triangle[0].clamp_min(0)]]) * (
+        triangle[0] >= 0
+    )
     part = (weight[model.triangles] > 0).any(dim=1)
     fast = draw_weights(points[None, :, :2][:, model.triangles[part]], weight[model.triangles[part]], size)
     difference = np.abs(fast - slow.numpy())

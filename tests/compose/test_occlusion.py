@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk_core.compose.occlusion import covered_mask, known_skin, place_colours, seen_vertices, skin_places
-from personatalk_core.evaluation.synthetic_clip import synthetic_clip
+from personatalk_core.compose.occlusion import (
+    covered_mask,
+    known_skin,
+    place_colours,
+    seen_vertices,
+    skin_places,
+)
+from personatalk_core.evaluation.speed.synthetic_clip import synthetic_clip
 from personatalk_core.geometry.face_model import load_face_model
 
 SIZE = 256
@@ -45,7 +51,15 @@ def drawn(face_model):
 @pytest.fixture(scope="module")
 def skin(drawn, places):
     crops, points = drawn
-    return known_skin(places, np.stack([place_colours(c, p, places) for c, p in zip(crops[:REFERENCES], points[:REFERENCES], strict=True)]))
+    return known_skin(
+        places,
+        np.stack(
+            [
+                place_colours(c, p, places)
+                for c, p in zip(crops[:REFERENCES], points[:REFERENCES], strict=True)
+            ]
+        ),
+    )
 
 
 def mouth(points, face_model) -> np.ndarray:
@@ -59,16 +73,22 @@ def test_a_bare_face_is_never_covered(drawn, places, skin):
         assert not covered_mask(doubt, points[t], places, SIZE).any()
 
 
-@pytest.mark.parametrize("colour", [(0.1, 0.1, 0.12), (0.95, 0.9, 0.85), (0.42, 0.28, 0.2)], ids=["microphone", "paper", "hand"])
+@pytest.mark.parametrize(
+    "colour", [(0.1, 0.1, 0.12), (0.95, 0.9, 0.85), (0.42, 0.28, 0.2)], ids=["microphone", "paper", "hand"]
+)
 def test_what_is_drawn_over_the_mouth_is_found(drawn, places, skin, face_model, colour):
     crops, points = drawn
     for t in range(REFERENCES, len(crops)):
         x, y = mouth(points[t], face_model)
-        truth = cv2.circle(np.zeros((SIZE, SIZE), np.uint8), (int(x) + 4 * (t - 16), int(y) + 12), 24, 1, -1) > 0
+        truth = (
+            cv2.circle(np.zeros((SIZE, SIZE), np.uint8), (int(x) + 4 * (t - 16), int(y) + 12), 24, 1, -1) > 0
+        )
         covered = np.where(truth[..., None], np.float32(colour), crops[t])
         mask = covered_mask(skin.doubt(place_colours(covered, points[t], places)), points[t], places, SIZE)
         face = cv2.fillConvexPoly(
-            np.zeros((SIZE, SIZE), np.uint8), cv2.convexHull(np.rint(points[t][face_model.lips.numpy()]).astype(int)), 1
+            np.zeros((SIZE, SIZE), np.uint8),
+            cv2.convexHull(np.rint(points[t][face_model.lips.numpy()]).astype(int)),
+            1,
         )
         assert mask[truth & (face > 0)].mean() > 0.9
         assert mask[:90].max() == 0.0  # the upper half of the crop
@@ -78,16 +98,22 @@ def test_small_specks_are_not_things(drawn, places, skin, face_model):
     crops, points = drawn
     x, y = mouth(points[15], face_model)
     speck = cv2.circle(crops[15].copy(), (int(x) + 25, int(y) + 10), 3, (0, 0, 0), -1)
-    assert not covered_mask(skin.doubt(place_colours(speck, points[15], places)), points[15], places, SIZE).any()
+    assert not covered_mask(
+        skin.doubt(place_colours(speck, points[15], places)), points[15], places, SIZE
+    ).any()
 
 
 def test_a_covered_reference_does_not_show_what_lies_behind(drawn, places, skin, face_model):
     crops, points = drawn
     x, y = mouth(points[14], face_model)
     covered = cv2.circle(crops[14].copy(), (int(x), int(y)), 48, (0.05, 0.05, 0.05), -1)
-    seen = seen_vertices(skin.doubt(place_colours(covered, points[14], places)), places, face_model.vertex_count)
+    seen = seen_vertices(
+        skin.doubt(place_colours(covered, points[14], places)), places, face_model.vertex_count
+    )
     assert seen[face_model.outer_lips.numpy()].mean() < 0.25
-    bare = seen_vertices(skin.doubt(place_colours(crops[14], points[14], places)), places, face_model.vertex_count)
+    bare = seen_vertices(
+        skin.doubt(place_colours(crops[14], points[14], places)), places, face_model.vertex_count
+    )
     assert bare.min() > 0.99
 
 

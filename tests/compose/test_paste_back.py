@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk_core.compose.crop import crop_image
 from personatalk_core.compose.paste_back import covered, paste_back, place_on_frame
 from personatalk_core.errors import ShapeError
-from personatalk_core.tracking.crop import crop_image
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def round_mask(size=128):
 
 
 def cut(frame, box, size=128):
-    return torch.from_numpy(crop_image(frame, np.asarray(box, np.float32), size)).permute(2, 0, 1).float() / 255
+    return (
+        torch.from_numpy(crop_image(frame, np.asarray(box, np.float32), size)).permute(2, 0, 1).float() / 255
+    )
 
 
 @pytest.mark.parametrize("box", [(160.0, 120.0, 128.0), (150.3, 118.7, 97.3), (163.8, 121.2, 171.9)])
@@ -38,7 +40,9 @@ def test_whole_pixels_put_back_are_exact(frame):
     assert np.array_equal(pasted, frame)
 
 
-@pytest.mark.parametrize("box", [(160.0, 120.0, 128.0), (150.3, 118.7, 97.3), (10.0, 230.0, 100.0), (310.2, 5.5, 140.0)])
+@pytest.mark.parametrize(
+    "box", [(160.0, 120.0, 128.0), (150.3, 118.7, 97.3), (10.0, 230.0, 100.0), (310.2, 5.5, 140.0)]
+)
 def test_pixels_outside_the_mask_are_identical(frame, box):
     noise = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0))
     before = frame.copy()
@@ -49,7 +53,9 @@ def test_pixels_outside_the_mask_are_identical(frame, box):
 
 
 def test_an_empty_mask_returns_the_input_bit_for_bit(frame):
-    pasted, shown = paste_back(frame, torch.rand(3, 128, 128), np.zeros((128, 128), np.float32), (160, 120, 128))
+    pasted, shown = paste_back(
+        frame, torch.rand(3, 128, 128), np.zeros((128, 128), np.float32), (160, 120, 128)
+    )
     assert np.array_equal(pasted, frame) and pasted is not frame and not shown.any()
     pasted, shown = paste_back(frame, torch.rand(3, 128, 128), round_mask(), (160, 120, 128), weight=0.0)
     assert np.array_equal(pasted, frame) and not shown.any()
@@ -105,7 +111,10 @@ def test_positions_follow_the_crops_convention():
     picture[20, 30] = 1.0  # centre (30.5, 20.5) in the crop
     box, scale = (100.0, 90.0, 192.0), 3.0
     placed = place_on_frame(picture, box, slice(0, 200), slice(0, 200))
-    y, x = (np.arange(200) + 0.5) @ placed.sum(1) / placed.sum(), (np.arange(200) + 0.5) @ placed.sum(0) / placed.sum()
+    y, x = (
+        (np.arange(200) + 0.5) @ placed.sum(1) / placed.sum(),
+        (np.arange(200) + 0.5) @ placed.sum(0) / placed.sum(),
+    )
     assert x == pytest.approx(100 - 96 + 30.5 * scale, abs=0.05)
     assert y == pytest.approx(90 - 96 + 20.5 * scale, abs=0.05)
 

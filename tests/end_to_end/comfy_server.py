@@ -33,8 +33,12 @@ class WebSocket:
     def __init__(self, host: str, port: int, path: str) -> None:
         self._socket = socket.create_connection((host, port), timeout=RUN_SECONDS)
         key = base64.b64encode(os.urandom(16)).decode()
-        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        self._socket.sendall(f"{request}Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        )
+        self._socket.sendall(
+            f"{request}Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
         self._stream = self._socket.makefile("rb")
         status = self._stream.readline()
         if b"101" not in status:
@@ -48,7 +52,9 @@ class WebSocket:
             first, second = self._stream.read(2)
             length = second & 127
             if length > 125:
-                length = struct.unpack(">H" if length == 126 else ">Q", self._stream.read(2 if length == 126 else 8))[0]
+                length = struct.unpack(
+                    ">H" if length == 126 else ">Q", self._stream.read(2 if length == 126 else 8)
+                )[0]
             payload = self._stream.read(length)
             kind = first & 15
             if kind == 9:  # ping
@@ -102,10 +108,20 @@ class ComfyServer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        arguments = ["--cpu", "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(base)]
+        arguments = [
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(base),
+        ]
         arguments += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
         self.log = (base / "server.log").open("wb")
-        self.process = subprocess.Popen([python, "main.py", *arguments], cwd=checkout, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            [python, "main.py", *arguments], cwd=checkout, stdout=self.log, stderr=subprocess.STDOUT
+        )
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -134,7 +150,9 @@ class ComfyServer:
 
     def post(self, path: str, body: dict):
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

@@ -27,7 +27,9 @@ def comfy(tmp_path_factory):
     """The server, with talking_person.mp4, other_speaker.mp4 and new_speech.wav in its input folder."""
     checkout = os.environ.get("COMFYUI_DIR")
     if not checkout:
-        pytest.skip("COMFYUI_DIR is not set; point it to a ComfyUI checkout (and COMFYUI_PYTHON to its Python) to run the real server")
+        pytest.skip(
+            "COMFYUI_DIR is not set; point it to a ComfyUI checkout (and COMFYUI_PYTHON to its Python) to run the real server"
+        )
     base = tmp_path_factory.mktemp("comfyui")
     (base / "input").mkdir()
     write_inputs(base / "input")
@@ -56,9 +58,9 @@ def prompt_of():
 
 
 def write_inputs(folder: Path) -> None:
-    from personatalk_core.demo import DEMO_SPEECH, sample_frames
     from personatalk_core.media.array_files import write_frames
-    from personatalk_core.media.audio import read_audio
+    from personatalk_core.media.audio_stream import read_audio
+    from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 
     write_frames(folder / "talking_person.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15))
     write_frames(folder / "other_speaker.mp4", sample_frames("man")[:FRAMES], FRAMES, Fraction(15))
@@ -73,7 +75,9 @@ def write_inputs(folder: Path) -> None:
         for _ in range(round(60 * whole.getframerate() / whole.getnframes())):
             long.writeframes(line)
     own = read_audio(folder / "new_speech.wav")
-    write_frames(folder / "person_with_sound.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15), audio=own)
+    write_frames(
+        folder / "person_with_sound.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15), audio=own
+    )
 
 
 def write_speech_weights_where_none_ship(folder: Path) -> None:
@@ -96,4 +100,6 @@ def write_speech_weights_where_none_ship(folder: Path) -> None:
     )
     for layer in (network.amplitude, network.rest):
         torch.nn.init.normal_(layer.weight, std=0.1)
-    save_speech_networks(encoder, network, folder / "lip_sync.safetensors", folder / "audio_encoder.safetensors")
+    save_speech_networks(
+        encoder, network, folder / "lip_sync.safetensors", folder / "audio_encoder.safetensors"
+    )

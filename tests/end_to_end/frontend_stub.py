@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 ANSWERS = {  # what the page asks for and this pack does not care about
     "/users": {"storage": "server", "migrated": True},
-    "/system_stats": {"system": {"os": "linux", "comfyui_version": "0.33.0", "python_version": "3", "argv": []}, "devices": []},
+    "/system_stats": {
+        "system": {"os": "linux", "comfyui_version": "0.33.0", "python_version": "3", "argv": []},
+        "devices": [],
+    },
     "/queue": {"queue_running": [], "queue_pending": []},
     "/features": {},
     "/history": {},
@@ -33,7 +36,9 @@ ANSWERS = {  # what the page asks for and this pack does not care about
 
 def static_folder() -> Path:
     """Where the package keeps the page."""
-    return Path(str(distribution("comfyui-frontend-package").locate_file("comfyui_frontend_package"))) / "static"
+    return (
+        Path(str(distribution("comfyui-frontend-package").locate_file("comfyui_frontend_package"))) / "static"
+    )
 
 
 class FrontendStub:
@@ -43,14 +48,22 @@ class FrontendStub:
         self.files, self.outputs, self.settings, self.prompts = files, outputs, dict(settings), []
         self.socket = None
         stub, page = self, static_folder()
-        golden = (ROOT / "tests" / "nodes" / "object_info.json", Path(__file__).with_name("core_object_info.json"))
-        nodes = {key: info for path in golden for key, info in json.loads(path.read_text(encoding="utf-8")).items()}
+        golden = (
+            ROOT / "tests" / "nodes" / "object_info.json",
+            Path(__file__).with_name("core_object_info.json"),
+        )
+        nodes = {
+            key: info for path in golden for key, info in json.loads(path.read_text(encoding="utf-8")).items()
+        }
         words = {
             path.name: {f.stem: json.loads(f.read_text(encoding="utf-8")) for f in path.glob("*.json")}
             for path in (ROOT / "locales").iterdir()
         }
         web = ROOT / "web"
-        scripts = [f"/extensions/PersonaTalk/{path.relative_to(web).as_posix()}" for path in sorted(web.rglob("*.js"))]
+        scripts = [
+            f"/extensions/PersonaTalk/{path.relative_to(web).as_posix()}"
+            for path in sorted(web.rglob("*.js"))
+        ]
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: object) -> None:
@@ -79,7 +92,9 @@ class FrontendStub:
                     self.send_file(page / path.lstrip("/"))
                 elif path == "/":
                     self.send_file(page / "index.html")
-                elif path.startswith(("/userdata", "/v2/userdata", "/models", "/experiment", "/embeddings", "/assets", "/tags")):
+                elif path.startswith(
+                    ("/userdata", "/v2/userdata", "/models", "/experiment", "/embeddings", "/assets", "/tags")
+                ):
                     self.say([])
                 else:
                     self.say({}, 404)
@@ -117,8 +132,12 @@ class FrontendStub:
                 self.wfile.write(data)
 
             def listen(self) -> None:
-                key = base64.b64encode(hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + MAGIC).digest()).decode()
-                self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+                key = base64.b64encode(
+                    hashlib.sha1(self.headers["Sec-WebSocket-Key"].encode() + MAGIC).digest()
+                ).decode()
+                self.wfile.write(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                )
                 self.wfile.write(f"Sec-WebSocket-Accept: {key}\r\n\r\n".encode())
                 stub.socket = self.wfile
                 stub.tell("status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": "stub"})
@@ -146,7 +165,15 @@ class FrontendStub:
         for key, node in prompt.items():
             self.tell("executing", {"node": key, "display_node": key, "prompt_id": number})
             if node["class_type"] in self.outputs:
-                self.tell("executed", {"node": key, "display_node": key, "output": self.outputs[node["class_type"]], "prompt_id": number})
+                self.tell(
+                    "executed",
+                    {
+                        "node": key,
+                        "display_node": key,
+                        "output": self.outputs[node["class_type"]],
+                        "prompt_id": number,
+                    },
+                )
         self.tell("execution_success", {"prompt_id": number})
         self.tell("executing", {"node": None, "prompt_id": number})
 

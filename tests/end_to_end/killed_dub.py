@@ -21,12 +21,12 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
 
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
-    from personatalk_core.evaluation.long_clip_stand_ins import small_windows
+    from personatalk_core.dubbing.progress import Stages
+    from personatalk_core.evaluation.speed.stubs import small_windows
     from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import animate, dub, geometry_of_video, render
-    from personatalk_core.progress import Stages
 
     if usual_windows is None:
         small_windows(4)
@@ -36,7 +36,10 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     target = video.with_name("target.safetensors")
 
     def prepare() -> None:
-        save_geometry(target, animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options))
+        save_geometry(
+            target,
+            animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options),
+        )
 
     def run(verb: str, out: str) -> object:
         if verb == "render":
@@ -47,7 +50,9 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     for line in sys.stdin:
         outs, moment, verb = (*line.split(), "dub")[:3]
         if verb == "render" and not target.exists():
-            os.waitpid(fork(prepare), 0)  # not in this process: a fork must not inherit decoders, whose threads stay behind
+            os.waitpid(
+                fork(prepare), 0
+            )  # not in this process: a fork must not inherit decoders, whose threads stay behind
         started = time.monotonic()
         children = [fork(partial(run, verb, out)) for out in outs.split(",")]
         if moment != "-":

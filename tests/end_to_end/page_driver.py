@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = "window.app.extensions?.some((extension) => extension.name === 'PersonaTalk.Views')"
 START = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
-WITH_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # drawn by the processor: no test machine needs a GPU
+WITH_WEBGL = [
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]  # drawn by the processor: no test machine needs a GPU
 WITHOUT_WEBGL = ["--disable-gpu", "--disable-3d-apis"]
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
 
@@ -25,7 +28,9 @@ def open_page(port: int) -> Iterator:
 
     Skips without playwright or a Chromium (named in CHROMIUM, or on the path).
     """
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; run: pip install playwright")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; run: pip install playwright"
+    )
     if not _chromium():
         pytest.skip("no Chromium was found; install one or name it in CHROMIUM")
     with sync_api.sync_playwright() as playwright, _page_of(playwright.chromium, port, WITH_WEBGL) as page:
@@ -51,7 +56,10 @@ def _page_of(browser_type, port: int, arguments: list[str]) -> Iterator:
         page.set_default_timeout(90_000)  # on a busy machine everything takes its time
         page.problems = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("console", lambda message: page.problems.append(message.text) if "PersonaTalk" in message.text else None)
+        page.on(
+            "console",
+            lambda message: page.problems.append(message.text) if "PersonaTalk" in message.text else None,
+        )
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_function(f"() => window.app?.graph && {LOADED}", timeout=90_000)
         yield page

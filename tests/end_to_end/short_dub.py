@@ -10,16 +10,30 @@ import cv2
 import numpy as np
 
 FRAMES, SIDE = 16, 224
-COMMAND = [sys.executable, "-m", "personatalk_core", "dub", "--quiet", "--device", "cpu", "--lip-references", "3", "--face-references", "1"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "personatalk_core",
+    "dub",
+    "--quiet",
+    "--device",
+    "cpu",
+    "--lip-references",
+    "3",
+    "--face-references",
+    "1",
+]
 
 
 def write_clip(folder: Path, frames: int = FRAMES) -> tuple[Path, Path]:
     """The first frames of the sample as a video, and as much speech."""
-    from personatalk_core.demo import DEMO_SPEECH, sample_frames
     from personatalk_core.media.array_files import write_frames, write_sound
-    from personatalk_core.media.audio import fit_audio, read_audio
+    from personatalk_core.media.audio_stream import fit_audio, read_audio
+    from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 
-    pictures = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in sample_frames()[:frames]])
+    pictures = np.stack(
+        [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in sample_frames()[:frames]]
+    )
     video = write_frames(folder / "clip.mp4", pictures, frames, 15)
     return video, write_sound(folder / "speech.wav", fit_audio(read_audio(DEMO_SPEECH), frames / 15))
 
@@ -38,4 +52,12 @@ def environment() -> dict[str, str]:
 
 def run(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess:
     """Run a command from the checkout and keep what it prints."""
-    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, cwd=cwd, env=environment(), check=False, **options)
+    return subprocess.run(
+        [str(a) for a in arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(),
+        check=False,
+        **options,
+    )

@@ -7,14 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from personatalk_core import pipeline, video_rendering
+from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
-from personatalk_core.evaluation.long_clip_benchmark import write_long_clip, write_long_speech
-from personatalk_core.evaluation.long_clip_stand_ins import small_windows, without_networks
-from personatalk_core.freed_memory import give_back_freed_memory
+from personatalk_core.dubbing import frame_renderer as video_rendering
+from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.run_cache import give_back_freed_memory
+from personatalk_core.evaluation.speed.long_clip import write_long_clip, write_long_speech
+from personatalk_core.evaluation.speed.stubs import small_windows, without_networks
 from personatalk_core.geometry import fitting, initialisation
 from personatalk_core.models import load_models
-from personatalk_core.progress import Stages
 from personatalk_core.tracking import track
 
 MINUTES, SIZE, SEGMENT = 0.1, (320, 320), 10
@@ -35,7 +36,9 @@ class Watch(Stages):
             self._seen.add((name, done))
             give_back_freed_memory()
             with open("/proc/self/status") as lines:
-                self.living[name].append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024)
+                self.living[name].append(
+                    next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+                )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -54,10 +57,14 @@ def test_what_lives_does_not_grow_with_the_frames_done(tmp_path, monkeypatch):
     options = DubOptions(device="cpu", lip_references=5)
     models, watch = without_networks(load_models(options)), Watch()
     if not give_back_freed_memory():
-        pytest.skip("this C library does not give freed memory back, so what lives cannot be told from what was freed")
+        pytest.skip(
+            "this C library does not give freed memory back, so what lives cannot be told from what was freed"
+        )
     write_long_clip(tmp_path / "clip.mp4", MINUTES, SIZE)
     write_long_speech(tmp_path / "speech.m4a", MINUTES)
-    report = pipeline.dub(tmp_path / "clip.mp4", tmp_path / "speech.m4a", tmp_path / "out.mp4", models, options, stages=watch)
+    report = pipeline.dub(
+        tmp_path / "clip.mp4", tmp_path / "speech.m4a", tmp_path / "out.mp4", models, options, stages=watch
+    )
     assert report.dubbed == report.frames == FRAMES
     for name, living in watch.living.items():
         assert len(living) == FRAMES // SEGMENT

@@ -24,14 +24,19 @@ def test_the_page_queues_what_the_workflow_says(page, driver, prompt_of, path):
     assert set(prompt) == set(expected)
     for key, node in expected.items():
         assert prompt[key]["class_type"] == node["class_type"]
-        assert {name: prompt[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"], node["class_type"]
+        assert {name: prompt[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"], node[
+            "class_type"
+        ]
 
 
 def test_dub_player(page, driver):
     driver.open_workflow(page, "dub_video")
     driver.run(page)
     page.wait_for_selector("[data-view=dub] video", timeout=DRAW_SECONDS * 1000, state="attached")
-    page.wait_for_function("() => [...document.querySelectorAll('[data-view=dub] video')].every((v) => v.readyState >= 2)", timeout=30_000)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-view=dub] video')].every((v) => v.readyState >= 2)",
+        timeout=30_000,
+    )
     assert page.locator("[data-view=dub] video").count() == 2
     wipe = page.locator("[data-view=dub] input[type=range]").last
     wipe.focus()
@@ -47,7 +52,10 @@ def test_reference_strip_and_geometry_viewer(page, driver):
     driver.open_workflow(page, "step_by_step")
     driver.run(page)
     page.wait_for_selector("[data-view=references] img", timeout=DRAW_SECONDS * 1000, state="attached")
-    first, second = page.locator("[data-view=references] .strip button").nth(0), page.locator("[data-view=references] .strip button").nth(1)
+    first, second = (
+        page.locator("[data-view=references] .strip button").nth(0),
+        page.locator("[data-view=references] .strip button").nth(1),
+    )
     driver.look_at(page, "PersonaTalkSelectReferences")
     second.wait_for(state="visible")
     frames = [int(button.get_attribute("data-frame")) for button in (first, second)]
@@ -86,11 +94,15 @@ def test_mix_sliders_change_what_is_queued(page, driver):
     driver.open_workflow(page, "mix_styles")
     driver.run(page)
     sliders = page.locator(SLIDERS)
-    page.wait_for_function(f"() => document.querySelectorAll('{SLIDERS}').length === 2", timeout=DRAW_SECONDS * 1000)
+    page.wait_for_function(
+        f"() => document.querySelectorAll('{SLIDERS}').length === 2", timeout=DRAW_SECONDS * 1000
+    )
     sliders.first.evaluate("(slider) => { slider.value = 0.9; slider.dispatchEvent(new Event('input')); }")
     prompt = driver.queued(page)
     mixed = next(node for node in prompt.values() if node["class_type"] == "PersonaTalkMixStyles")
-    assert mixed["inputs"]["weight_a"] == pytest.approx(0.9) and mixed["inputs"]["weight_b"] == pytest.approx(0.5)
+    assert mixed["inputs"]["weight_a"] == pytest.approx(0.9) and mixed["inputs"]["weight_b"] == pytest.approx(
+        0.5
+    )
     driver.look_at(page, "PersonaTalkMixStyles")
     sliders.first.wait_for(state="visible")
     assert "64 %" in sliders.first.locator("xpath=ancestor::*[@data-view='styles']").inner_text()

@@ -18,7 +18,9 @@ SHARES = "[data-view=styles] input[aria-label*=share]"
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory, driver):
     if find_spec("comfyui_frontend_package") is None:
-        pytest.skip("comfyui-frontend-package is not installed; run: pip install comfyui-frontend-package==1.49.6")
+        pytest.skip(
+            "comfyui-frontend-package is not installed; run: pip install comfyui-frontend-package==1.49.6"
+        )
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location("frontend_stub", HERE / "frontend_stub.py")
@@ -39,13 +41,15 @@ def page(stub, driver):
 def recorded_outputs(folder: Path) -> dict[str, dict]:
     """What the nodes send after a run, with small files behind it."""
     from personatalk_core.geometry.face_model import load_face_model
-    from personatalk_core.geometry_viewer import write_viewer_file
     from personatalk_core.media.video_writer import VideoWriter
+    from personatalk_core.previews.geometry_viewer import write_viewer_file
     from personatalk_core.types import FaceGeometry, Timeline
 
     times = np.arange(10) / 10
     for name, level in (("before", 60), ("after", 180)):
-        with VideoWriter(folder / f"{name}.mp4", 64, 64, Timeline(np.arange(10), times, np.full(10, 0.1))) as writer:
+        with VideoWriter(
+            folder / f"{name}.mp4", 64, 64, Timeline(np.arange(10), times, np.full(10, 0.1))
+        ) as writer:
             for _ in times:
                 writer.write(np.full((64, 64, 3), level, np.uint8))
     jpeg = cv2.imencode(".jpg", np.full((32, 32, 3), 120, np.uint8))[1].tobytes()
@@ -70,8 +74,14 @@ def recorded_outputs(folder: Path) -> dict[str, dict]:
     file = {"subfolder": "", "type": "temp"}
     picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
     cards = [{"name": name, "picture": p, "network": "0" * 12} for name, p in (("Anna", picture), ("Bo", ""))]
-    dub = {"before": file | {"filename": "before.mp4"}, "after": file | {"filename": "after.mp4"}, "length": "bounce"}
-    strip = [{"frame": frame, "pinned": False, "picture": file | {"filename": f"{frame}.jpg"}} for frame in FRAMES]
+    dub = {
+        "before": file | {"filename": "before.mp4"},
+        "after": file | {"filename": "after.mp4"},
+        "length": "bounce",
+    }
+    strip = [
+        {"frame": frame, "pinned": False, "picture": file | {"filename": f"{frame}.jpg"}} for frame in FRAMES
+    ]
     viewer = {"video": file | {"filename": "after.mp4"}, "mesh": file | {"filename": "face.ptmesh"}}
     return {
         "PersonaTalkDubVideo": {"personatalk_dub": [dub]},
@@ -89,10 +99,15 @@ def node_of(prompt: dict, node_type: str) -> dict:
 @pytest.mark.parametrize("name", sorted(path.stem for path in (HERE.parents[1] / "workflows").glob("*.json")))
 def test_every_workflow_loads_and_queues(page, driver, prompt_of, name):
     driver.open_workflow(page, name)
-    missing = page.evaluate("() => window.app.graph.nodes.filter((n) => n.has_errors || !n.constructor?.nodeData).map((n) => n.type)")
+    missing = page.evaluate(
+        "() => window.app.graph.nodes.filter((n) => n.has_errors || !n.constructor?.nodeData).map((n) => n.type)"
+    )
     assert missing == []
     prompt, expected = driver.queued(page), prompt_of(name)
-    queued = {key: {k: v for k, v in node["inputs"].items() if k in expected[key]["inputs"]} for key, node in prompt.items()}
+    queued = {
+        key: {k: v for k, v in node["inputs"].items() if k in expected[key]["inputs"]}
+        for key, node in prompt.items()
+    }
     assert queued == {key: node["inputs"] for key, node in expected.items()}
 
 
@@ -100,7 +115,9 @@ def test_only_widgets_of_the_workflow_are_drawn(page, driver):
     """A socket type that the page knows as a widget must not turn into one: it would always send a value."""
     driver.open_workflow(page, "step_by_step")
     assert "face_box" not in node_of(driver.queued(page), "PersonaTalkTrackFace")
-    widgets = page.evaluate("() => window.app.graph.nodes.find((n) => n.type === 'PersonaTalkTrackFace').widgets.map((w) => w.name)")
+    widgets = page.evaluate(
+        "() => window.app.graph.nodes.find((n) => n.type === 'PersonaTalkTrackFace').widgets.map((w) => w.name)"
+    )
     assert widgets == ["face"]
 
 
@@ -120,7 +137,9 @@ def test_dub_player_wipes_and_keeps_its_keys(page, driver):
     wipe.focus()
     for key in ("ArrowRight", "ArrowRight", "Delete"):
         page.keyboard.press(key)
-    assert wipe.input_value() == "52" and "48%" in page.locator("[data-view=dub] video").last.get_attribute("style")
+    assert wipe.input_value() == "52" and "48%" in page.locator("[data-view=dub] video").last.get_attribute(
+        "style"
+    )
     assert page.evaluate("() => window.app.graph.nodes.length") == nodes
     driver.screenshot(page, "alone_dub_player")
 
@@ -169,7 +188,9 @@ def test_a_style_is_spoken_as_strongly_as_its_card_says(page, driver):
     """Slider and widget are two views of one number."""
     driver.open_workflow(page, "swap_style")
     driver.run(page)
-    page.wait_for_function("() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 1", timeout=90_000)
+    page.wait_for_function(
+        "() => document.querySelectorAll('[data-view=styles] input[type=range]').length === 1", timeout=90_000
+    )
     slider = page.locator("[data-view=styles] input[type=range]")
     slider.evaluate("(slider) => { slider.value = 1.4; slider.dispatchEvent(new Event('input')); }")
     assert node_of(driver.queued(page), "PersonaTalkGenerateGeometry")["style_strength"] == pytest.approx(1.4)
@@ -185,14 +206,19 @@ def test_a_style_is_spoken_as_strongly_as_its_card_says(page, driver):
     driver.screenshot(page, "alone_style_card")
 
 
-THEMES = {"dark": {"Comfy.Locale": "en", "Comfy.ColorPalette": "dark"}, "light": {"Comfy.Locale": "zh", "Comfy.ColorPalette": "light"}}
+THEMES = {
+    "dark": {"Comfy.Locale": "en", "Comfy.ColorPalette": "dark"},
+    "light": {"Comfy.Locale": "zh", "Comfy.ColorPalette": "light"},
+}
 
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_themes_and_chinese_words(stub, page, driver, theme):
     """Words on the views are readable in both themes; the light page is in Chinese."""
     stub.settings |= THEMES[theme]
-    page = page.context.browser.new_page(viewport={"width": 1600, "height": 1000})  # nothing of the earlier tests is restored
+    page = page.context.browser.new_page(
+        viewport={"width": 1600, "height": 1000}
+    )  # nothing of the earlier tests is restored
     page.goto(f"http://127.0.0.1:{stub.port}/")
     page.wait_for_function(f"() => window.app?.graph && {driver.LOADED}", timeout=90_000)
     driver.open_workflow(page, "dub_video")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from personatalk_core.tracking.native_log import CHATTER
+from personatalk_core.tracking.landmarks import CHATTER
 
 ROOT = Path(__file__).resolve().parents[2]
 command, environment, run, write_clip = itemgetter("command", "environment", "run", "write_clip")(
@@ -33,7 +33,12 @@ class Killer:
     def __init__(self, clip: tuple[Path, Path]) -> None:
         arguments = [sys.executable, str(Path(__file__).with_name("killed_dub.py")), *map(str, clip)]
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)}
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment() | {"PYTHONPATH": str(ROOT)},
         )
         assert self.process.stdout.readline().strip() == "ready"
 
@@ -116,7 +121,9 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     failed = run(sys.executable, "-c", child, limit, *command(*clip, out, "--lossless")[3:], cwd=ROOT)
     folder = tmp_path / ".out.mp4.personatalk"
     assert failed.returncode == 2
-    said = [line for line in failed.stderr.splitlines() if not CHATTER.match(line.encode())]  # MediaPipe speaks of alignment by chance
+    said = [
+        line for line in failed.stderr.splitlines() if not CHATTER.match(line.encode())
+    ]  # MediaPipe speaks of alignment by chance
     assert len(said) == 1 and "cannot be written" in said[0]
     assert f"kept in {folder}" in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "whole.mp4"]
@@ -128,10 +135,10 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
 def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     """The video goes after tracking; put back, the same call finishes with the geometry that was kept."""
     from personatalk_core.config import DubOptions
+    from personatalk_core.dubbing.progress import Stages
     from personatalk_core.errors import MediaError
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import dub
-    from personatalk_core.progress import Stages
 
     video, away, out = tmp_path / "v.mp4", tmp_path / "away.mp4", tmp_path / "out.mp4"
     video.write_bytes(clip[0].read_bytes())
@@ -145,7 +152,9 @@ def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
 
     options = DubOptions(device="cpu", lip_references=3, face_references=1)
     models = load_models(options)
-    with pytest.raises(MediaError, match=r"v\.mp4 does not exist.*inished work is kept in .*\.out\.mp4\.personatalk"):
+    with pytest.raises(
+        MediaError, match=r"v\.mp4 does not exist.*inished work is kept in .*\.out\.mp4\.personatalk"
+    ):
         dub(video, clip[1], out, models, options, stages=Vanishing())
     assert not out.exists()
     away.rename(video)

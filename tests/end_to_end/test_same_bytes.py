@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from personatalk_core.config import DubOptions
+from personatalk_core.dubbing.progress import Stages
 from personatalk_core.errors import MediaError
-from personatalk_core.progress import Stages
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -107,8 +107,12 @@ def test_cancel_is_heard_within_a_second(alone):
 def test_four_dubs_in_four_processes_give_the_bytes_of_one_alone(clip, alone, tmp_path):
     runner = subprocess.Popen(
         [sys.executable, str(HERE / "killed_dub.py"), *map(str, clip), "--usual-windows"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=short_dub["environment"]() | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=short_dub["environment"]() | {"PYTHONPATH": str(ROOT)},
+    )
     outs = [tmp_path / f"{k}.mp4" for k in range(4)]
     answers, _ = runner.communicate(f"{','.join(map(str, outs))} -\n")
     assert [line.split()[0] for line in answers.splitlines()] == ["ready", "done"]

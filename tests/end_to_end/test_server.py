@@ -46,7 +46,12 @@ def test_workflow_runs(comfy, prompt_of, name):
     prompt = prompt_of(name)
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
-    saved = [item for key, node in prompt.items() if node["class_type"] == "SaveVideo" for item in run.outputs[key]["images"]]
+    saved = [
+        item
+        for key, node in prompt.items()
+        if node["class_type"] == "SaveVideo"
+        for item in run.outputs[key]["images"]
+    ]
     assert saved
     for item in saved:
         info = probe(comfy.base / "output" / item["subfolder"] / item["filename"])
@@ -61,7 +66,9 @@ def test_progress_and_previews(comfy, prompt_of):
     prompt[dub]["inputs"]["style_strength"] = 0.9  # nothing of an earlier run fits
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
-    values = [state[dub]["value"] for state in (data["nodes"] for data in run.of("progress_state")) if dub in state]
+    values = [
+        state[dub]["value"] for state in (data["nodes"] for data in run.of("progress_state")) if dub in state
+    ]
     assert values == sorted(values) and len(set(values)) > 5
     assert run.previews >= 1
     report = json.loads(run.outputs[id_of(prompt, "PreviewAny")]["text"][0])
@@ -107,9 +114,13 @@ def test_cancel_takes_less_than_a_second_and_leaves_nothing(comfy, prompt_of, st
     last = run.of("progress_state")[-1]["nodes"][dub]["value"]
     print(f"cancelled in {stage}, at {last} of 1000: {seconds:.2f} s, {worked:.2f} s of them at work")
     assert run.ended == "execution_interrupted"
-    assert seconds < CANCEL_SECONDS or worked < CANCEL_SECONDS / 2, "the second allows for a machine that is busy with others"
+    assert seconds < CANCEL_SECONDS or worked < CANCEL_SECONDS / 2, (
+        "the second allows for a machine that is busy with others"
+    )
     made = (files_of(comfy, "temp") | files_of(comfy, "output")) - before
-    assert {name for name in made if not name.endswith(".wav")} == set(), "only the sound that came in may stay, for the next try"
+    assert {name for name in made if not name.endswith(".wav")} == set(), (
+        "only the sound that came in may stay, for the next try"
+    )
 
 
 def test_a_new_style_strength_runs_only_what_follows_it(comfy, prompt_of):
@@ -133,7 +144,10 @@ def test_nothing_runs_twice(comfy, prompt_of):
 def test_a_wrong_wire_is_refused(comfy, prompt_of):
     server = sys.modules["comfy_server"]
     prompt = prompt_of("dub_video")
-    prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"]["style"] = [id_of(prompt, "PersonaTalkLoadModels"), 0]
+    prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"]["style"] = [
+        id_of(prompt, "PersonaTalkLoadModels"),
+        0,
+    ]
     with pytest.raises(server.Refused) as caught:
         comfy.post("/prompt", {"prompt": prompt, "client_id": comfy.client})
     text = json.dumps(caught.value.answer)
@@ -165,7 +179,9 @@ def test_a_video_without_a_face_says_so_in_one_sentence(comfy, prompt_of):
 
     from personatalk_core.media.array_files import write_frames
 
-    write_frames(comfy.base / "input" / "no_face.mp4", np.full((6, 96, 128, 3), 90, np.uint8), 6, Fraction(15))
+    write_frames(
+        comfy.base / "input" / "no_face.mp4", np.full((6, 96, 128, 3), 90, np.uint8), 6, Fraction(15)
+    )
     prompt = prompt_of("dub_video")
     prompt[id_of(prompt, "LoadVideo")]["inputs"]["file"] = "no_face.mp4"
     run = comfy.run(prompt)
@@ -178,10 +194,19 @@ def test_images_path(comfy, prompt_of):
     prompt = prompt_of("dub_video")
     dub = id_of(prompt, "PersonaTalkDubVideo")
     inputs = prompt[dub]["inputs"]
-    images = {name: inputs[name] for name in ("models", "audio", "style_strength", "face")} | {"length": "silence"}
-    prompt = {key: node for key, node in prompt.items() if node["class_type"] in ("LoadVideo", "LoadAudio", "PersonaTalkLoadModels")}
+    images = {name: inputs[name] for name in ("models", "audio", "style_strength", "face")} | {
+        "length": "silence"
+    }
+    prompt = {
+        key: node
+        for key, node in prompt.items()
+        if node["class_type"] in ("LoadVideo", "LoadAudio", "PersonaTalkLoadModels")
+    }
     prompt["parts"] = {"class_type": "GetVideoComponents", "inputs": {"video": inputs["video"]}}
-    prompt["dub"] = {"class_type": "PersonaTalkDubImages", "inputs": images | {"images": ["parts", 0], "fps": ["parts", 2]}}
+    prompt["dub"] = {
+        "class_type": "PersonaTalkDubImages",
+        "inputs": images | {"images": ["parts", 0], "fps": ["parts", 2]},
+    }
     prompt["show"] = {"class_type": "PreviewImage", "inputs": {"images": ["dub", 0]}}
     prompt["mask"] = {"class_type": "MaskPreview", "inputs": {"mask": ["dub", 1]}}
     run = comfy.run(prompt)
@@ -209,7 +234,11 @@ def test_a_trimmed_video_is_the_same_video_for_every_node(comfy, prompt_of):
         "inputs": {"video": [video, 0], "start_time": 0.4, "duration": 0.8, "strict_duration": False},
     }
     preview = id_of(prompt, "PersonaTalkPreviewGeometry")
-    prompt = {key: node for key, node in prompt.items() if key != preview and node["inputs"].get("video") != [preview, 0]}
+    prompt = {
+        key: node
+        for key, node in prompt.items()
+        if key != preview and node["inputs"].get("video") != [preview, 0]
+    }
     prompt[id_of(prompt, "PersonaTalkGenerateGeometry")]["inputs"]["length"] = "silence"
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
@@ -222,7 +251,10 @@ def test_a_video_made_of_images_is_dubbed_without_loss_before(comfy, prompt_of):
 
     prompt = prompt_of("dub_video")
     dub = id_of(prompt, "PersonaTalkDubVideo")
-    prompt["parts"] = {"class_type": "GetVideoComponents", "inputs": {"video": prompt[dub]["inputs"]["video"]}}
+    prompt["parts"] = {
+        "class_type": "GetVideoComponents",
+        "inputs": {"video": prompt[dub]["inputs"]["video"]},
+    }
     prompt["made"] = {"class_type": "CreateVideo", "inputs": {"images": ["parts", 0], "fps": 12.5}}
     prompt[dub]["inputs"] |= {"video": ["made", 0], "length": "silence"}
     run = comfy.run(prompt)

@@ -16,8 +16,16 @@ def id_of(prompt: dict, node_type: str) -> str:
 
 def tracking_of(prompt: dict, **inputs) -> dict:
     """Load Models, Load Video and Track Face only."""
-    kept = {key: node for key, node in prompt.items() if node["class_type"] in ("LoadVideo", "PersonaTalkLoadModels")}
-    wires = {"models": [id_of(prompt, "PersonaTalkLoadModels"), 0], "video": [id_of(prompt, "LoadVideo"), 0], "face": "auto"}
+    kept = {
+        key: node
+        for key, node in prompt.items()
+        if node["class_type"] in ("LoadVideo", "PersonaTalkLoadModels")
+    }
+    wires = {
+        "models": [id_of(prompt, "PersonaTalkLoadModels"), 0],
+        "video": [id_of(prompt, "LoadVideo"), 0],
+        "face": "auto",
+    }
     return kept | {"track": {"class_type": "PersonaTalkTrackFace", "inputs": wires | inputs}}
 
 
@@ -49,7 +57,9 @@ def test_a_path_outside_the_folders_is_refused_with_a_sentence(comfy, prompt_of,
     prompt[id_of(prompt, node)]["inputs"][name] = value
     said = refusal(comfy, prompt)
     assert ("expected" in said) == node.startswith("PersonaTalk") or "not in list" in said, said
-    assert [path for folder in (comfy.base, comfy.base.parent, Path("/tmp")) for path in folder.glob("escaped*")] == []
+    assert [
+        path for folder in (comfy.base, comfy.base.parent, Path("/tmp")) for path in folder.glob("escaped*")
+    ] == []
 
 
 def test_a_path_that_comes_over_a_wire_is_refused_too(comfy, prompt_of):
@@ -77,7 +87,9 @@ def refusal(comfy, prompt: dict) -> str:
 def dubbed_file(comfy, prompt: dict, outputs: dict) -> str:
     """sha256 of the video that the run's Dub Video wrote."""
     after = outputs[id_of(prompt, "PersonaTalkDubVideo")]["personatalk_dub"][0]["after"]
-    return hashlib.sha256((comfy.base / after["type"] / after["subfolder"] / after["filename"]).read_bytes()).hexdigest()
+    return hashlib.sha256(
+        (comfy.base / after["type"] / after["subfolder"] / after["filename"]).read_bytes()
+    ).hexdigest()
 
 
 def test_two_prompts_queued_at_once_give_the_same_as_alone(comfy, prompt_of):
@@ -111,7 +123,9 @@ def test_a_broken_weight_file_stops_the_run_in_a_sentence(comfy, prompt_of):
     prompt = prompt_of("dub_video")
     prompt[id_of(prompt, "PersonaTalkLoadModels")]["inputs"]["weights"] = "models/personatalk/broken"
     run = comfy.run(prompt)
-    assert run.ended == "execution_error" and "renderer" in run.error and run.error.count("\n") <= 1, run.error
+    assert run.ended == "execution_error" and "renderer" in run.error and run.error.count("\n") <= 1, (
+        run.error
+    )
 
 
 def test_the_source_has_a_row_of_its_own_where_it_has_sound(comfy, prompt_of):
@@ -126,7 +140,10 @@ def test_the_source_has_a_row_of_its_own_where_it_has_sound(comfy, prompt_of):
 def test_a_tracked_face_speaks_the_sockets_of_comfyui(comfy, prompt_of):
     """FACE_LANDMARKS makes a mask in ComfyUI's own node; a box of any detector chooses the face."""
     prompt = tracking_of(prompt_of("dub_video"))
-    prompt["mask"] = {"class_type": "MediaPipeFaceMask", "inputs": {"face_landmarks": ["track", 2], "regions": "all"}}
+    prompt["mask"] = {
+        "class_type": "MediaPipeFaceMask",
+        "inputs": {"face_landmarks": ["track", 2], "regions": "all"},
+    }
     prompt["show"] = {"class_type": "MaskPreview", "inputs": {"mask": ["mask", 0]}}
     prompt["again"] = {
         "class_type": "PersonaTalkTrackFace",
@@ -145,7 +162,11 @@ def test_a_faster_geometry_makes_a_shorter_video(comfy, prompt_of):
 
     prompt = prompt_of("step_by_step")
     prompt[id_of(prompt, "PersonaTalkEditGeometry")]["inputs"]["speed"] = 2.0
-    save = next(key for key, node in prompt.items() if node["class_type"] == "SaveVideo" and "step" in node["inputs"]["filename_prefix"])
+    save = next(
+        key
+        for key, node in prompt.items()
+        if node["class_type"] == "SaveVideo" and "step" in node["inputs"]["filename_prefix"]
+    )
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
     item = run.outputs[save]["images"][0]
@@ -154,7 +175,9 @@ def test_a_faster_geometry_makes_a_shorter_video(comfy, prompt_of):
     assert not info.has_audio, "the old sound does not fit"
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc"
+)
 def test_a_long_video_takes_no_more_memory_than_a_short_one(comfy, prompt_of):
     """From file to file: the frames of the clip are never in memory together."""
     process = Path("/proc") / str(comfy.process.pid)
@@ -162,7 +185,11 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(comfy, prompt_of):
     def peak_of(video: str) -> float:
         prompt = prompt_of("dub_video")
         prompt[id_of(prompt, "LoadVideo")]["inputs"]["file"] = video
-        prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"] |= {"length": "silence", "lip_references": 2, "face_references": 1}
+        prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"] |= {
+            "length": "silence",
+            "lip_references": 2,
+            "face_references": 1,
+        }
         prompt.pop(id_of(prompt, "SaveVideo"))
         (process / "clear_refs").write_text("5")  # forget the peak so far
         run = comfy.run(prompt)

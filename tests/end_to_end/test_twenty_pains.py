@@ -23,23 +23,22 @@ import pytest
 import torch
 
 from personatalk_core import pipeline
-from personatalk_core.cli import main
+from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
-from personatalk_core.demo import DEMO_SPEECH, sample_frames
-from personatalk_core.evaluation import benchmark
-from personatalk_core.evaluation.flicker import jitter
-from personatalk_core.evaluation.seam_visibility import seam_visibility
-from personatalk_core.geometry.mouth import mouth_opening
-from personatalk_core.geometry.vertices import canonical_vertices, posed_vertices
+from personatalk_core.dubbing.progress import Stages
+from personatalk_core.evaluation.metrics.flicker import jitter
+from personatalk_core.evaluation.metrics.image_quality import seam_visibility
+from personatalk_core.evaluation.speed import benchmark
+from personatalk_core.geometry.vertices import canonical_vertices, mouth_opening, posed_vertices
 from personatalk_core.media.array_files import write_sound
-from personatalk_core.media.audio import read_audio
+from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.mp4_boxes import append_uuid
 from personatalk_core.media.provenance import C2PA_BOX, provenance_metadata
 from personatalk_core.media.timing import make_timeline
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import VideoWriter
 from personatalk_core.models import load_models
-from personatalk_core.progress import Stages
+from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 from personatalk_core.types import AudioClip, DubReport, FaceGeometry, Timeline, VideoInfo
 from personatalk_core.weights.manifest import BUNDLED_FOLDER, read_manifest
 
@@ -78,11 +77,17 @@ class Scene:
     def dubbed(self) -> list[int]:
         """Frames changed with full strength: dubbed, and away from those that are not."""
         names = self.report.status
-        return [t for t in range(FRAMES) if all(names[k] == "ok" for k in range(max(0, t - 6), min(FRAMES, t + 7)))]
+        return [
+            t
+            for t in range(FRAMES)
+            if all(names[k] == "ok" for k in range(max(0, t - 6), min(FRAMES, t + 7)))
+        ]
 
     def lips(self, geometry: FaceGeometry, t: int) -> np.ndarray:
         """(H, W) bool: the lips and what is between them."""
-        points = posed_vertices(geometry, self.models.face_model)[t, self.models.face_model.outer_lips, :2].numpy()
+        points = posed_vertices(geometry, self.models.face_model)[
+            t, self.models.face_model.outer_lips, :2
+        ].numpy()
         canvas = np.zeros(self.source.shape[1:3], np.uint8)
         cv2.fillPoly(canvas, [points.round().astype(np.int32)], 1)
         return canvas > 0
@@ -106,7 +111,9 @@ def spoken(path: Path, seconds: float, silence: float) -> Path:
     """The demo's line for some seconds, then nothing."""
     clip = read_audio(DEMO_SPEECH)
     samples = clip.samples[:1, : round(seconds * clip.sample_rate)]
-    return write_sound(path, AudioClip(np.pad(samples, ((0, 0), (0, round(silence * clip.sample_rate)))), clip.sample_rate))
+    return write_sound(
+        path, AudioClip(np.pad(samples, ((0, 0), (0, round(silence * clip.sample_rate)))), clip.sample_rate)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +121,53 @@ def scene(tmp_path_factory) -> Scene:
     folder = tmp_path_factory.mktemp("scene")
     frames = scene_frames()
     line = Timeline(np.arange(FRAMES), np.arange(FRAMES) * float(1 / RATE), np.full(FRAMES, float(1 / RATE)))
-    with VideoWriter(folder / "scene.mp4", 704, 352, line, lossless=True, metadata=provenance_metadata()) as writer:
+    with VideoWriter(
+        folder / "scene.mp4", 704, 352, line, lossless=True, metadata=provenance_metadata()
+    ) as writer:
         for frame in frames:
             writer.write(frame)
     append_uuid(folder / "scene.mp4", C2PA_BOX, b"\0\0\0\0manifest\0" + bytes(8) + b"jumb")
-    options, stages = DubOptions(device="cpu", face="point:162,200@0", lossless=True, length="silence", lip_references=12), Watched()
+    options, stages = (
+        DubOptions(device="cpu", face="point:162,200@0", lossless=True, length="silence", lip_references=12),
+        Watched(),
+    )
     models, info, out = load_models(options), probe(folder / "scene.mp4"), folder / "out.mkv"
     speech = spoken(folder / "speech.wav", SPEECH, FRAMES / float(RATE) - SPEECH)
     geometry = pipeline.geometry_of_video(info, models, options, stages)
     target = pipeline.animate(geometry, speech, models, options, stages=stages)
     report = pipeline.render(info, target, out, models, options, mask_out=folder / "mask.mkv", stages=stages)
-    output, mask = np.stack(list(VideoReader(out).frames())), np.stack([f[..., 0] for f in VideoReader(folder / "mask.mkv").frames()])
+    output, mask = (
+        np.stack(list(VideoReader(out).frames())),
+        np.stack([f[..., 0] for f in VideoReader(folder / "mask.mkv").frames()]),
+    )
     return Scene(info, geometry, target, report, stages, models, out, frames, output, mask)
 
 
 def test_pain_01_install_hell():
     """Nothing that must be compiled, no pinned versions, nothing that the host brings, every supported Python."""
     text = (ROOT / "requirements.txt").read_text()
-    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in text.splitlines() if line.strip() and not line.startswith("#")}
-    assert names and not names & {"mmcv", "mmpose", "mmdet", "insightface", "onnxruntime", "onnxruntime-gpu", "dlib", "face-alignment",
-                                  "torch", "torchvision", "torchaudio", "xformers", "tensorflow", "decord", "facexlib"}  # fmt: skip
+    names = {
+        re.split(r"[^A-Za-z0-9_-]", line)[0].lower()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("#")
+    }
+    assert names and not names & {
+        "mmcv",
+        "mmpose",
+        "mmdet",
+        "insightface",
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "dlib",
+        "face-alignment",
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "xformers",
+        "tensorflow",
+        "decord",
+        "facexlib",
+    }
     assert "==" not in text and "git+" not in text and "~=" not in text
     project = (ROOT / "pyproject.toml").read_text()
     assert 'requires-python = ">=3.10,<3.14"' in project
@@ -161,7 +195,10 @@ def test_pain_02_memory_of_long_clips(tmp_path):
 def test_pain_03_one_frame_without_a_face(scene):
     """The job goes on; such frames pass through untouched, and the dub fades out before them and in behind them."""
     names = scene.report.status
-    assert all(names[t] != "ok" for t in EMPTY) and sum(scene.report.passed_through.values()) == names.count("ok") * -1 + FRAMES
+    assert (
+        all(names[t] != "ok" for t in EMPTY)
+        and sum(scene.report.passed_through.values()) == names.count("ok") * -1 + FRAMES
+    )
     assert np.array_equal(scene.output[EMPTY.start : EMPTY.stop], scene.source[EMPTY.start : EMPTY.stop])
     assert scene.report.dubbed >= FRAMES - len(EMPTY) - len(MICROPHONE) - 8
 
@@ -171,7 +208,9 @@ def test_pain_04_wrong_or_missing_weights(tmp_path, capsys):
     good = (BUNDLED_FOLDER / "renderer.safetensors").read_bytes()
     changed = bytearray(good)
     changed[-7] ^= 64
-    for number, data in enumerate((bytes(changed), (BUNDLED_FOLDER / "lip_sync.safetensors").read_bytes(), good[: len(good) // 2], b"")):
+    for number, data in enumerate(
+        (bytes(changed), (BUNDLED_FOLDER / "lip_sync.safetensors").read_bytes(), good[: len(good) // 2], b"")
+    ):
         folder = tmp_path / str(number)
         folder.mkdir()
         shutil.copy(BUNDLED_FOLDER / "manifest.json", folder)
@@ -197,13 +236,18 @@ def test_pain_05_import_without_weights(tmp_path):
     ignore = shutil.ignore_patterns("*.safetensors", "*.task", "__pycache__")
     shutil.copytree(ROOT / "personatalk_core", tmp_path / "personatalk_core", ignore=ignore)
     code = (
-        "import personatalk_core.pipeline, personatalk_core.commands, personatalk_core.cli as c, sys\n"
+        "import personatalk_core.pipeline, personatalk_core.cli.verbs, personatalk_core.cli.parser as c, sys\n"
         f"assert personatalk_core.__file__.startswith({str(tmp_path)!r})\n"
         "sys.exit(c.main(['reconstruct', 'v.mp4', '--out', 'o.mp4', '--quiet', '--device', 'cpu', '--offline']))"
     )
     paths = os.pathsep.join([str(tmp_path), *(p for p in sys.path if Path(p).resolve() != ROOT)])
-    done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code], cwd=tmp_path, text=True,
-                          env={**os.environ, "PYTHONPATH": paths}, capture_output=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code],
+        cwd=tmp_path,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "face_landmarker" in done.stderr or "weights" in done.stderr
 
@@ -225,8 +269,12 @@ def test_pain_06_blurry_mouth(scene):
 def test_pain_07_visible_box_or_seam(scene):
     """The change has no edge where the mask ends, and its outline is a face's, not a box's."""
     rows = scene.dubbed()
-    as_tensor = [torch.from_numpy(a[rows].astype(np.float32) / 255) for a in (scene.output, scene.source, scene.mask)]
-    seam = seam_visibility(as_tensor[0].permute(0, 3, 1, 2), as_tensor[1].permute(0, 3, 1, 2), as_tensor[2][:, None])
+    as_tensor = [
+        torch.from_numpy(a[rows].astype(np.float32) / 255) for a in (scene.output, scene.source, scene.mask)
+    ]
+    seam = seam_visibility(
+        as_tensor[0].permute(0, 3, 1, 2), as_tensor[1].permute(0, 3, 1, 2), as_tensor[2][:, None]
+    )
     assert float(seam.nanmedian()) < 5.0, seam
     for t in rows[::4]:
         ys, xs = np.nonzero(scene.mask[t])
@@ -236,7 +284,9 @@ def test_pain_07_visible_box_or_seam(scene):
 def test_pain_08_mouth_moves_in_silence(scene, tmp_path):
     """Half a second after the last word the mouth rests, whatever the source's own mouth did there."""
     options = DubOptions(device="cpu", length="bounce")
-    target = pipeline.animate(scene.geometry, spoken(tmp_path / "s.wav", SPEECH, SILENCE), scene.models, options)
+    target = pipeline.animate(
+        scene.geometry, spoken(tmp_path / "s.wav", SPEECH, SILENCE), scene.models, options
+    )
     opening = mouth_opening(canonical_vertices(target, scene.models.face_model), scene.models.face_model)
     times = target.times.double()
     speaks, rests = opening[(times > 0.15) & (times < SPEECH)], opening[times > SPEECH + 0.5]
@@ -296,7 +346,9 @@ def test_pain_15_beards_and_lip_colour_are_lost(scene):
     differences = []
     for t in scene.dubbed():
         ours, own = (
-            cv2.cvtColor(picture[t].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[scene.lips(geometry, t)].mean(0)
+            cv2.cvtColor(picture[t].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[
+                scene.lips(geometry, t)
+            ].mean(0)
             for picture, geometry in ((scene.output, scene.target), (scene.source, scene.geometry))
         )
         differences.append(np.abs(ours[1:] - own[1:]).max())
@@ -314,7 +366,9 @@ def test_pain_16_unclear_weight_licences():
             with safe_open(str(BUNDLED_FOLDER / entry.file), framework="pt") as stream:
                 licence = json.loads(stream.metadata()["personatalk"])["licence"]
             assert len(licence) > 3, name
-            assert name != "audio_encoder" or ("Moonshine" in licence and "Permission is hereby granted" in licence)  # MIT wants its notice
+            assert name != "audio_encoder" or (
+                "Moonshine" in licence and "Permission is hereby granted" in licence
+            )  # MIT wants its notice
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert "MediaPipe" in (BUNDLED_FOLDER / "NOTICE.md").read_text(encoding="utf-8")
 
@@ -337,17 +391,28 @@ def test_pain_18_languages_other_than_english(scene, tmp_path):
     def vowel(formants, seconds=0.4, rate=16000, pitch=110.0):
         t = np.arange(round(seconds * rate)) / rate
         tone = sum(
-            np.sin(2 * np.pi * pitch * k * t) * sum(1 / (1 + ((pitch * k - f) / 90) ** 2) * g for f, g in formants) for k in range(1, 40)
+            np.sin(2 * np.pi * pitch * k * t)
+            * sum(1 / (1 + ((pitch * k - f) / 90) ** 2) * g for f, g in formants)
+            for k in range(1, 40)
         )
         return tone / np.abs(tone).max() * 0.4 * np.minimum(1, np.minimum(t, t[::-1]) / 0.04)
 
     open_sound, hum = vowel([(750, 1.0), (1200, 0.7), (2600, 0.2)]), vowel([(250, 1.0), (1100, 0.02)])
     wave = np.concatenate([np.zeros(3200), *[open_sound, hum] * 3, np.zeros(3200)]).astype(np.float32)
     write_sound(tmp_path / "v.wav", AudioClip(wave[None], 16000))
-    target = pipeline.animate(scene.geometry, tmp_path / "v.wav", scene.models, DubOptions(device="cpu", length="bounce"))
-    opening = mouth_opening(canonical_vertices(target, scene.models.face_model), scene.models.face_model).numpy()
+    target = pipeline.animate(
+        scene.geometry, tmp_path / "v.wav", scene.models, DubOptions(device="cpu", length="bounce")
+    )
+    opening = mouth_opening(
+        canonical_vertices(target, scene.models.face_model), scene.models.face_model
+    ).numpy()
     phase = (target.times.double().numpy() - 0.2) / 0.4
-    part = {kind: opening[(phase > 0) & (phase < 6) & (phase.astype(int) % 2 == kind) & (np.abs(phase % 1 - 0.5) < 0.3)] for kind in (0, 1)}
+    part = {
+        kind: opening[
+            (phase > 0) & (phase < 6) & (phase.astype(int) % 2 == kind) & (np.abs(phase % 1 - 0.5) < 0.3)
+        ]
+        for kind in (0, 1)
+    }
     assert part[0].mean() > 2 * part[1].mean(), (part[0].mean(), part[1].mean())
 
 
@@ -365,7 +430,11 @@ def test_pain_20_node_name_clashes():
     """Every node's id begins with the project's name, so that it never takes another pack's place."""
     ids = json.loads((ROOT / "tests" / "nodes" / "object_info.json").read_text())
     assert len(ids) >= 10 and all(name.startswith("PersonaTalk") for name in ids)
-    written = [i for path in (ROOT / "nodes").glob("*.py") for i in re.findall(r'node_id="([^"]+)"', path.read_text(encoding="utf-8"))]
+    written = [
+        i
+        for path in (ROOT / "nodes").glob("*.py")
+        for i in re.findall(r'node_id="([^"]+)"', path.read_text(encoding="utf-8"))
+    ]
     assert sorted(written) == sorted(ids)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from personatalk_core.evaluation.synthetic_clip import SyntheticClip, synthetic_clip
+from personatalk_core.evaluation.speed.synthetic_clip import SyntheticClip, synthetic_clip
 from personatalk_core.geometry.face_model import FaceModel, load_face_model
 from personatalk_core.models import Models
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer
@@ -37,4 +37,12 @@ def models(face_model) -> Models:
     """No speech network, an untrained renderer of small width."""
     config = RendererConfig(width=16, attention_width=8, decoder_width=16)
     weights = Path(__file__).resolve().parents[2] / "personatalk_core" / "weights"
-    return Models(weights / "face_landmarker.task", face_model, None, build_renderer(config), torch.device("cpu"), torch.float32, {})
+    return Models(
+        weights / "face_landmarker.task",
+        face_model,
+        None,
+        build_renderer(config),
+        torch.device("cpu"),
+        torch.float32,
+        {},
+    )

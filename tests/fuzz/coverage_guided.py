@@ -39,9 +39,14 @@ def _seeds() -> dict[str, bytes]:
     from safetensors.torch import save
 
     def packed(kind: str, config: dict, **tensors) -> bytes:
-        return save(tensors, metadata={"personatalk": json.dumps({"kind": kind, "version": 1, "config": config})})
+        return save(
+            tensors, metadata={"personatalk": json.dumps({"kind": kind, "version": 1, "config": config})}
+        )
 
-    row, style = torch.zeros(2), {"name": "a", "source": "", "face_model": "f", "network": "n", "thumbnail_bytes": 0}
+    row, style = (
+        torch.zeros(2),
+        {"name": "a", "source": "", "face_model": "f", "network": "n", "thumbnail_bytes": 0},
+    )
     shapes = {"identity": (3,), "expression": (2, 4), "rotation": (2, 3), "translation": (2, 2)}
     described = {"frame_size": [4, 4], "face_model": "f", "source": "s", "audio": ["", ""]}
     frames = {name: row.clone() for name in ("scale", "status", "shot", "source_frame", "times", "durations")}

@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from personatalk_core import commands
 from personatalk_core.batch.manifest import KNOBS, read_manifest
-from personatalk_core.cli import main, parse_hub
+from personatalk_core.cli import verbs as commands
+from personatalk_core.cli.parser import main, parse_hub
 from personatalk_core.config import FaceChoice
 from personatalk_core.errors import PersonaTalkError
 from personatalk_core.geometry.geometry_file import TENSORS, load_geometry
-from personatalk_core.media.audio import read_audio
+from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.image_sequence import find_sequence, is_sequence
 from personatalk_core.media.mp4_boxes import clean_aperture
 from personatalk_core.media.provenance import read_marks
@@ -41,8 +41,25 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-DTYPES = ["F64", "F32", "F16", "BF16", "F8_E5M2", "F8_E4M3", "I64", "I32", "I8", "U8", "BOOL", "C64", "F4", "X"]
-LENGTHS = st.integers(-5, 300) | st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, 10**30, -1])
+DTYPES = [
+    "F64",
+    "F32",
+    "F16",
+    "BF16",
+    "F8_E5M2",
+    "F8_E4M3",
+    "I64",
+    "I32",
+    "I8",
+    "U8",
+    "BOOL",
+    "C64",
+    "F4",
+    "X",
+]
+LENGTHS = st.integers(-5, 300) | st.sampled_from(
+    [0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, 10**30, -1]
+)
 
 
 def thousands(count: int):
@@ -81,7 +98,11 @@ def damaged(draw, originals):
         elif kind == 7:
             del data[at : at + draw(st.integers(1, 64))]
         elif kind == 8:
-            data[at : at + 4] = draw(st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\x01"]))
+            data[at : at + 4] = draw(
+                st.sampled_from(
+                    [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\x01"]
+                )
+            )
         else:
             data[at:at] = data[at : at + draw(st.integers(1, 64))]
     return bytes(data)
@@ -99,11 +120,20 @@ def safetensors_bytes(draw, kind: str, names):
         header[name] = {
             "dtype": draw(st.sampled_from(DTYPES)),
             "shape": draw(st.lists(LENGTHS, max_size=3)),
-            "data_offsets": [begin, draw(LENGTHS) if draw(st.booleans()) else begin + draw(st.integers(0, 64))],
+            "data_offsets": [
+                begin,
+                draw(LENGTHS) if draw(st.booleans()) else begin + draw(st.integers(0, 64)),
+            ],
         }
-    entry = draw(JSON | st.fixed_dictionaries({"kind": st.just(kind), "version": st.just(1) | JSON, "config": JSON}))
+    entry = draw(
+        JSON | st.fixed_dictionaries({"kind": st.just(kind), "version": st.just(1) | JSON, "config": JSON})
+    )
     if draw(st.integers(0, 3)):
-        text = draw(st.sampled_from([json.dumps(entry), "[" * 5000, "{", "null"])) if draw(st.booleans()) else json.dumps(entry)
+        text = (
+            draw(st.sampled_from([json.dumps(entry), "[" * 5000, "{", "null"]))
+            if draw(st.booleans())
+            else json.dumps(entry)
+        )
         header["__metadata__"] = {"personatalk": text}
     body = json.dumps(header).encode() if draw(st.integers(0, 9)) else draw(st.binary(max_size=40))
     stated = len(body) if draw(st.integers(0, 4)) else draw(st.integers(0, 2**64 - 1))
@@ -124,11 +154,24 @@ def packed(kind: str, tensors: dict, config: object) -> bytes:
 TENSOR = st.builds(
     lambda shape, kind, fill: torch.full(shape, fill).to(kind),
     st.lists(st.integers(0, 5), max_size=3),
-    st.sampled_from([torch.float32, torch.float16, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.float8_e5m2]),
+    st.sampled_from(
+        [
+            torch.float32,
+            torch.float16,
+            torch.float64,
+            torch.bfloat16,
+            torch.int64,
+            torch.uint8,
+            torch.bool,
+            torch.float8_e5m2,
+        ]
+    ),
     st.sampled_from([0.0, 1.0, 3.0, 200.0, float("nan"), float("inf"), -1.0]),
 )
 JPEG = cv2.imencode(".jpg", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
-PICTURE = st.sampled_from([JPEG, b"", JPEG[:30]]).map(lambda data: torch.frombuffer(bytearray(data or b"\0"), dtype=torch.uint8))
+PICTURE = st.sampled_from([JPEG, b"", JPEG[:30]]).map(
+    lambda data: torch.frombuffer(bytearray(data or b"\0"), dtype=torch.uint8)
+)
 STYLE = st.fixed_dictionaries(
     {},
     optional={name: st.text(max_size=12) | JSON for name in ("name", "face_model", "network", "source")}
@@ -137,7 +180,12 @@ STYLE = st.fixed_dictionaries(
 
 
 @thousands(10)
-@given(vector=TENSOR, thumbnail=PICTURE | TENSOR, config=STYLE | JSON, raw=st.none() | safetensors_bytes("style", ["vector", "thumbnail"]))
+@given(
+    vector=TENSOR,
+    thumbnail=PICTURE | TENSOR,
+    config=STYLE | JSON,
+    raw=st.none() | safetensors_bytes("style", ["vector", "thumbnail"]),
+)
 def test_style_files(place, vector, thumbnail, config, raw):
     data = raw if raw is not None else packed("style", {"vector": vector, "thumbnail": thumbnail}, config)
     (place / "s.safetensors").write_bytes(data)
@@ -177,7 +225,9 @@ def test_geometry_files(place, changed, own, config, raw):
     (place / "g.safetensors").write_bytes(raw if raw is not None else packed("geometry", tensors, described))
     geometry = declared(load_geometry, place / "g.safetensors")
     if geometry is not None:
-        assert geometry.frame_count >= 1 and (geometry.times.diff() > 0).all() and (geometry.durations > 0).all()
+        assert (
+            geometry.frame_count >= 1 and (geometry.times.diff() > 0).all() and (geometry.durations > 0).all()
+        )
 
 
 # Text: manifests, workflow values, options
@@ -213,9 +263,14 @@ def test_batch_manifests(place, rows, raw):
 
 
 @thousands(12)
-@given(data=JSON | st.fixed_dictionaries({"version": st.just(1) | JSON, "files": st.lists(JSON, max_size=3)}), raw=st.none() | st.text())
+@given(
+    data=JSON | st.fixed_dictionaries({"version": st.just(1) | JSON, "files": st.lists(JSON, max_size=3)}),
+    raw=st.none() | st.text(),
+)
 def test_weight_manifests(data, raw):
-    for entry in (declared(parse_manifest, raw if raw is not None else json.dumps(data), "fuzz") or {}).values():
+    for entry in (
+        declared(parse_manifest, raw if raw is not None else json.dumps(data), "fuzz") or {}
+    ).values():
         assert "/" not in entry.file and "\\" not in entry.file
 
 
@@ -233,7 +288,19 @@ def test_texts_of_options_and_widgets(place, text):
         declared(find_sequence, path)
 
 
-VERBS = ["dub", "geometry", "style", "animate", "render", "reconstruct", "evaluate", "benchmark-quality", "user-study", "batch", "train"]
+VERBS = [
+    "dub",
+    "geometry",
+    "style",
+    "animate",
+    "render",
+    "reconstruct",
+    "evaluate",
+    "benchmark-quality",
+    "user-study",
+    "batch",
+    "train",
+]
 OPTIONS = [
     "--video",
     "--audio",
@@ -320,15 +387,25 @@ def halves(tmp_path_factory):
 @given(verb=st.sampled_from(VERBS), words=ARGUMENTS, whole=st.none() | WHOLE)
 def test_command_lines(halves, verb, words, whole):
     before = sorted(p.name for p in halves.iterdir())
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         patch.chdir(halves)
-        patch.setattr(commands, "_models", lambda *_, **__: SimpleNamespace(face_model=SimpleNamespace(sha256="f"), speech=None))
+        patch.setattr(
+            commands,
+            "_models",
+            lambda *_, **__: SimpleNamespace(face_model=SimpleNamespace(sha256="f"), speech=None),
+        )
         try:
             code = main([*whole.split(), *words] if whole else [verb, *words])
         except SystemExit as stop:  # argparse's own refusals
             code = stop.code
     assert code in (0, 2)
-    assert code == 0 or sorted(p.name for p in halves.iterdir()) == before, "a refused command wrote something"
+    assert code == 0 or sorted(p.name for p in halves.iterdir()) == before, (
+        "a refused command wrote something"
+    )
 
 
 # Sound and video
@@ -354,7 +431,11 @@ def video_file(path, codec: str, pixel_format: str) -> bytes:
         stream.width, stream.height, stream.pix_fmt = 32, 16, pixel_format
         for number in range(4):
             picture = np.full((16, 32, 3), 40 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)))
+            container.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
+                )
+            )
         container.mux(stream.encode(None))
     return path.read_bytes()
 
@@ -414,7 +495,9 @@ def test_video_headers(place, videos, data):
             assert frame.shape == (info.height, info.width, 3)
 
 
-BOXES = st.lists(st.sampled_from([b"moov", b"trak", b"uuid", b"\0\0\0\x08", b"\0\0\0\x01", b"\xff" * 8]), max_size=12).map(b"".join)
+BOXES = st.lists(
+    st.sampled_from([b"moov", b"trak", b"uuid", b"\0\0\0\x08", b"\0\0\0\x01", b"\xff" * 8]), max_size=12
+).map(b"".join)
 
 
 @thousands(20)

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk_core.compose.crop import crop_boxes
 from personatalk_core.errors import FaceError, OptionsError, PersonaTalkError, ShapeError
-from personatalk_core.geometry.blendshape_scores import blendshape_scores
-from personatalk_core.geometry.editing import GeometryEdit, edit_geometry
+from personatalk_core.geometry.editing import GeometryEdit, edit_geometry, geometry_at_speed, retime_geometry
+from personatalk_core.geometry.export import blendshape_scores, write_glb
 from personatalk_core.geometry.fitting import estimate_geometry
 from personatalk_core.geometry.initialisation import initial_coefficients
-from personatalk_core.geometry.mesh_export import write_glb
 from personatalk_core.geometry.pncc import draw_pncc
-from personatalk_core.geometry.retime import geometry_at_speed, retime_geometry
 from personatalk_core.geometry.vertices import canonical_vertices, posed_vertices, shape_vertices
-from personatalk_core.tracking.crop import crop_boxes
 from personatalk_core.types import FaceTrack, FrameStatus
 
 
@@ -27,7 +25,14 @@ def track_of(face_model, centres, status=None) -> FaceTrack:
     marks[..., :2] += centres[:, None]
     status = np.zeros(len(centres), np.uint8) if status is None else np.asarray(status, np.uint8)
     frames = len(centres)
-    return FaceTrack(marks, np.zeros((frames, 52), np.float32), status, np.zeros(frames, np.int64), np.arange(frames) / 25, (200, 300))
+    return FaceTrack(
+        marks,
+        np.zeros((frames, 52), np.float32),
+        status,
+        np.zeros(frames, np.int64),
+        np.arange(frames) / 25,
+        (200, 300),
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -66,7 +71,9 @@ def test_a_face_that_leaves_the_frame_is_followed_while_seen_and_drawn_where_it_
     geometry = estimate_geometry(track, face_model)
     assert geometry.usable.tolist() == [True] * 6 + [False] * 4
     assert torch.isfinite(geometry.translation).all()
-    drawn = (draw_pncc(posed_vertices(geometry, face_model), face_model, (200, 300)).triangle >= 0).sum((1, 2))
+    drawn = (draw_pncc(posed_vertices(geometry, face_model), face_model, (200, 300)).triangle >= 0).sum(
+        (1, 2)
+    )
     assert drawn[0] > drawn[4] > drawn[5] >= 0
     with pytest.raises(FaceError, match="none of the 4 frames has a usable face; choose a clip"):
         estimate_geometry(track_of(face_model, centres[6:], status[6:]), face_model)

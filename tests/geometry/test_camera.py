@@ -12,13 +12,20 @@ from personatalk_core.geometry.camera import axis_angle, project, rotation_matri
 def test_quarter_turns_are_the_known_matrices():
     quarter = math.pi / 2
     turns = rotation_matrix(torch.tensor([[0, 0, quarter], [quarter, 0, 0], [0, 0, 0]]))
-    torch.testing.assert_close(turns[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(turns[1] @ torch.tensor([0.0, 1, 0]), torch.tensor([0.0, 0, 1]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        turns[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        turns[1] @ torch.tensor([0.0, 1, 0]), torch.tensor([0.0, 0, 1]), atol=1e-6, rtol=0
+    )
     assert torch.equal(turns[2], torch.eye(3))
 
 
 def test_equals_the_matrix_exponential_down_to_tiny_angles():
-    vectors = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).double() * torch.logspace(-9, 0, 20).double()[:, None]
+    vectors = (
+        torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).double()
+        * torch.logspace(-9, 0, 20).double()[:, None]
+    )
     x, y, z = vectors.unbind(1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
@@ -33,8 +40,15 @@ def test_gradient_is_finite_at_zero():
 
 
 def test_projection_follows_the_stated_convention():
-    points = project(torch.tensor([[[0.5, 0.25, 0.1]]]), torch.zeros(1, 3), torch.tensor([[100.0, 80.0]]), torch.tensor([40.0]))
-    torch.testing.assert_close(points, torch.tensor([[[120.0, 70.0, 4.0]]]))  # right of the centre, above it, nearer
+    points = project(
+        torch.tensor([[[0.5, 0.25, 0.1]]]),
+        torch.zeros(1, 3),
+        torch.tensor([[100.0, 80.0]]),
+        torch.tensor([40.0]),
+    )
+    torch.testing.assert_close(
+        points, torch.tensor([[[120.0, 70.0, 4.0]]])
+    )  # right of the centre, above it, nearer
 
 
 def test_refuses_other_frame_counts():

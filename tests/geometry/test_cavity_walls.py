@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional
 
 from personatalk_core.geometry.camera import project
-from personatalk_core.geometry.cavity_walls import cavity_walls
 from personatalk_core.geometry.face_model import Region, load_face_model
 from personatalk_core.geometry.pncc import draw_pncc, rasterize_face
 from personatalk_core.geometry.rasterizer import rasterize
+from personatalk_core.geometry.topology import cavity_walls
 
 SIZE = (256, 256)
 
@@ -19,8 +19,12 @@ def model():
 
 
 def turned(model, yaw: float, pitch: float = 0.0, opening: float = 0.8):
-    shape = model.mean + torch.einsum("e,evc->vc", opening * model.direction("jawOpen"), model.expression_basis)
-    return project(shape[None], torch.tensor([[pitch, yaw, 0.0]]), torch.tensor([[128.0, 128.0]]), torch.tensor([100.0]))
+    shape = model.mean + torch.einsum(
+        "e,evc->vc", opening * model.direction("jawOpen"), model.expression_basis
+    )
+    return project(
+        shape[None], torch.tensor([[pitch, yaw, 0.0]]), torch.tensor([[128.0, 128.0]]), torch.tensor([100.0])
+    )
 
 
 def holes(drawn: torch.Tensor) -> int:
@@ -56,7 +60,9 @@ def test_walls_have_the_colours_of_the_cavitys_edge(model):
 @pytest.mark.parametrize("opening", [0.0, 0.8])
 def test_a_frontal_face_is_drawn_as_without_walls(model, opening):
     points = turned(model, 0.0, opening=opening)
-    for ours, plain in zip(rasterize_face(points, model, SIZE), rasterize(points, model.triangles, SIZE), strict=True):
+    for ours, plain in zip(
+        rasterize_face(points, model, SIZE), rasterize(points, model.triangles, SIZE), strict=True
+    ):
         torch.testing.assert_close(ours, plain, atol=0, rtol=0)
 
 

@@ -30,7 +30,9 @@ def target_of(model, frames=6, noise=0.4, seed=0):
     landmarks = reconstruct(start, model, vertex)[..., :2]
     landmarks = landmarks + torch.randn(landmarks.shape, generator=generator) * noise
     pairs = torch.tensor([[1, 2], [30, 40]])
-    return solver.ClipTarget(landmarks, vertex, torch.ones(len(vertex)), torch.ones(frames, dtype=torch.bool), start, 80.0, pairs)
+    return solver.ClipTarget(
+        landmarks, vertex, torch.ones(len(vertex)), torch.ones(frames, dtype=torch.bool), start, 80.0, pairs
+    )
 
 
 def test_jacobian_equals_autograd(model):
@@ -39,8 +41,12 @@ def test_jacobian_equals_autograd(model):
     pose = solver.pose_vector(target.start, target.unit).double()
 
     def of(values):
-        now = solver.from_pose_vector(values[:, :6], values[:, 6:], target.start.identity.double(), target.unit)
-        double = replace(model, **{n: getattr(model, n).double() for n in ("mean", "identity_basis", "expression_basis")})
+        now = solver.from_pose_vector(
+            values[:, :6], values[:, 6:], target.start.identity.double(), target.unit
+        )
+        double = replace(
+            model, **{n: getattr(model, n).double() for n in ("mean", "identity_basis", "expression_basis")}
+        )
         return reconstruct(now, double, target.vertex)[..., :2] / target.unit
 
     values = torch.cat([pose, target.start.expression.double()], 1)
@@ -60,7 +66,10 @@ def test_block_cholesky_equals_a_dense_solve(frames):
     for distance in range(3):
         blocks[distance, max(frames - distance, 0) :] = 0
         for t in range(frames - distance):
-            a, b = slice(t * width, (t + 1) * width), slice((t + distance) * width, (t + distance + 1) * width)
+            a, b = (
+                slice(t * width, (t + 1) * width),
+                slice((t + distance) * width, (t + distance + 1) * width),
+            )
             dense[a, b] = blocks[distance, t]
             dense[b, a] = blocks[distance, t].T
     right = torch.randn(frames, width, generator=generator, dtype=torch.float64)
@@ -73,7 +82,9 @@ def test_never_worse_than_the_start_and_better_than_gradient_descent(model):
     solved = solver.solve_clip(target, model, weights, steps=8)
     reached = float(solver.clip_loss(solved, target, model, weights))
     assert reached < float(solver.clip_loss(target.start, target, model, weights))
-    values = torch.cat([solver.pose_vector(target.start, target.unit), target.start.expression], 1).requires_grad_()
+    values = torch.cat(
+        [solver.pose_vector(target.start, target.unit), target.start.expression], 1
+    ).requires_grad_()
     optimiser = torch.optim.Adam([values], lr=5e-3)
     for _ in range(80):
         optimiser.zero_grad()

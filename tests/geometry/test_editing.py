@@ -61,7 +61,9 @@ def test_gain_scales_about_the_median(geometry, face_model):
 
 
 def test_shift_by_whole_frames_moves_rows_and_stops_at_cuts(geometry, face_model):
-    later = edit_geometry(geometry, face_model, GeometryEdit(shift=3 / FPS)).expression[:, : face_model.lower_count]
+    later = edit_geometry(geometry, face_model, GeometryEdit(shift=3 / FPS)).expression[
+        :, : face_model.lower_count
+    ]
     own = geometry.expression[:, : face_model.lower_count]
     torch.testing.assert_close(later[3:20], own[:17], atol=1e-5, rtol=0)
     torch.testing.assert_close(later[20:23], own[20:21].expand(3, -1), atol=1e-5, rtol=0)
@@ -69,23 +71,38 @@ def test_shift_by_whole_frames_moves_rows_and_stops_at_cuts(geometry, face_model
 
 def test_half_a_frame_is_the_mean_of_two(geometry, face_model):
     later = edit_geometry(geometry, face_model, GeometryEdit(shift=0.5 / FPS)).expression[5, 0]
-    torch.testing.assert_close(later, (geometry.expression[4, 0] + geometry.expression[5, 0]) / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        later, (geometry.expression[4, 0] + geometry.expression[5, 0]) / 2, atol=1e-5, rtol=0
+    )
 
 
 def test_smoothing_calms_and_keeps_the_mean(geometry, face_model):
-    smooth = edit_geometry(geometry, face_model, GeometryEdit(smoothing=0.08)).expression[:20, : face_model.lower_count]
+    smooth = edit_geometry(geometry, face_model, GeometryEdit(smoothing=0.08)).expression[
+        :20, : face_model.lower_count
+    ]
     own = geometry.expression[:20, : face_model.lower_count]
     assert smooth.diff(dim=0).abs().mean() < 0.4 * own.diff(dim=0).abs().mean()
     assert float((smooth.mean(0) - own.mean(0)).abs().max()) < 0.4
 
 
 def test_added_direction_is_the_face_models_own(geometry, face_model):
-    added = edit_geometry(geometry, face_model, GeometryEdit(add={"jawOpen": 0.25})).expression - geometry.expression
-    torch.testing.assert_close(added, 0.25 * face_model.direction("jawOpen").expand_as(added), atol=1e-5, rtol=1e-5)
+    added = (
+        edit_geometry(geometry, face_model, GeometryEdit(add={"jawOpen": 0.25})).expression
+        - geometry.expression
+    )
+    torch.testing.assert_close(
+        added, 0.25 * face_model.direction("jawOpen").expand_as(added), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
-    "edit", [GeometryEdit(lower_gain=2.5), GeometryEdit(smoothing=-1), GeometryEdit(shift=5), GeometryEdit(add={"wink": 1.0})]
+    "edit",
+    [
+        GeometryEdit(lower_gain=2.5),
+        GeometryEdit(smoothing=-1),
+        GeometryEdit(shift=5),
+        GeometryEdit(add={"wink": 1.0}),
+    ],
 )
 def test_out_of_range_is_refused(geometry, face_model, edit):
     with pytest.raises(OptionsError):

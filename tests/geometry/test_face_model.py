@@ -18,7 +18,9 @@ def model() -> FaceModel:
 
 def test_the_mean_face_is_in_the_canonical_frame(model):
     right, left = model.mean[model.eye_corners]
-    assert float((left - right).norm()) == pytest.approx(1, abs=0.01)  # the neutral mean; exactly 1 for the speaking mean it was aligned to
+    assert float((left - right).norm()) == pytest.approx(
+        1, abs=0.01
+    )  # the neutral mean; exactly 1 for the speaking mean it was aligned to
     assert left[0] > 0 > right[0]
     torch.testing.assert_close(model.mean[:468].mean(0), torch.zeros(3), atol=0.02, rtol=0)
     assert model.mean[topology.NOSE_TIP, 2] == model.mean[:468, 2].max()
@@ -69,7 +71,9 @@ def test_cavity_colours_are_unlike_any_skin_and_tell_where_in_the_mouth(model):
     weights /= weights.sum(1, keepdim=True)
 
     def colours(region):
-        return torch.einsum("nk,fkc->nfc", weights, model.pncc_colour[model.triangles[model.region == region]]).reshape(-1, 3)
+        return torch.einsum(
+            "nk,fkc->nfc", weights, model.pncc_colour[model.triangles[model.region == region]]
+        ).reshape(-1, 3)
 
     assert float(torch.cdist(colours(Region.MOUTH_CAVITY), colours(Region.FACE)).min()) > 0.2
     cavity = model.pncc_colour[topology.CAVITY_START : topology.SKIRT_START]
@@ -79,8 +83,7 @@ def test_cavity_colours_are_unlike_any_skin_and_tell_where_in_the_mouth(model):
 
 
 def test_named_directions_do_what_they_say(model):
-    from personatalk_core.geometry.mouth import mouth_opening, mouth_width
-    from personatalk_core.geometry.vertices import shape_vertices
+    from personatalk_core.geometry.vertices import mouth_opening, mouth_width, shape_vertices
 
     def at(name):
         return shape_vertices(None, model.direction(name)[None], model)
@@ -111,7 +114,11 @@ def test_the_loader_refuses_what_is_not_a_face_model(model, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("lower_count", 999, "lower_count"), ("pncc_colour", torch.zeros(3, 3), "PNCC"), ("triangles", torch.full((1042, 3), 99999), "99999")],
+    [
+        ("lower_count", 999, "lower_count"),
+        ("pncc_colour", torch.zeros(3, 3), "PNCC"),
+        ("triangles", torch.full((1042, 3), 99999), "99999"),
+    ],
 )
 def test_contradictory_models_are_refused_at_birth(model, field, value, words):
     with pytest.raises(ShapeError, match=words):

@@ -13,8 +13,7 @@ from personatalk_core.geometry.face_model import load_face_model
 from personatalk_core.geometry.fitting import bridge, estimate_geometry, windows
 from personatalk_core.geometry.fitting_terms import FittingWeights
 from personatalk_core.geometry.initialisation import Coefficients, initial_coefficients, reconstruct
-from personatalk_core.geometry.mouth import mouth_opening
-from personatalk_core.geometry.vertices import canonical_vertices, posed_vertices
+from personatalk_core.geometry.vertices import canonical_vertices, mouth_opening, posed_vertices
 from personatalk_core.types import FaceTrack, FrameStatus
 
 
@@ -31,11 +30,18 @@ def talking(model, frames: int, seed: int = 0) -> Coefficients:
     blink = model.direction("eyeBlinkLeft") + model.direction("eyeBlinkRight")
     expression = expression + torch.outer((torch.arange(frames) % 60 < 4).float(), blink)
     rotation = torch.stack([0.08 * torch.sin(2 * t), 0.25 * torch.sin(t), 0.03 * torch.cos(t)], 1)
-    return Coefficients(torch.randn(model.identity_count, generator=generator) * 0.3, expression, rotation,
-                        torch.stack([200 + 5 * torch.sin(t), 150 + 0 * t], 1), torch.full((frames,), 90.0))  # fmt: skip
+    return Coefficients(
+        torch.randn(model.identity_count, generator=generator) * 0.3,
+        expression,
+        rotation,
+        torch.stack([200 + 5 * torch.sin(t), 150 + 0 * t], 1),
+        torch.full((frames,), 90.0),
+    )
 
 
-def track_of(model, truth: Coefficients, noise: float = 0.0, status=None, shot=None, seed: int = 1) -> FaceTrack:
+def track_of(
+    model, truth: Coefficients, noise: float = 0.0, status=None, shot=None, seed: int = 1
+) -> FaceTrack:
     frames = len(truth.expression)
     marks = np.zeros((frames, 478, 3), np.float32)
     points = reconstruct(truth, model, torch.arange(468)).numpy()
@@ -45,7 +51,9 @@ def track_of(model, truth: Coefficients, noise: float = 0.0, status=None, shot=N
     status = np.zeros(frames, np.uint8) if status is None else status
     marks[status == FrameStatus.NO_FACE] = 0
     shot = np.zeros(frames, np.int64) if shot is None else shot
-    return FaceTrack(marks, np.zeros((frames, 52), np.float32), status, shot, np.arange(frames) / 25, (300, 400), "source")
+    return FaceTrack(
+        marks, np.zeros((frames, 52), np.float32), status, shot, np.arange(frames) / 25, (300, 400), "source"
+    )
 
 
 def jitter(points):
@@ -59,7 +67,11 @@ def test_clean_landmarks_of_known_coefficients_are_found_again(model):
     error = (posed_vertices(geometry, model)[:, :468, :2] - points).norm(dim=-1).mean() / 90
     assert float(error) < 0.006
     assert float((geometry.rotation - truth.rotation).abs().max()) < 0.03
-    assert geometry.face_model == model.sha256 and geometry.source == "source" and geometry.frame_size == (300, 400)
+    assert (
+        geometry.face_model == model.sha256
+        and geometry.source == "source"
+        and geometry.frame_size == (300, 400)
+    )
     assert torch.equal(geometry.source_frame, torch.arange(40))
     torch.testing.assert_close(geometry.durations, torch.full((40,), 0.04, dtype=torch.float64))
 
@@ -74,13 +86,18 @@ def test_noise_is_halved_and_the_truth_approached(model):
     head = (model.rigid_weight[:468] > 0.5).nonzero()[:, 0]
     assert jitter((fitted - clean)[:, head]) < 0.5 * jitter((raw - clean)[:, head])
     assert jitter(fitted - clean) < 0.6 * jitter(raw - clean)
-    assert float((fitted - clean)[..., :2].norm(dim=-1).mean()) < float((raw - clean)[..., :2].norm(dim=-1).mean())
+    assert float((fitted - clean)[..., :2].norm(dim=-1).mean()) < float(
+        (raw - clean)[..., :2].norm(dim=-1).mean()
+    )
 
 
 def test_closed_mouths_stay_closed(model):
     truth = talking(model, 60)
     geometry = estimate_geometry(track_of(model, truth, noise=0.3), model)
-    true_opening = mouth_opening(canonical_vertices(replace(geometry, identity=truth.identity, expression=truth.expression), model), model)
+    true_opening = mouth_opening(
+        canonical_vertices(replace(geometry, identity=truth.identity, expression=truth.expression), model),
+        model,
+    )
     opening = mouth_opening(canonical_vertices(geometry, model), model)
     closed = true_opening <= true_opening.quantile(0.1)
     assert float((opening - true_opening)[closed].mean()) < 0.01
@@ -90,7 +107,10 @@ def test_closed_mouths_stay_closed(model):
 def test_without_the_temporal_terms_jitter_comes_back(model):
     noisy = track_of(model, talking(model, 40), noise=0.5)
     with_terms, without = FittingWeights(), FittingWeights(tempo=0)
-    smooth, rough = (posed_vertices(estimate_geometry(noisy, model, weights=w), model)[:, :468] for w in (with_terms, without))
+    smooth, rough = (
+        posed_vertices(estimate_geometry(noisy, model, weights=w), model)[:, :468]
+        for w in (with_terms, without)
+    )
     assert jitter(rough) > 1.5 * jitter(smooth)
 
 
@@ -111,7 +131,9 @@ def test_gaps_are_bridged_and_weigh_nothing(model):
 
 def test_nothing_is_smoothed_across_a_cut(model):
     truth = talking(model, 30)
-    moved = replace(truth, translation=truth.translation + torch.where(torch.arange(30) < 15, 0, 100)[:, None])
+    moved = replace(
+        truth, translation=truth.translation + torch.where(torch.arange(30) < 15, 0, 100)[:, None]
+    )
     shot = (np.arange(30) >= 15).astype(np.int64)
     geometry = estimate_geometry(track_of(model, moved, shot=shot), model)
     alone = estimate_geometry(track_of(model, shifted(truth, slice(0, 15))), model)
@@ -132,7 +154,9 @@ def test_windows_agree_with_solving_everything_at_once(model, monkeypatch):
     whole = posed_vertices(estimate_geometry(noisy, model), model)
     calls = []
     monkeypatch.setattr(fitting, "windows", lambda frames: windows(frames, 40, 15))
-    pieces = posed_vertices(estimate_geometry(noisy, model, on_progress=lambda done, total: calls.append((done, total))), model)
+    pieces = posed_vertices(
+        estimate_geometry(noisy, model, on_progress=lambda done, total: calls.append((done, total))), model
+    )
     assert float((whole - pieces)[..., :2].norm(dim=-1).mean()) < 0.15  # px, at 90 px a unit
     assert list(dict.fromkeys(calls)) == [(0, 60), (40, 60), (60, 60)]
 
@@ -163,7 +187,13 @@ def test_held_out_landmarks_are_met_too(model):
 
 
 def test_bridging_is_linear_within_a_shot_and_holds_at_its_ends(model):
-    found = Coefficients(torch.zeros(1), torch.tensor([[0.0], [3.0], [9.0]]), torch.zeros(3, 3), torch.zeros(3, 2), torch.ones(3))
+    found = Coefficients(
+        torch.zeros(1),
+        torch.tensor([[0.0], [3.0], [9.0]]),
+        torch.zeros(3, 3),
+        torch.zeros(3, 2),
+        torch.ones(3),
+    )
     seen = torch.tensor([True, False, False, True, False, False, True])
     shot = torch.tensor([0, 0, 0, 0, 0, 1, 1])
     assert bridge(found, seen, shot).expression[:, 0].tolist() == [0, 1, 2, 3, 3, 9, 9]

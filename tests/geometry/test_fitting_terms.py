@@ -38,7 +38,9 @@ def test_velocity_term_compares_motion_not_position():
 
 def test_frames_without_a_face_weigh_nothing():
     seen = torch.tensor([True, False, True])
-    assert float(landmark_term(POINTS, STILL, seen, WEIGHT)) == pytest.approx(2 * math.sqrt(2) + 5 + 2 * math.sqrt(5), rel=1e-6)
+    assert float(landmark_term(POINTS, STILL, seen, WEIGHT)) == pytest.approx(
+        2 * math.sqrt(2) + 5 + 2 * math.sqrt(5), rel=1e-6
+    )
     assert float(velocity_term(POINTS, STILL, seen, WEIGHT)) == 0
 
 
@@ -66,16 +68,41 @@ def test_regularisation_sums_three_distances():
     moved = torch.tensor([[0.0, 2.0], [0, 0]])
     value = regularisation_loss(identity, mean, moved, start, torch.ones(2, 4), torch.zeros(2, 4))
     assert float(value) == pytest.approx(5 * 2 + 2 + 2 + 2)  # the shape counts once a frame
-    assert float(regularisation_loss(identity.expand(2, -1), mean, moved, start, start, start)) == pytest.approx(12)
+    assert float(
+        regularisation_loss(identity.expand(2, -1), mean, moved, start, start, start)
+    ) == pytest.approx(12)
 
 
 def test_total_is_landmarks_plus_both_equations():
-    weights = FittingWeights(landmark=2, opening=7, tempo=3, velocity=1, regularisation=5, laplacian_pose=0.5, laplacian_lower=0,
-                             laplacian_upper=0, pose_speed=2.0)  # fmt: skip
+    weights = FittingWeights(
+        landmark=2,
+        opening=7,
+        tempo=3,
+        velocity=1,
+        regularisation=5,
+        laplacian_pose=0.5,
+        laplacian_lower=0,
+        laplacian_upper=0,
+        pose_speed=2.0,
+    )
     zero = torch.zeros(3, 6)
     pose = zero.clone()
     pose[1, 0] = 1.0  # second difference 2; the start rests, so all of lambda counts
-    value = total_loss(POINTS, STILL, SEEN, WEIGHT, PAIR, pose, zero + 1, zero, zero, torch.zeros(2), torch.zeros(2), 3, weights)
+    value = total_loss(
+        POINTS,
+        STILL,
+        SEEN,
+        WEIGHT,
+        PAIR,
+        pose,
+        zero + 1,
+        zero,
+        zero,
+        torch.zeros(2),
+        torch.zeros(2),
+        3,
+        weights,
+    )
     landmark = float(landmark_term(POINTS, STILL, SEEN, WEIGHT))
     away = math.sqrt(6) + math.sqrt(5) + math.sqrt(6)  # of the pose from its start
     gap = math.sqrt(2) + math.sqrt(13) + math.sqrt(8)
@@ -84,9 +111,13 @@ def test_total_is_landmarks_plus_both_equations():
 
 def test_opening_term_compares_the_gap_not_the_place():
     # frame 0: (0,0)-(1,1); frame 1: (3,4)-(1,1); frame 2: (3,4)-(1,2)
-    assert float(opening_term(POINTS, STILL, SEEN, PAIR)) == pytest.approx(math.sqrt(2) + math.sqrt(13) + math.sqrt(8), rel=1e-6)
+    assert float(opening_term(POINTS, STILL, SEEN, PAIR)) == pytest.approx(
+        math.sqrt(2) + math.sqrt(13) + math.sqrt(8), rel=1e-6
+    )
     assert float(opening_term(POINTS + 7, POINTS, SEEN, PAIR)) == 0
-    assert float(opening_term(POINTS, STILL, torch.tensor([True, False, False]), PAIR)) == pytest.approx(math.sqrt(2))
+    assert float(opening_term(POINTS, STILL, torch.tensor([True, False, False]), PAIR)) == pytest.approx(
+        math.sqrt(2)
+    )
     assert float(opening_term(POINTS, STILL, SEEN, PAIR[:0])) == 0
 
 

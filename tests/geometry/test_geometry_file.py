@@ -64,9 +64,16 @@ def test_another_face_model_is_refused(geometry, tmp_path):
 def test_missing_fields_and_unequal_lengths_are_refused(geometry, tmp_path):
     tensors = {name: getattr(geometry, name) for name in TENSORS}
     config = {"frame_size": [480, 640], "face_model": "x", "source": "", "audio": ["", ""]}
-    save_checkpoint(tmp_path / "a.safetensors", {n: t for n, t in tensors.items() if n != "scale"}, kind="geometry", config=config)
+    save_checkpoint(
+        tmp_path / "a.safetensors",
+        {n: t for n, t in tensors.items() if n != "scale"},
+        kind="geometry",
+        config=config,
+    )
     with pytest.raises(WeightsError, match="lacks scale"):
         load_geometry(tmp_path / "a.safetensors")
-    save_checkpoint(tmp_path / "b.safetensors", tensors | {"scale": torch.ones(3)}, kind="geometry", config=config)
+    save_checkpoint(
+        tmp_path / "b.safetensors", tensors | {"scale": torch.ones(3)}, kind="geometry", config=config
+    )
     with pytest.raises(WeightsError, match="do not fit together"):
         load_geometry(tmp_path / "b.safetensors")

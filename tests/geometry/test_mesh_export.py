@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from personatalk_core.geometry.camera import rotation_matrix
-from personatalk_core.geometry.mesh_export import drawn_triangles, quaternions, write_glb, write_obj_sequence
+from personatalk_core.geometry.export import drawn_triangles, quaternions, write_glb, write_obj_sequence
 from personatalk_core.geometry.vertices import canonical_vertices
 
 
@@ -44,7 +44,10 @@ def test_a_glb_rebuilds_every_frame(moving_geometry, face_model, tmp_path):
     document, array = read_glb(tmp_path / "a.glb")
     primitive = document["meshes"][0]["primitives"][0]
     animation = document["animations"][0]
-    outputs = {c["target"]["path"]: array(animation["samplers"][c["sampler"]]["output"]) for c in animation["channels"]}
+    outputs = {
+        c["target"]["path"]: array(animation["samplers"][c["sampler"]]["output"])
+        for c in animation["channels"]
+    }
     weights = outputs["weights"].reshape(8, -1)
     targets = np.stack([array(t["POSITION"]) for t in primitive["targets"]])
     rebuilt = array(primitive["attributes"]["POSITION"]) + np.einsum("te,evc->tvc", weights, targets)

@@ -5,7 +5,7 @@ import torch
 
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.face_model import load_face_model
-from personatalk_core.geometry.mouth import mouth_opening, mouth_width
+from personatalk_core.geometry.vertices import mouth_opening, mouth_width
 
 
 def test_opening_and_width_of_a_known_mouth():

@@ -21,7 +21,9 @@ def place(shape, scale=100.0, turn=(0.0, 0.0, 0.0)):
 def test_a_vertex_has_its_own_colour(model):
     points = place(model.mean)
     nose = points[0, 4, :2]
-    points = points + torch.cat([(nose.floor() + 0.5 - nose), torch.zeros(1)])  # put the nose tip on a pixel centre
+    points = points + torch.cat(
+        [(nose.floor() + 0.5 - nose), torch.zeros(1)]
+    )  # put the nose tip on a pixel centre
     pncc = draw_pncc(points, model, (256, 256))
     column, row = points[0, 4, :2].long().tolist()
     torch.testing.assert_close(pncc.map[0, :, row, column], model.pncc_colour[4], atol=0.01, rtol=0)
@@ -43,18 +45,25 @@ def test_background_is_zero_and_depth_says_so(model):
     outside = pncc.triangle[0] < 0
     assert outside.any() and not outside.all()
     assert float(pncc.map[0][:, outside].abs().max()) == 0
-    assert bool(torch.isinf(pncc.depth[0][outside]).all()) and bool(torch.isfinite(pncc.depth[0][~outside]).all())
+    assert bool(torch.isinf(pncc.depth[0][outside]).all()) and bool(
+        torch.isfinite(pncc.depth[0][~outside]).all()
+    )
     assert float(pncc.map[0][:, ~outside].amax(0).min()) > 0
 
 
-@pytest.mark.parametrize(("turn", "holes"), [((0.0, 0.0, 0.0), 0), ((0.25, 0.2, 0.0), 0), ((-0.25, -0.3, 0.2), 0), ((0.0, 0.6, 0.0), 20)])
+@pytest.mark.parametrize(
+    ("turn", "holes"),
+    [((0.0, 0.0, 0.0), 0), ((0.25, 0.2, 0.0), 0), ((-0.25, -0.3, 0.2), 0), ((0.0, 0.6, 0.0), 20)],
+)
 def test_an_open_mouth_shows_the_cavity_without_holes(model, turn, holes):
     shape = model.mean + torch.einsum("e,evc->vc", model.direction("jawOpen") * 0.8, model.expression_basis)
     pncc = draw_pncc(place(shape, turn=turn), model, (256, 256))
     region = torch.where(pncc.triangle[0] >= 0, model.region.long()[pncc.triangle[0].clamp_min(0)], -1)
     assert int((region == Region.MOUTH_CAVITY).sum()) > 40
     around = torch.nn.functional.avg_pool2d((region >= 0).float()[None, None], 5, 1, 2)[0, 0]
-    assert int(((region < 0) & (around > 0.7)).sum()) <= holes  # a thin line may open behind the far lip of a turned head
+    assert (
+        int(((region < 0) & (around > 0.7)).sum()) <= holes
+    )  # a thin line may open behind the far lip of a turned head
 
 
 def test_a_closed_mouth_hides_the_cavity(model):
@@ -66,10 +75,17 @@ def test_a_closed_mouth_hides_the_cavity(model):
     cavity = slice(468, 488)
     from personatalk_core.geometry import topology
 
-    full = torch.from_numpy(topology.extended(shape[:468].numpy(), follows=False) + topology.constant_offsets())
+    full = torch.from_numpy(
+        topology.extended(shape[:468].numpy(), follows=False) + topology.constant_offsets()
+    )
     shape[cavity] = full[cavity]
     pncc = draw_pncc(place(shape), model, (256, 256))
-    assert int((model.region.long()[pncc.triangle.clamp_min(0)][pncc.triangle >= 0] == Region.MOUTH_CAVITY).sum()) <= 6
+    assert (
+        int(
+            (model.region.long()[pncc.triangle.clamp_min(0)][pncc.triangle >= 0] == Region.MOUTH_CAVITY).sum()
+        )
+        <= 6
+    )
 
 
 def test_the_skirt_is_drawn_only_when_asked(model):

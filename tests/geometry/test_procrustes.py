@@ -2,8 +2,7 @@
 
 import torch
 
-from personatalk_core.geometry.camera import rotation_matrix
-from personatalk_core.geometry.procrustes import align_similarity
+from personatalk_core.geometry.camera import align_similarity, rotation_matrix
 
 
 def test_a_known_similarity_comes_back():

@@ -74,7 +74,9 @@ def test_shared_edges_leave_no_gap_and_no_overlap():
 
 def test_nearer_wins_and_equal_depth_goes_to_the_first():
     square = [[0.0, 0], [8, 0], [0, 8]]
-    near = torch.tensor([[*[[*p, 1.0] for p in square], *[[*p, 2.0] for p in square], *[[*p, 2.0] for p in square]]])
+    near = torch.tensor(
+        [[*[[*p, 1.0] for p in square], *[[*p, 2.0] for p in square], *[[*p, 2.0] for p in square]]]
+    )
     triangle, _, depth = rasterize(near, torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8]]), (8, 8))
     assert triangle[0, 1, 1] == 1
     assert depth[0, 1, 1] == 2.0
@@ -125,8 +127,11 @@ def test_a_gpu_draws_what_the_cpu_draws():
     model = load_face_model()
     turns = torch.tensor([[0.0, 0.0, 0.0], [0.25, 0.6, 0.0], [-0.2, -0.5, 0.1]])
     points = project(model.mean.expand(3, -1, -1), turns, torch.full((3, 2), 128.0), torch.full((3,), 100.0))
-    for ours, theirs in zip(rasterize(points, model.triangles, (256, 256)),
-                            rasterize(points.cuda(), model.triangles.cuda(), (256, 256)), strict=True):  # fmt: skip
+    for ours, theirs in zip(
+        rasterize(points, model.triangles, (256, 256)),
+        rasterize(points.cuda(), model.triangles.cuda(), (256, 256)),
+        strict=True,
+    ):
         torch.testing.assert_close(theirs.cpu(), ours, atol=1e-5, rtol=0)
     here, there = draw_pncc(points, model, (256, 256)), draw_pncc(points.cuda(), model.to("cuda"), (256, 256))
     torch.testing.assert_close(there.map.cpu(), here.map, atol=1e-5, rtol=0)

@@ -4,12 +4,21 @@ import pytest
 import torch
 
 from personatalk_core.errors import OptionsError, ShapeError
-from personatalk_core.geometry.retime import freeze_geometry, geometry_at_speed, retime_geometry
+from personatalk_core.geometry.editing import freeze_geometry, geometry_at_speed, retime_geometry
 
 
 def test_its_own_times_change_nothing(moving_geometry):
     again = retime_geometry(moving_geometry, moving_geometry.times)
-    for name in ("expression", "rotation", "translation", "scale", "shot", "source_frame", "times", "durations"):
+    for name in (
+        "expression",
+        "rotation",
+        "translation",
+        "scale",
+        "shot",
+        "source_frame",
+        "times",
+        "durations",
+    ):
         torch.testing.assert_close(getattr(again, name), getattr(moving_geometry, name))
 
 
@@ -59,7 +68,10 @@ def test_speed_plays_picture_and_mouth_together(moving_geometry):
     assert geometry_at_speed(moving_geometry, 1.0) is moving_geometry
     step = float(moving_geometry.durations[0])
     fast, slow = geometry_at_speed(moving_geometry, 2.0), geometry_at_speed(moving_geometry, 0.5)
-    assert (fast.frame_count, slow.frame_count) == (moving_geometry.frame_count // 2, moving_geometry.frame_count * 2)
+    assert (fast.frame_count, slow.frame_count) == (
+        moving_geometry.frame_count // 2,
+        moving_geometry.frame_count * 2,
+    )
     assert fast.source_frame.tolist() == list(range(0, moving_geometry.frame_count, 2))
     for played in (fast, slow):
         torch.testing.assert_close(played.durations, torch.full_like(played.durations, step))

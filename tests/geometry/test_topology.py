@@ -29,7 +29,11 @@ def test_cavity_and_skirt_are_linear_in_the_face():
     a, b = generator.normal(size=(2, 468, 3))
     for follows in (True, False):
         together = topology.extended(2 * a - b, follows=follows)
-        np.testing.assert_allclose(together, 2 * topology.extended(a, follows=follows) - topology.extended(b, follows=follows), atol=1e-12)
+        np.testing.assert_allclose(
+            together,
+            2 * topology.extended(a, follows=follows) - topology.extended(b, follows=follows),
+            atol=1e-12,
+        )
         assert together.shape == (topology.VERTEX_COUNT, 3)
 
 

@@ -7,7 +7,13 @@ import torch
 
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.face_model import load_face_model
-from personatalk_core.geometry.vertices import canonical_vertices, expression_vertices, posed_vertices, shape_vertices, template_vertices
+from personatalk_core.geometry.vertices import (
+    canonical_vertices,
+    expression_vertices,
+    posed_vertices,
+    shape_vertices,
+    template_vertices,
+)
 from personatalk_core.types import FaceGeometry
 
 
@@ -23,11 +29,17 @@ def geometry(model) -> FaceGeometry:
     return FaceGeometry(
         torch.randn(model.identity_count, generator=generator),
         torch.randn(t, model.expression_count, generator=generator),
-        torch.randn(t, 3, generator=generator) * 0.3, torch.rand(t, 2, generator=generator) * 200,
+        torch.randn(t, 3, generator=generator) * 0.3,
+        torch.rand(t, 2, generator=generator) * 200,
         torch.rand(t, generator=generator) * 50 + 50,
-        torch.zeros(t, dtype=torch.uint8), torch.zeros(t, dtype=torch.int64), torch.arange(t),
-        torch.arange(t) / 25, torch.full((t,), 0.04),
-        (240, 320), model.sha256)  # fmt: skip
+        torch.zeros(t, dtype=torch.uint8),
+        torch.zeros(t, dtype=torch.int64),
+        torch.arange(t),
+        torch.arange(t) / 25,
+        torch.full((t,), 0.04),
+        (240, 320),
+        model.sha256,
+    )
 
 
 def test_zero_coefficients_give_the_mean_face(model):
@@ -37,7 +49,9 @@ def test_zero_coefficients_give_the_mean_face(model):
 
 def test_identity_for_all_equals_identity_for_each(model, geometry):
     each = geometry.identity.expand(geometry.frame_count, -1)
-    torch.testing.assert_close(shape_vertices(each, geometry.expression, model), canonical_vertices(geometry, model))
+    torch.testing.assert_close(
+        shape_vertices(each, geometry.expression, model), canonical_vertices(geometry, model)
+    )
 
 
 def test_parts_add_up(model, geometry):
@@ -48,8 +62,15 @@ def test_parts_add_up(model, geometry):
 
 
 def test_posed_vertices_without_pose_are_canonical_in_pixels(model, geometry):
-    still = replace(geometry, rotation=geometry.rotation * 0, translation=geometry.translation * 0, scale=torch.ones_like(geometry.scale))
-    torch.testing.assert_close(posed_vertices(still, model) * torch.tensor([1.0, -1, 1]), canonical_vertices(geometry, model))
+    still = replace(
+        geometry,
+        rotation=geometry.rotation * 0,
+        translation=geometry.translation * 0,
+        scale=torch.ones_like(geometry.scale),
+    )
+    torch.testing.assert_close(
+        posed_vertices(still, model) * torch.tensor([1.0, -1, 1]), canonical_vertices(geometry, model)
+    )
 
 
 def test_wrong_widths_are_refused(model):

@@ -64,7 +64,9 @@ def make_clip(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w", options=container_options or {}) as container:
-            video = container.add_stream(codec, rate=Fraction(rate), options={"threads": "1", **(options or {})})
+            video = container.add_stream(
+                codec, rate=Fraction(rate), options={"threads": "1", **(options or {})}
+            )
             video.width, video.height = size
             video.pix_fmt = pixel_format
             time_base = Fraction(1, 1000) if pts is not None else 1 / Fraction(rate)
@@ -72,7 +74,9 @@ def make_clip(tmp_path: Path) -> Callable[..., Path]:
             times = list(pts) if pts is not None else [first + i for i in range(count)]
             sound = None
             if tone is not None:
-                sound = container.add_stream("pcm_s16le" if path.suffix in (".mov", ".mkv", ".avi") else "aac", rate=tone[0])
+                sound = container.add_stream(
+                    "pcm_s16le" if path.suffix in (".mov", ".mkv", ".avi") else "aac", rate=tone[0]
+                )
                 sound.codec_context.layout = {1: "mono", 2: "stereo", 6: "5.1"}[tone[1]]
             for number, time in enumerate(times):
                 frame = av.VideoFrame.from_ndarray(numbered_frame(number, *size), format="rgb24")
@@ -109,9 +113,16 @@ def turn() -> Callable[[Path, int], None]:
     def rewrite(path: Path, degrees: int) -> None:
         data = bytearray(path.read_bytes())
         one = 1 << 16
-        a, b, c, d = {0: (one, 0, 0, one), 90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}[degrees]
+        a, b, c, d = {
+            0: (one, 0, 0, one),
+            90: (0, one, -one, 0),
+            180: (-one, 0, 0, -one),
+            270: (0, -one, one, 0),
+        }[degrees]
         matrix = b"".join(v.to_bytes(4, "big", signed=True) for v in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
-        at = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version and flags, times, id, duration, reserved, layer, volume
+        at = (
+            data.index(b"tkhd") + 4 + 4 + 20 + 16
+        )  # version and flags, times, id, duration, reserved, layer, volume
         assert data[at : at + 4] == one.to_bytes(4, "big")
         data[at : at + 36] = matrix
         path.write_bytes(bytes(data))

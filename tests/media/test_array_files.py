@@ -7,7 +7,7 @@ import pytest
 
 from personatalk_core.errors import MediaError
 from personatalk_core.media.array_files import read_frames, write_frames, write_sound
-from personatalk_core.media.audio import read_audio
+from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.video_reader import probe
 from personatalk_core.types import AudioClip
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError
-from personatalk_core.media.audio import fit_audio, read_audio, resampled, speech_samples
+from personatalk_core.media.audio_stream import fit_audio, read_audio, resampled, speech_samples
 from personatalk_core.types import AudioClip
 
 
@@ -19,7 +19,9 @@ def write_wav(path, samples, rate):
 
 
 def tone(seconds, rate, channels=1, frequency=440):
-    return np.repeat((np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * frequency / rate) * 0.5)[None], channels, 0).astype(np.float32)
+    return np.repeat(
+        (np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * frequency / rate) * 0.5)[None], channels, 0
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
@@ -57,7 +59,10 @@ def test_fit_cuts_and_pads_to_the_sample():
 
 def test_fit_honours_the_start():
     clip = AudioClip(tone(1.0, 1000), 1000, start=0.2)
-    assert np.array_equal(fit_audio(clip, 1.2).samples[0, 200:], clip.samples[0]) and not fit_audio(clip, 1.2).samples[0, :200].any()
+    assert (
+        np.array_equal(fit_audio(clip, 1.2).samples[0, 200:], clip.samples[0])
+        and not fit_audio(clip, 1.2).samples[0, :200].any()
+    )
     early = AudioClip(clip.samples, 1000, start=-0.2)
     assert np.array_equal(fit_audio(early, 0.8).samples, clip.samples[:, 200:])
     assert fit_audio(AudioClip(clip.samples, 1000, start=5.0), 1.0).samples.shape == (1, 1000)
@@ -82,9 +87,14 @@ def test_a_video_that_starts_late_cuts_its_early_sound(make_clip):
 
 def test_aac_in_a_video_is_not_delayed(make_clip):
     clip = read_audio(make_clip(count=50, tone=(44100, 2, 1.5, 0.0)))
-    expected = (np.sin(np.arange(int(1.5 * 44100)) * 2 * np.pi * 440 / 44100) * 8000 / 32768).astype(np.float32)
+    expected = (np.sin(np.arange(int(1.5 * 44100)) * 2 * np.pi * 440 / 44100) * 8000 / 32768).astype(
+        np.float32
+    )
     middle = slice(5000, 50000)
-    errors = {lag: np.abs(clip.samples[0, 5000 + lag : 50000 + lag] - expected[middle]).mean() for lag in range(-30, 31)}
+    errors = {
+        lag: np.abs(clip.samples[0, 5000 + lag : 50000 + lag] - expected[middle]).mean()
+        for lag in range(-30, 31)
+    }
     assert min(errors, key=errors.get) == 0
     assert clip.duration == pytest.approx(1.5, abs=1 / 44100)
 
@@ -107,13 +117,20 @@ def test_a_hole_in_the_sound_is_silence(tmp_path):
         container.mux(stream.encode(None))
     samples = read_audio(path).samples[0]
     assert len(samples) == pytest.approx(32000, abs=32)
-    assert not samples[16200:23800].any() and (samples[24200:31800] > 0.2).all() and (samples[:15800] > 0.2).all()
+    assert (
+        not samples[16200:23800].any()
+        and (samples[24200:31800] > 0.2).all()
+        and (samples[:15800] > 0.2).all()
+    )
 
 
 def test_resampling_keeps_every_channel():
     out = resampled(AudioClip(np.concatenate([tone(0.5, 8000), tone(0.5, 8000, 1, 880)]), 8000), 16000)
     assert out.samples.shape == (2, 8000)
-    assert np.abs(out.samples - np.concatenate([tone(0.5, 16000), tone(0.5, 16000, 1, 880)]))[:, 200:-200].max() < 0.01
+    assert (
+        np.abs(out.samples - np.concatenate([tone(0.5, 16000), tone(0.5, 16000, 1, 880)]))[:, 200:-200].max()
+        < 0.01
+    )
 
 
 def test_refusals(tmp_path, make_clip):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.config import LENGTH_MODES
-from personatalk_core.media.audio import fit_audio, read_audio
+from personatalk_core.media.audio_stream import fit_audio, read_audio
 from personatalk_core.media.timing import make_timeline
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import VideoWriter
@@ -34,7 +34,9 @@ def make(path, rate, codec, sound_codec, *, hz=48000, layout="mono", offset=0.0,
         audio.codec_context.layout = layout
         packets = []
         for number, start in enumerate(starts):
-            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 250 if number == flash else 5, np.uint8), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(
+                np.full((48, 64, 3), 250 if number == flash else 5, np.uint8), format="rgb24"
+            )
             picture.pts, picture.time_base = round((start + lead) / tick), tick
             packets += video.encode(picture)
         packets += video.encode(None)
@@ -48,7 +50,11 @@ def make(path, rate, codec, sound_codec, *, hz=48000, layout="mono", offset=0.0,
                 block = (block * 32767).astype(np.int16)
             data = np.ascontiguousarray(block if form.is_planar else block.T.reshape(1, -1))
             frame = av.AudioFrame.from_ndarray(data, format=form.name, layout=layout)
-            frame.sample_rate, frame.time_base, frame.pts = hz, Fraction(1, hz), begin + round(max(0.0, offset) * hz)
+            frame.sample_rate, frame.time_base, frame.pts = (
+                hz,
+                Fraction(1, hz),
+                begin + round(max(0.0, offset) * hz),
+            )
             packets += audio.encode(frame)
         packets += audio.encode(None)
         container.mux(sorted(packets, key=lambda p: (p.dts or 0) * p.time_base))
@@ -60,7 +66,12 @@ def moments(path):
     info = probe(path)
     light = [frame.mean() for frame in VideoReader(info).frames()]
     clip = read_audio(path)
-    return float(info.times[int(np.argmax(light))]), int(np.argmax(np.abs(clip.samples).max(0))) / clip.sample_rate, info, clip
+    return (
+        float(info.times[int(np.argmax(light))]),
+        int(np.argmax(np.abs(clip.samples).max(0))) / clip.sample_rate,
+        info,
+        clip,
+    )
 
 
 CASES = {
@@ -74,7 +85,13 @@ CASES = {
     "ts at 25": ("in.ts", 25, "mpeg2video", "mp2", {"hz": 44100, "layout": "stereo"}),
     "webm at 30": ("in.webm", 30, "libvpx", "libopus", {}),
     "avi at 25": ("in.avi", 25, "mpeg4", "pcm_s16le", {"hz": 16000}),
-    "mp4 at a varying rate": ("in.mp4", 25, "libx264", "aac", {"times": np.cumsum([0.0, *([0.02, 0.05, 0.04, 0.1] * 9)])}),
+    "mp4 at a varying rate": (
+        "in.mp4",
+        25,
+        "libx264",
+        "aac",
+        {"times": np.cumsum([0.0, *([0.02, 0.05, 0.04, 0.1] * 9)])},
+    ),
 }
 
 
@@ -91,13 +108,17 @@ def test_picture_and_sound_stay_together(tmp_path, name, rate, codec, sound_code
     if "times" not in more:
         assert info.rate == rate and info.frame_count == round(SECONDS * rate)
     timeline = make_timeline(info, clip.duration, "silence")
-    with VideoWriter(out, info.width, info.height, timeline, audio=fit_audio(clip, timeline.duration), like=info) as writer:
+    with VideoWriter(
+        out, info.width, info.height, timeline, audio=fit_audio(clip, timeline.duration), like=info
+    ) as writer:
         for picture in VideoReader(info).frames(timeline.source_frame):
             writer.write(picture)
     seen_again, heard_again, again, sound = moments(out)
     assert (again.frame_count, again.constant_rate) == (info.frame_count, info.constant_rate)
     assert again.rate == info.rate or not info.constant_rate
-    assert again.duration == pytest.approx(info.duration, abs=1e-4) and sound.duration == pytest.approx(info.duration, abs=2e-3)
+    assert again.duration == pytest.approx(info.duration, abs=1e-4) and sound.duration == pytest.approx(
+        info.duration, abs=2e-3
+    )
     assert seen_again == pytest.approx(seen, abs=1e-4) and abs(seen_again - heard_again) < frame
     assert heard_again == pytest.approx(heard, abs=0.003)
 

@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import DependencyError, MediaError, OptionsError
-from personatalk_core.media.content_credentials import ContentSigner, SigningChoice, read_credentials, signed_output
+from personatalk_core.media.content_credentials import (
+    ContentSigner,
+    SigningChoice,
+    read_credentials,
+    signed_output,
+)
 from personatalk_core.media.provenance import AI_EDITED, provenance_metadata, read_marks
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import VideoWriter
 from personatalk_core.types import Timeline
 
 needs_c2pa = pytest.mark.skipif(
-    find_spec("c2pa") is None or find_spec("cryptography") is None, reason="c2pa-python is not installed (extra 'c2pa')"
+    find_spec("c2pa") is None or find_spec("cryptography") is None,
+    reason="c2pa-python is not installed (extra 'c2pa')",
 )
 
 
@@ -32,23 +38,47 @@ def write_certificate(folder: Path) -> SigningChoice:
     now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "leaf")}
     named = {
-        name: x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio"), x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        name: x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio"),
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+            ]
+        )
         for name in keys
     }
 
     def issue(name: str, authority: bool):
-        builder = x509.CertificateBuilder().subject_name(named[name]).issuer_name(named["root"]).public_key(keys[name].public_key())
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + 30 * day)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(named[name])
+            .issuer_name(named["root"])
+            .public_key(keys[name].public_key())
+        )
+        builder = (
+            builder.serial_number(x509.random_serial_number())
+            .not_valid_before(now - day)
+            .not_valid_after(now + 30 * day)
+        )
         usage = x509.KeyUsage(not authority, False, False, False, False, authority, authority, False, False)
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["root"].public_key())
-        builder = builder.add_extension(x509.BasicConstraints(authority, None), True).add_extension(usage, True).add_extension(above, False)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[name].public_key()), False)
+        builder = (
+            builder.add_extension(x509.BasicConstraints(authority, None), True)
+            .add_extension(usage, True)
+            .add_extension(above, False)
+        )
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(keys[name].public_key()), False
+        )
         if not authority:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+            builder = builder.add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False
+            )
         return builder.sign(keys["root"], hashes.SHA256())
 
     pem = serialization.Encoding.PEM
-    (folder / "chain.pem").write_bytes(b"".join(issue(n, n == "root").public_bytes(pem) for n in ("leaf", "root")))
+    (folder / "chain.pem").write_bytes(
+        b"".join(issue(n, n == "root").public_bytes(pem) for n in ("leaf", "root"))
+    )
     plain = serialization.NoEncryption()
     for name, key in keys.items():
         (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
@@ -82,7 +112,9 @@ def test_what_was_signed_reads_back_and_still_plays(choice, clip, tmp_path, read
     assert (found.state, found.issuer) == ("Valid", "Studio")
     assert found.actions == ("c2pa.opened", "c2pa.edited") and found.source_types == (AI_EDITED,)
     assert found.ingredients == ("source.mp4", "speech.wav")
-    assert set(found.problems) <= {"signingCredential.untrusted"}  # nobody trusts a certificate made a second ago
+    assert set(found.problems) <= {
+        "signingCredential.untrusted"
+    }  # nobody trusts a certificate made a second ago
     marks = read_marks(path)
     assert marks.c2pa and marks.ai_edited
     assert [read_number(frame) for frame in VideoReader(path).frames()] == [0, 1, 2]
@@ -137,10 +169,16 @@ def test_the_signed_file_appears_whole_or_not_at_all(choice, clip, tmp_path):
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises(MediaError), signed_output(tmp_path / "two.mp4", signer, source=source) as target:
         target.write_bytes(b"no video")
-    with pytest.raises(KeyboardInterrupt), signed_output(tmp_path / "two.mp4", signer, source=source) as target:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        signed_output(tmp_path / "two.mp4", signer, source=source) as target,
+    ):
         clip(target.name)
         raise KeyboardInterrupt
-    with pytest.raises(MediaError, match=r"\.mp4 and \.mov"), signed_output(tmp_path / "two.mkv", signer, source=source):
+    with (
+        pytest.raises(MediaError, match=r"\.mp4 and \.mov"),
+        signed_output(tmp_path / "two.mkv", signer, source=source),
+    ):
         pytest.fail("the work must not begin")
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
@@ -182,14 +220,17 @@ def test_a_missing_library_says_how_to_get_it(tmp_path, monkeypatch):
 def test_the_command_line_signs_what_it_dubs(choice, clip, tmp_path, monkeypatch, capsys):
     from types import SimpleNamespace
 
-    from personatalk_core import commands, pipeline
-    from personatalk_core.cli import main
+    from personatalk_core import pipeline
+    from personatalk_core.cli.parser import main
+    from personatalk_core.cli.parser import verbs as commands
     from personatalk_core.types import DubReport
 
     source, speech = clip("source.mp4"), tmp_path / "speech.wav"
     speech.write_bytes(b"RIFF" + bytes(40))
     monkeypatch.setattr(commands, "_models", lambda *_, **__: SimpleNamespace(face_model=None, speech=None))
-    monkeypatch.setattr(pipeline, "dub", lambda video, audio, out, *_, **__: clip(out.name) and DubReport(frames=3, dubbed=3))
+    monkeypatch.setattr(
+        pipeline, "dub", lambda video, audio, out, *_, **__: clip(out.name) and DubReport(frames=3, dubbed=3)
+    )
     signing = ["--sign-certificate", str(choice.certificate), "--sign-key", str(choice.key)]
     base = ["dub", "--video", str(source), "--audio", str(speech), "--device", "cpu"]
     out = tmp_path / "out.mp4"
@@ -198,9 +239,18 @@ def test_the_command_line_signs_what_it_dubs(choice, clip, tmp_path, monkeypatch
     assert found.state == "Valid" and found.ingredients == ("source.mp4", "speech.wav")
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
     capsys.readouterr()
-    for more, words in (([*signing[:2]], "together"), ([*signing, "--sign-algorithm", "rsa"], "expected one of")):
+    for more, words in (
+        ([*signing[:2]], "together"),
+        ([*signing, "--sign-algorithm", "rsa"], "expected one of"),
+    ):
         assert main([*base, "--out", str(tmp_path / "two.mp4"), *more]) == 2
         assert words in capsys.readouterr().err
-    assert main([*base, "--out", str(tmp_path / "two.mkv"), *signing]) == 2 and ".mp4 and .mov" in capsys.readouterr().err
-    assert main([*base, "--out", str(tmp_path / "p" / "%d.png"), *signing]) == 2 and "pictures" in capsys.readouterr().err
+    assert (
+        main([*base, "--out", str(tmp_path / "two.mkv"), *signing]) == 2
+        and ".mp4 and .mov" in capsys.readouterr().err
+    )
+    assert (
+        main([*base, "--out", str(tmp_path / "p" / "%d.png"), *signing]) == 2
+        and "pictures" in capsys.readouterr().err
+    )
     assert not list(tmp_path.glob("two.*"))

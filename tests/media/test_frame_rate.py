@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from personatalk_core.media.frame_rate import exact_rate, rate_times
+from personatalk_core.media.timing import exact_rate, rate_times
 
 NTSC = [Fraction(n * 1000, 1001) for n in (24, 30, 60)]
 RATES = [*NTSC, Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(60)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError
-from personatalk_core.media.audio import read_audio
+from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.image_sequence import is_sequence, written_as_sequence
 from personatalk_core.media.timing import make_timeline
 from personatalk_core.media.video_reader import VideoReader, probe
@@ -25,17 +25,26 @@ def pictures(tmp_path, numbered):
         folder = tmp_path / "in"
         folder.mkdir(exist_ok=True)
         for place, number in enumerate(numbers):
-            frame = cv2.cvtColor(numbered(place, *size), cv2.COLOR_RGB2BGR).astype(depth) * (257 if depth == np.uint16 else 1)
+            frame = cv2.cvtColor(numbered(place, *size), cv2.COLOR_RGB2BGR).astype(depth) * (
+                257 if depth == np.uint16 else 1
+            )
             assert cv2.imwrite(str(folder / (pattern % number)), frame)
         return folder
 
     return write
 
 
-@pytest.mark.parametrize("pattern", ["f_%05d.png", "%d.png", "a%03d.tif", "b%02d.bmp", "c%04d.jpg", "d%d.webp"])
+@pytest.mark.parametrize(
+    "pattern", ["f_%05d.png", "%d.png", "a%03d.tif", "b%02d.bmp", "c%04d.jpg", "d%d.webp"]
+)
 def test_a_pattern_and_its_folder_read_the_same(pictures, read_number, pattern):
     folder = pictures(pattern, range(7, 13))
-    for path, rate in ((folder, 25), (folder / pattern, 25), (folder.parent / "in@24", 24), (folder / f"{pattern}@30000/1001", 29.97)):
+    for path, rate in (
+        (folder, 25),
+        (folder / pattern, 25),
+        (folder.parent / "in@24", 24),
+        (folder / f"{pattern}@30000/1001", 29.97),
+    ):
         info = probe(path)
         assert (info.frame_count, info.width, info.height, info.has_audio) == (6, 96, 64, False)
         assert float(info.rate) == pytest.approx(rate, abs=1e-3)
@@ -118,7 +127,9 @@ def test_what_is_written_reads_back_exactly(tmp_path, numbered):
             for number in range(5):
                 writer.write(numbered(number))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"f_{n:04d}.png" for n in range(1, 6)] + ["sound.wav"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"f_{n:04d}.png" for n in range(1, 6)] + [
+        "sound.wav"
+    ]
     frames = list(VideoReader(tmp_path / "out" / "f_%04d.png").frames())
     assert all(np.array_equal(frame, numbered(i)) for i, frame in enumerate(frames)) and len(frames) == 5
     assert np.allclose(read_audio(tmp_path / "out" / "sound.wav").samples[:, :4800], sound.samples, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError
-from personatalk_core.media.audio import read_audio
+from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.timing import make_timeline
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import VideoWriter
@@ -54,7 +54,9 @@ def test_every_format_gives_every_frame_in_any_order(make_clip, read_number, nam
         pytest.skip(f"this PyAV has no {codec} encoder to make the clip with")
     info = probe(make_clip(name, 30, 25, codec=codec, pixel_format=pixel_format))
     assert info.frame_count == 30
-    if not name.endswith(".mpg"):  # there FFmpeg guesses the time of frames that a packet of the stream begins in
+    if not name.endswith(
+        ".mpg"
+    ):  # there FFmpeg guesses the time of frames that a packet of the stream begins in
         assert info.rate == 25 and info.constant_rate
         assert info.duration == pytest.approx(1.2, abs=1e-6)
     order = [*range(30), *range(28, -1, -1), 15, 3, 29]
@@ -123,10 +125,17 @@ def test_high_dynamic_range_keeps_its_tone(tmp_path, numbered, transfer, name):
         stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p10le"
         context = stream.codec_context
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, transfer, 9, 1
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = (
+            9,
+            transfer,
+            9,
+            1,
+        )
         for i in range(4):
             frame = av.VideoFrame.from_ndarray(numbered(i), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1)))
+            container.mux(
+                stream.encode(frame.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1))
+            )
         container.mux(stream.encode(None))
     info = probe(path)
     assert info.colour == (9, transfer, 9)
@@ -154,9 +163,15 @@ def test_stated_colours_are_believed(tmp_path, numbered, matrix, value_range):
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv444p"
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, value_range
         frame = av.VideoFrame.from_ndarray(numbered(5), format="rgb24")
-        container.mux(stream.encode(frame.reformat(format="yuv444p", dst_colorspace=swscale, dst_color_range=value_range)))
+        container.mux(
+            stream.encode(
+                frame.reformat(format="yuv444p", dst_colorspace=swscale, dst_color_range=value_range)
+            )
+        )
         container.mux(stream.encode(None))
-    assert np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 5  # a wrong matrix misses by 9 and more
+    assert (
+        np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 5
+    )  # a wrong matrix misses by 9 and more
 
 
 def test_interlaced_frames_are_kept_and_remarked(make_clip, read_number):
@@ -197,7 +212,9 @@ def test_a_stream_that_grows_into_a_bomb_is_not_decoded(tmp_path, numbered, monk
     path = grown(tmp_path, numbered, (640, 480))
     reader = VideoReader(path)
     frames = list(reader.frames())
-    assert {frame.shape for frame in frames} == {(64, 96, 3)} and reader.damaged >= set(range(10, len(frames)))
+    assert {frame.shape for frame in frames} == {(64, 96, 3)} and reader.damaged >= set(
+        range(10, len(frames))
+    )
 
 
 def test_time_stamps_of_years_are_refused(make_clip):
@@ -209,7 +226,22 @@ def test_sound_of_impossible_rates_is_refused(tmp_path):
     from struct import pack
 
     for rate in (1, 999, 2_000_000, 4_294_967_291):
-        header = pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 400, b"WAVE", b"fmt ", 16, 1, 1, rate, rate * 2 & 0xFFFFFFFF, 2, 16, b"data", 400)
+        header = pack(
+            "<4sI4s4sIHHIIHH4sI",
+            b"RIFF",
+            36 + 400,
+            b"WAVE",
+            b"fmt ",
+            16,
+            1,
+            1,
+            rate,
+            rate * 2 & 0xFFFFFFFF,
+            2,
+            16,
+            b"data",
+            400,
+        )
         path = tmp_path / "odd.wav"
         path.write_bytes(header + bytes(400))
         with pytest.raises(MediaError):
@@ -278,7 +310,9 @@ def test_the_first_of_several_sound_tracks_is_heard(tmp_path):
         for track in tracks:
             track.codec_context.layout = "mono"
         for level, track in zip((8000, 16000), tracks, strict=True):
-            frame = av.AudioFrame.from_ndarray(np.full((1, 4000), level, np.int16), format="s16", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.full((1, 4000), level, np.int16), format="s16", layout="mono"
+            )
             frame.sample_rate, frame.pts = 8000, 0
             container.mux(track.encode(frame))
             container.mux(track.encode(None))
@@ -307,12 +341,20 @@ def test_an_enormous_picture_is_refused_before_it_is_decoded(tmp_path):
 
     header = pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     path = tmp_path / "bomb.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compress(bytes(1000))) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
     with pytest.raises(MediaError):
         probe(path)
 
 
-@pytest.mark.parametrize("name,codec", [("clip.mp4", "libx264"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx"), ("clip.avi", "mpeg4")])
+@pytest.mark.parametrize(
+    "name,codec",
+    [("clip.mp4", "libx264"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx"), ("clip.avi", "mpeg4")],
+)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_a_file_cut_anywhere_reads_or_says_why(make_clip, name, codec, share):
     path = make_clip(name, 40, codec=codec, options={"g": "10"})
@@ -324,7 +366,10 @@ def test_a_file_cut_anywhere_reads_or_says_why(make_clip, name, codec, share):
         assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("name,codec", [("clip.mp4", "libx264"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx"), ("clip.gif", "gif")])
+@pytest.mark.parametrize(
+    "name,codec",
+    [("clip.mp4", "libx264"), ("clip.mkv", "libx264"), ("clip.webm", "libvpx"), ("clip.gif", "gif")],
+)
 def test_noise_in_a_file_never_escapes_as_another_error(make_clip, name, codec):
     path = make_clip(name, 12, codec=codec, pixel_format="rgb8" if codec == "gif" else "yuv420p")
     clean, rng = path.read_bytes(), np.random.default_rng(0)

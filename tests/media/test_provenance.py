@@ -13,7 +13,9 @@ from personatalk_core.types import Timeline
 
 
 def write(path, numbered, metadata, size=(96, 64)):
-    with VideoWriter(path, *size, Timeline(np.arange(3), np.arange(3) / 25, np.full(3, 0.04)), metadata=metadata) as writer:
+    with VideoWriter(
+        path, *size, Timeline(np.arange(3), np.arange(3) / 25, np.full(3, 0.04)), metadata=metadata
+    ) as writer:
         for number in range(3):
             writer.write(numbered(number, *size))
     return path
@@ -58,7 +60,11 @@ def test_a_camera_recording_is_not_called_ai(tmp_path, numbered):
     assert read_marks(path).source_type == "digitalCapture" and not read_marks(path).ai_edited
 
 
-SHORT, WIDE, LONG = struct.pack(">I4s", 4, b"ftyp"), struct.pack(">I4sQ", 1, b"ftyp", 3), struct.pack(">I4s", 1 << 31, b"moov")
+SHORT, WIDE, LONG = (
+    struct.pack(">I4s", 4, b"ftyp"),
+    struct.pack(">I4sQ", 1, b"ftyp", 3),
+    struct.pack(">I4s", 1 << 31, b"moov"),
+)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", SHORT, WIDE, LONG, b"ftyp" * 50])
@@ -73,5 +79,7 @@ def test_nonsense_has_no_boxes_and_no_marks(tmp_path, data):
 @pytest.mark.parametrize("length", [0, 1, 15])
 def test_a_uuid_box_too_short_for_a_uuid_is_no_mark(tmp_path, length):
     path = tmp_path / "short"
-    path.write_bytes(struct.pack(">I4s", 8, b"moov") + struct.pack(">I4s", 8 + length, b"uuid") + bytes(length))
+    path.write_bytes(
+        struct.pack(">I4s", 8, b"moov") + struct.pack(">I4s", 8 + length, b"uuid") + bytes(length)
+    )
     assert read_marks(path).xmp == "" and not read_marks(path).c2pa

@@ -9,15 +9,29 @@ import pytest
 from scipy.signal import resample_poly
 
 from personatalk_core.media.array_files import write_sound
-from personatalk_core.media.audio import read_audio, speech_samples
-from personatalk_core.media.sound_stream import SoundFile, fitted_blocks, resampled_blocks, write_speech
+from personatalk_core.media.audio_stream import (
+    SoundFile,
+    fitted_blocks,
+    read_audio,
+    resampled_blocks,
+    speech_samples,
+    write_speech,
+)
 from personatalk_core.types import AudioClip
 
 NOISE = np.random.default_rng(0).standard_normal((2, 150_001)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    "rate, wanted", [(44_100, 16_000), (48_000, 16_000), (8_000, 16_000), (22_050, 16_000), (96_000, 48_000), (16_000, 12_345)]
+    "rate, wanted",
+    [
+        (44_100, 16_000),
+        (48_000, 16_000),
+        (8_000, 16_000),
+        (22_050, 16_000),
+        (96_000, 48_000),
+        (16_000, 12_345),
+    ],
 )
 def test_resampled_in_blocks_is_resampled_at_once(rate, wanted):
     cuts = [0, 1, 5, 1000, 70_000, 70_001, 150_001]
@@ -40,4 +54,8 @@ def test_blocks_are_cut_and_padded_to_a_length():
     blocks = [NOISE[:, :10], NOISE[:, 10:25]]
     assert np.array_equal(np.concatenate(list(fitted_blocks(blocks, 2, 12)), axis=1), NOISE[:, :12])
     padded = np.concatenate(list(fitted_blocks(blocks, 2, 200_000)), axis=1)
-    assert padded.shape == (2, 200_000) and np.array_equal(padded[:, :25], NOISE[:, :25]) and not padded[:, 25:].any()
+    assert (
+        padded.shape == (2, 200_000)
+        and np.array_equal(padded[:, :25], NOISE[:, :25])
+        and not padded[:, 25:].any()
+    )

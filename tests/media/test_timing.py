@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError, OptionsError
-from personatalk_core.media.frame_rate import rate_times
-from personatalk_core.media.timing import make_timeline
+from personatalk_core.media.timing import make_timeline, rate_times
 
 RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50), Fraction(60)]
 
@@ -47,7 +46,19 @@ def test_sound_that_ends_with_a_frame_needs_no_other():
 
 
 def test_bounce_shows_the_turning_frames_once():
-    assert make_timeline(steady(25, 4), 0.44, "bounce").source_frame.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]
+    assert make_timeline(steady(25, 4), 0.44, "bounce").source_frame.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        2,
+        1,
+        0,
+        1,
+        2,
+        3,
+        2,
+    ]
 
 
 def test_loop_starts_again():
@@ -55,7 +66,9 @@ def test_loop_starts_again():
 
 
 def test_remap_of_equal_lengths_changes_nothing():
-    assert make_timeline(steady(Fraction(30000, 1001), 50), 50 * 1001 / 30000, "remap").source_frame.tolist() == list(range(50))
+    assert make_timeline(
+        steady(Fraction(30000, 1001), 50), 50 * 1001 / 30000, "remap"
+    ).source_frame.tolist() == list(range(50))
 
 
 def test_remap_stretches_evenly():

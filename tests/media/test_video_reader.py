@@ -10,7 +10,15 @@ from personatalk_core.errors import MediaError
 from personatalk_core.media import frame_decoder
 from personatalk_core.media.video_reader import VideoReader, probe
 
-RATES = [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50), Fraction(60000, 1001), Fraction(60)]
+RATES = [
+    Fraction(24000, 1001),
+    Fraction(25),
+    Fraction(30000, 1001),
+    Fraction(30),
+    Fraction(50),
+    Fraction(60000, 1001),
+    Fraction(60),
+]
 B_FRAMES = {"bf": "3", "g": "10", "x264-params": "b-adapt=0"}
 
 
@@ -38,7 +46,13 @@ def test_a_variable_rate_keeps_every_start(make_clip, name, read_number):
     assert numbers(info, read_number) == list(range(8))
 
 
-KINDS = {"clip.mp4": "libx264", "clip.mkv": "libx264", "clip.avi": "mpeg4", "clip.ts": "libx264", "clip.webm": "libvpx"}
+KINDS = {
+    "clip.mp4": "libx264",
+    "clip.mkv": "libx264",
+    "clip.avi": "mpeg4",
+    "clip.ts": "libx264",
+    "clip.webm": "libvpx",
+}
 
 
 @pytest.mark.parametrize("name,codec", KINDS.items())
@@ -72,7 +86,11 @@ def test_far_frames_are_sought_and_not_decoded_through(make_clip, read_number, m
     info = probe(path)
     decoded = []
     original = frame_decoder.FrameDecoder._number
-    monkeypatch.setattr(frame_decoder.FrameDecoder, "_number", lambda self, frame, last: decoded.append(1) or original(self, frame, last))
+    monkeypatch.setattr(
+        frame_decoder.FrameDecoder,
+        "_number",
+        lambda self, frame, last: decoded.append(1) or original(self, frame, last),
+    )
     assert numbers(info, read_number, [195]) == [195]
     assert len(decoded) < 30
 
@@ -107,7 +125,10 @@ def test_the_first_frame_is_time_zero_whenever_the_file_starts(make_clip, read_n
 
 
 def test_colours_survive(make_clip, numbered):
-    for path in (make_clip("a.mp4", 1, options={"crf": "1"}), make_clip("b.mkv", 1, codec="ffv1", pixel_format="bgr0")):
+    for path in (
+        make_clip("a.mp4", 1, options={"crf": "1"}),
+        make_clip("b.mkv", 1, codec="ffv1", pixel_format="bgr0"),
+    ):
         frame = next(VideoReader(path).frames())
         error = np.abs(frame.astype(int) - numbered(0))[12:, 12:]
         assert error.max() <= (4 if path.suffix == ".mp4" else 0)

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError, ShapeError
-from personatalk_core.media.audio import read_audio
-from personatalk_core.media.frame_rate import rate_times
-from personatalk_core.media.timing import make_timeline
+from personatalk_core.media.audio_stream import read_audio
+from personatalk_core.media.timing import make_timeline, rate_times
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import MaskWriter, VideoWriter
 from personatalk_core.types import AudioClip, Timeline
@@ -25,7 +24,9 @@ PADDED = 1024 / 44100  # Matroska does not say where the last block of AAC ends
 
 
 def steady(rate, count):
-    return Timeline(np.arange(count), rate_times(Fraction(rate), count), np.full(count, float(1 / Fraction(rate))))
+    return Timeline(
+        np.arange(count), rate_times(Fraction(rate), count), np.full(count, float(1 / Fraction(rate)))
+    )
 
 
 def sound(seconds, rate=44100, channels=2):
@@ -53,7 +54,9 @@ def test_rate_count_and_duration_come_back(tmp_path, numbered, read_number, rate
     assert (info.rate, info.frame_count, info.constant_rate) == (rate, 31, True)
     assert info.duration == pytest.approx(line.duration, abs=1e-9)
     assert [read_number(f) for f in VideoReader(info).frames()] == list(range(31))
-    assert read_audio(path).duration == pytest.approx(line.duration, abs=PADDED if suffix == ".mkv" else 1 / 44100)
+    assert read_audio(path).duration == pytest.approx(
+        line.duration, abs=PADDED if suffix == ".mkv" else 1 / 44100
+    )
     assert leftovers(tmp_path) == [path.name]
 
 
@@ -62,7 +65,9 @@ def test_a_variable_rate_is_written_as_it_is(tmp_path, numbered, read_number):
     line = Timeline(np.arange(6), np.concatenate([[0], np.cumsum(durations)[:-1]]), durations)
     info = probe(write(tmp_path / "out.mp4", line, numbered))
     assert np.allclose(info.times, line.times, atol=1e-5)
-    known = slice(None) if int(av.__version__.split(".")[0]) >= 16 else slice(-1)  # older FFmpegs guess the last duration
+    known = (
+        slice(None) if int(av.__version__.split(".")[0]) >= 16 else slice(-1)
+    )  # older FFmpegs guess the last duration
     assert np.allclose(info.durations[known], line.durations[known], atol=1e-5)
     assert [read_number(f) for f in VideoReader(info).frames()] == list(range(6))
 
@@ -71,7 +76,9 @@ def test_a_variable_rate_is_written_as_it_is(tmp_path, numbered, read_number):
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("lossless", [False, True])
 def test_the_size_is_unchanged(tmp_path, numbered, size, suffix, lossless):
-    path = write(tmp_path / f"out{suffix}", steady(25, 5), numbered, size=size, lossless=lossless, audio=sound(0.2))
+    path = write(
+        tmp_path / f"out{suffix}", steady(25, 5), numbered, size=size, lossless=lossless, audio=sound(0.2)
+    )
     info = probe(path)
     assert (info.width, info.height) == size
     for number, frame in enumerate(VideoReader(info).frames()):
@@ -84,9 +91,18 @@ def test_what_browsers_play(tmp_path, numbered):
     path = write(tmp_path / "out.mp4", steady(25, 10), numbered, audio=sound(0.4))
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
-        assert (video.codec_context.name, video.pix_fmt, audio.codec_context.name) == ("h264", "yuv420p", "aac")
+        assert (video.codec_context.name, video.pix_fmt, audio.codec_context.name) == (
+            "h264",
+            "yuv420p",
+            "aac",
+        )
         context = video.codec_context
-        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (1, 1, 1, 1)
+        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (
+            1,
+            1,
+            1,
+            1,
+        )
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -98,7 +114,10 @@ def test_lossless_sound_is_exact(tmp_path, numbered):
         assert np.array_equal(read_audio(path).samples, clip.samples)
 
 
-@pytest.mark.parametrize("rate,channels", [(8000, 1), (11025, 1), (16000, 1), (22050, 2), (44099, 1), (48000, 6), (96000, 2), (192000, 1)])
+@pytest.mark.parametrize(
+    "rate,channels",
+    [(8000, 1), (11025, 1), (16000, 1), (22050, 2), (44099, 1), (48000, 6), (96000, 2), (192000, 1)],
+)
 def test_any_sound_is_written(tmp_path, numbered, rate, channels):
     path = write(tmp_path / "out.mp4", steady(25, 25), numbered, audio=sound(1.0, rate, channels))
     clip = read_audio(path)
@@ -137,13 +156,18 @@ def test_click_and_flash_stay_together(tmp_path, mode, rate, seconds):
 
 def test_sound_that_starts_off_the_clock_is_moved(tmp_path, numbered):
     clip = AudioClip(np.ones((1, 4800), np.float32) * 0.5, 48000, start=0.2)
-    samples = read_audio(write(tmp_path / "out.mov", steady(25, 10), numbered, audio=clip, lossless=True)).samples[0]
+    samples = read_audio(
+        write(tmp_path / "out.mov", steady(25, 10), numbered, audio=clip, lossless=True)
+    ).samples[0]
     assert not samples[:9600].any() and (samples[9600:14400] == 0.5).all() and not samples[14400:].any()
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path, numbered):
     for suffix in (".mp4", ".mov", ".mkv"):
-        files = [write(tmp_path / f"{name}{suffix}", steady(25, 12), numbered, audio=sound(0.5)).read_bytes() for name in "ab"]
+        files = [
+            write(tmp_path / f"{name}{suffix}", steady(25, 12), numbered, audio=sound(0.5)).read_bytes()
+            for name in "ab"
+        ]
         assert files[0] == files[1]
 
 
@@ -210,10 +234,16 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
 
 def test_a_wrong_number_of_frames_is_refused(tmp_path, numbered):
     few = "was given 2 frames but its timeline has 3"
-    with pytest.raises(MediaError, match=few), VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 3)) as writer:
+    with (
+        pytest.raises(MediaError, match=few),
+        VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 3)) as writer,
+    ):
         writer.write(numbered(0))
         writer.write(numbered(1))
-    with pytest.raises(MediaError, match="too many"), VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 1)) as writer:
+    with (
+        pytest.raises(MediaError, match="too many"),
+        VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 1)) as writer,
+    ):
         writer.write(numbered(0))
         writer.write(numbered(1))
     assert leftovers(tmp_path) == []
@@ -222,7 +252,10 @@ def test_a_wrong_number_of_frames_is_refused(tmp_path, numbered):
 def test_wrong_frames_are_refused(tmp_path, numbered):
     with pytest.raises(ShapeError), VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 1)) as writer:
         writer.write(numbered(0, 98, 64))
-    with pytest.raises(ShapeError, match="uint8"), VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 1)) as writer:
+    with (
+        pytest.raises(ShapeError, match="uint8"),
+        VideoWriter(tmp_path / "a.mp4", 96, 64, steady(25, 1)) as writer,
+    ):
         writer.write(numbered(0).astype(np.float32))
     assert leftovers(tmp_path) == []
 

@@ -7,7 +7,9 @@ from personatalk_core.media import webp_animation
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.webp_animation import webp_durations
 
-pytestmark = pytest.mark.skipif(not hasattr(cv2, "imwriteanimation"), reason="this OpenCV cannot make the clip")
+pytestmark = pytest.mark.skipif(
+    not hasattr(cv2, "imwriteanimation"), reason="this OpenCV cannot make the clip"
+)
 
 
 @pytest.fixture
@@ -26,7 +28,13 @@ def make_webp(tmp_path, numbered):
 def test_a_constant_rate_is_found_and_frames_come_in_any_order(make_webp, read_number, monkeypatch):
     monkeypatch.setattr(webp_animation, "BATCH", 5)
     info = probe(make_webp([40] * 12))
-    assert (info.rate, info.constant_rate, info.frame_count, info.width, info.height) == (25, True, 12, 96, 64)
+    assert (info.rate, info.constant_rate, info.frame_count, info.width, info.height) == (
+        25,
+        True,
+        12,
+        96,
+        64,
+    )
     order = [*range(12), *range(10, -1, -1), 7]
     assert [read_number(f) for f in VideoReader(info).frames(order)] == order
 

@@ -19,7 +19,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("object_info.json")
 PACK = "/ComfyUI/custom_nodes/PersonaTalk"  # ComfyUI imports a pack under its folder's path, with _x_ for dots, never under its own name
-HEAVY = ("torch", "mediapipe", "transformers", "av", "cv2", "scipy", "matplotlib", "numpy", "safetensors", "einops", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "mediapipe",
+    "transformers",
+    "av",
+    "cv2",
+    "scipy",
+    "matplotlib",
+    "numpy",
+    "safetensors",
+    "einops",
+    "huggingface_hub",
+)
 
 
 def host_folder() -> Path:
@@ -29,7 +41,9 @@ def host_folder() -> Path:
 
 def load_pack(folder: Path = ROOT):
     """The pack's module, imported from the checkout or a copy of it."""
-    spec = importlib.util.spec_from_file_location(PACK, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    spec = importlib.util.spec_from_file_location(
+        PACK, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACK] = module
     spec.loader.exec_module(module)

@@ -138,7 +138,10 @@ print(json.dumps([save.validate_inputs(file_name=name) for name in names]))
     )
     assert said[: len(GOOD_NAMES)] == [True] * len(GOOD_NAMES)
     for name, answer in zip(BAD_NAMES, said[len(GOOD_NAMES) :], strict=True):
-        assert isinstance(answer, str) and answer.startswith("file_name") and answer.endswith("."), (name, answer)
+        assert isinstance(answer, str) and answer.startswith("file_name") and answer.endswith("."), (
+            name,
+            answer,
+        )
 
 
 def test_a_workflow_cannot_point_outside_the_folders(in_host, tmp_path):
@@ -147,8 +150,19 @@ def test_a_workflow_cannot_point_outside_the_folders(in_host, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "x.safetensors").write_bytes(b"x")
-    outside = ["models/personatalk/../../secret", "models/personatalk/styles", str(secret), "../../secret", "C:/secret"]
-    files = ["../../../secret/x.safetensors", str(secret / "x.safetensors"), "C:/x.safetensors", "..\\x.safetensors"]
+    outside = [
+        "models/personatalk/../../secret",
+        "models/personatalk/styles",
+        str(secret),
+        "../../secret",
+        "C:/secret",
+    ]
+    files = [
+        "../../../secret/x.safetensors",
+        str(secret / "x.safetensors"),
+        "C:/x.safetensors",
+        "..\\x.safetensors",
+    ]
     hubs = ["../../secret", "http://example.org/x@" + "0" * 40, "a/b@main", "a/b@" + "0" * 40]
     answers, states, styles, checked = in_host(
         f"MODELS, outside, files, hubs = {str(tmp_path / 'models')!r}, {outside!r}, {files!r}, {hubs!r}"
@@ -170,7 +184,9 @@ load = nodes["PersonaTalkLoadModels"]
 print(json.dumps([answers, states, [folders.style_path(f) for f in files], [load.validate_inputs(hub=text) for text in hubs]]))
 """
     )
-    assert all("expected one of models/personatalk, bundled" in text for text in answers[: len(outside)]), answers
+    assert all("expected one of models/personatalk, bundled" in text for text in answers[: len(outside)]), (
+        answers
+    )
     assert all("expected one of landmarks" in text for text in answers[len(outside) :]), answers
     assert set(states) == {""} and set(styles) == {None}
     assert all(isinstance(text, str) and "expected" in text for text in checked[:3]) and checked[3] is True
@@ -195,7 +211,14 @@ print(json.dumps([folders.weight_choices(), folders.style_choices(), str(folders
                   folders.initializer_state("deng.safetensors"), folders.initializer_of("landmarks")]))
 """)
     assert said[0] == ["models/personatalk", "models/personatalk/anna", "bundled"]
-    assert said[1] == ["calm.safetensors"] and said[2] == str(tmp_path / "personatalk" / "anna") and said[3] is None and said[4]
+    assert (
+        said[1] == ["calm.safetensors"]
+        and said[2] == str(tmp_path / "personatalk" / "anna")
+        and said[3] is None
+        and said[4]
+    )
     assert said[5] == str(tmp_path / "personatalk" / "styles" / "x.safetensors")
     assert said[6] == ["landmarks", "deng.safetensors"] and said[9] == "landmarks"
-    assert said[7] == str(tmp_path / "personatalk" / "initializers" / "deng.safetensors") and said[8].startswith("1:")
+    assert said[7] == str(tmp_path / "personatalk" / "initializers" / "deng.safetensors") and said[
+        8
+    ].startswith("1:")

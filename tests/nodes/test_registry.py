@@ -42,9 +42,16 @@ def test_no_package_is_listed_whose_build_the_host_chose():
 
 def test_the_hosts_own_versions_satisfy_every_shared_requirement():
     specifiers = pytest.importorskip("packaging.requirements")
-    shared = [specifiers.Requirement(r) for r in PROJECT["project"]["dependencies"] if name_of(r) in HOST_REQUIRES]
+    shared = [
+        specifiers.Requirement(r) for r in PROJECT["project"]["dependencies"] if name_of(r) in HOST_REQUIRES
+    ]
     assert len(shared) == len(HOST_REQUIRES)
-    moved = [f"{r} would replace {version}" for r in shared for version in HOST_REQUIRES[r.name.lower()] if version not in r.specifier]
+    moved = [
+        f"{r} would replace {version}"
+        for r in shared
+        for version in HOST_REQUIRES[r.name.lower()]
+        if version not in r.specifier
+    ]
     assert moved == []
 
 
@@ -62,7 +69,11 @@ def test_registry_fields():
 def test_icon_is_square_and_banner_wide():
     """The registry shows icons up to 400 x 400 and banners at 21:9."""
     icon = (ROOT / "web" / "docs" / "images" / "icon.svg").read_text(encoding="utf-8")
-    assert 'width="400" height="400"' in icon and "<script" not in icon and "http" not in icon.replace("http://www.w3.org/2000/svg", "")
+    assert (
+        'width="400" height="400"' in icon
+        and "<script" not in icon
+        and "http" not in icon.replace("http://www.w3.org/2000/svg", "")
+    )
     banner = (ROOT / "web" / "docs" / "images" / "banner.png").read_bytes()
     assert banner[:4] == b"\x89PNG"
     width, height = (int.from_bytes(banner[at : at + 4], "big") for at in (16, 20))

@@ -17,7 +17,9 @@ def inputs_of(info):
 
 
 def test_object_info_is_the_golden_one(described):
-    assert described["nodes"] == GOLDEN, "if the change is meant, run: python tests/nodes/describe_pack.py --golden"
+    assert described["nodes"] == GOLDEN, (
+        "if the change is meant, run: python tests/nodes/describe_pack.py --golden"
+    )
 
 
 def test_import_is_light(described):
@@ -28,7 +30,11 @@ def test_import_is_light(described):
 def test_import_succeeds_without_weights(described_copy, tmp_path):
     """A clone without its weight files offers the same nodes; Load Models says what is missing when it runs."""
     for folder in ("nodes", "personatalk_core"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.safetensors", "*.task", "*.wav", "__pycache__"))
+        shutil.copytree(
+            ROOT / folder,
+            tmp_path / folder,
+            ignore=shutil.ignore_patterns("*.safetensors", "*.task", "*.wav", "__pycache__"),
+        )
     shutil.copy(ROOT / "__init__.py", tmp_path)
     assert described_copy(tmp_path)["nodes"].keys() == GOLDEN.keys()
 
@@ -44,7 +50,9 @@ def test_names(node):
 @pytest.mark.parametrize("node", GOLDEN)
 def test_every_input_and_output_says_its_consequence(node):
     info = GOLDEN[node]
-    assert [name for name, (_, options) in inputs_of(info).items() if len(options.get("tooltip", "")) < 12] == []
+    assert [
+        name for name, (_, options) in inputs_of(info).items() if len(options.get("tooltip", "")) < 12
+    ] == []
     assert None not in info["output_tooltips"]
 
 
@@ -79,10 +87,16 @@ def test_english_words_are_the_schemas_own(node):
     words = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))[node]
     info = GOLDEN[node]
     assert words["description"] == info["description"]
-    assert {name: text["tooltip"] for name, text in words["inputs"].items()} == {n: o["tooltip"] for n, (_, o) in inputs_of(info).items()}
-    assert [words["outputs"][str(k)]["tooltip"] for k in range(len(info["output"]))] == info["output_tooltips"]
+    assert {name: text["tooltip"] for name, text in words["inputs"].items()} == {
+        n: o["tooltip"] for n, (_, o) in inputs_of(info).items()
+    }
+    assert [words["outputs"][str(k)]["tooltip"] for k in range(len(info["output"]))] == info[
+        "output_tooltips"
+    ]
 
 
 def test_the_gate_sees_a_widget_without_a_tooltip():
     broken = {"input": {"required": {"x": ["FLOAT", {"default": 1.0}]}}}
-    assert [name for name, (_, options) in inputs_of(broken).items() if len(options.get("tooltip", "")) < 12] == ["x"]
+    assert [
+        name for name, (_, options) in inputs_of(broken).items() if len(options.get("tooltip", "")) < 12
+    ] == ["x"]

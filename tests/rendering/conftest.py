@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from personatalk_core.geometry.face_model import FaceModel, load_face_model
-from personatalk_core.rendering.correspondence import draw_surface, pixel_centres
+from personatalk_core.rendering.surface import draw_surface, pixel_centres
 
 SIZE = 256
 
@@ -48,8 +48,17 @@ def painted_clip(face_model: FaceModel, frames: int = 12, seed: int = 0) -> Pain
 def paint(face_model: FaceModel, points: Tensor) -> Tensor:
     """(T, 3, 256, 256): smooth colours on the mesh over a grey slope."""
     place = face_model.mean
-    colour = torch.stack([0.5 + 0.3 * torch.sin(3 * place[:, 0]), 0.5 + 0.3 * torch.cos(4 * place[:, 1]), 0.4 + 0.2 * place[:, 2]], dim=1)
-    background = (pixel_centres(SIZE, SIZE, points.device) / SIZE).mean(dim=0, keepdim=True).expand(3, -1, -1) * 0.5
+    colour = torch.stack(
+        [
+            0.5 + 0.3 * torch.sin(3 * place[:, 0]),
+            0.5 + 0.3 * torch.cos(4 * place[:, 1]),
+            0.4 + 0.2 * place[:, 2],
+        ],
+        dim=1,
+    )
+    background = (pixel_centres(SIZE, SIZE, points.device) / SIZE).mean(dim=0, keepdim=True).expand(
+        3, -1, -1
+    ) * 0.5
     surface = draw_surface(points, face_model, SIZE)
     return torch.where(surface.mesh[:, None], surface.interpolate(colour.clamp(0, 1)), background)
 

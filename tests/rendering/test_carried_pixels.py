@@ -8,7 +8,9 @@ from personatalk_core.rendering.carried_pixels import SUBPIXELS, carry_pixels, c
 
 
 def images(layout: torch.memory_format) -> torch.Tensor:
-    return torch.rand(4, 3, 64, 80, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    return torch.rand(4, 3, 64, 80, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=layout
+    )
 
 
 def wandering(count: int) -> torch.Tensor:
@@ -23,14 +25,19 @@ def test_the_fast_way_equals_torch_at_the_same_positions():
         positions = wandering(3)
         snapped = torch.round(positions * SUBPIXELS) / SUBPIXELS
         rows = torch.tensor([2, 0, 2])
-        fast, plain = carry_pixels(images(layout), rows, positions), carry_pixels_plain(images(layout), rows, snapped)
+        fast, plain = (
+            carry_pixels(images(layout), rows, positions),
+            carry_pixels_plain(images(layout), rows, snapped),
+        )
         assert fast.shape == (3, 3, 50, 60) and float((fast - plain).abs().max()) < 1e-4
 
 
 def test_rounding_positions_is_invisible_on_a_picture():
     smooth = torch.nn.functional.interpolate(images(torch.contiguous_format), scale_factor=8, mode="bicubic")
     row = torch.tensor([1])
-    difference = carry_pixels(smooth, row, 8 * wandering(1)) - carry_pixels_plain(smooth, row, 8 * wandering(1))
+    difference = carry_pixels(smooth, row, 8 * wandering(1)) - carry_pixels_plain(
+        smooth, row, 8 * wandering(1)
+    )
     assert float(difference.abs().max()) < 1 / 255 and float(difference.abs().mean()) < 0.25 / 255
 
 

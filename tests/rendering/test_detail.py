@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.detail import BLENDED, MOST, blend_in_detail, detail_missing, fine_part, fine_strength
+from personatalk_core.rendering.detail import (
+    BLENDED,
+    MOST,
+    blend_in_detail,
+    detail_missing,
+    fine_part,
+    fine_strength,
+)
 
 
-def restored_of(weights: torch.Tensor, pixels: torch.Tensor, sharp: torch.Tensor | None = None) -> torch.Tensor:
+def restored_of(
+    weights: torch.Tensor, pixels: torch.Tensor, sharp: torch.Tensor | None = None
+) -> torch.Tensor:
     """One target's blend (3, h, w) with its detail; sharp: the references in their own frames, if they are not ``pixels``."""
     strength = fine_strength(pixels if sharp is None else sharp, 4)
     return blend_in_detail(weights[None], pixels[None], strength[None], 4)[0]
@@ -26,7 +35,10 @@ def test_one_reference_is_left_alone():
 
 def test_texture_comes_from_the_likest_reference_and_colour_from_the_blend():
     dark, bright = noise(1) - 0.2, torch.full((1, 3, 64, 64), 0.7)
-    pixels, weights = torch.cat([dark, bright]), torch.stack([torch.full((64, 64), 0.7), torch.full((64, 64), 0.3)])
+    pixels, weights = (
+        torch.cat([dark, bright]),
+        torch.stack([torch.full((64, 64), 0.7), torch.full((64, 64), 0.3)]),
+    )
     blended = (weights[:, None] * pixels).sum(dim=0)
     restored = restored_of(weights, pixels)
     assert float((restored.mean() - blended.mean()).abs()) < 1e-3
@@ -71,8 +83,14 @@ def test_a_smooth_blend_gets_no_detail():
 
 
 def test_a_shift_of_colour_equals_shifted_references():
-    pixels, weights = noise(3), torch.softmax(torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1)), dim=0)
-    shift, strength = torch.tensor([[[0.1, -0.05, 0.02], [0.0, 0.1, 0.0], [-0.1, 0.0, 0.05]]]), fine_strength(pixels, 4)[None]
+    pixels, weights = (
+        noise(3),
+        torch.softmax(torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1)), dim=0),
+    )
+    shift, strength = (
+        torch.tensor([[[0.1, -0.05, 0.02], [0.0, 0.1, 0.0], [-0.1, 0.0, 0.05]]]),
+        fine_strength(pixels, 4)[None],
+    )
     moved = pixels[None] + shift[..., None, None]
     fast = blend_in_detail(weights[None], pixels[None], strength, 4, shift)
     assert torch.allclose(fast, blend_in_detail(weights[None], moved, strength, 4), atol=1e-5)
@@ -86,5 +104,7 @@ def test_detail_reaches_the_strength_that_is_wanted():
         wanted = 2.0 * fine_strength(picture, 8)[:, None].mean(dim=(2, 3), keepdim=True).expand(-1, -1, 8, 8)
         detail = fine_part(picture)
         missing = detail_missing(detail, wanted, 8)
-        got = fine_strength(picture + torch.nn.functional.interpolate(missing, scale_factor=8, mode="bilinear") * detail, 8)
+        got = fine_strength(
+            picture + torch.nn.functional.interpolate(missing, scale_factor=8, mode="bilinear") * detail, 8
+        )
         assert abs(float(got.mean()) / float(wanted.mean()) - 1) < 0.1

@@ -27,12 +27,16 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_aligned_weights_equal_their_plain_twin():
     query, key, bias = random(2, 8, 3, 4), random(2, 5, 8, 3, 4, seed=1), random(2, 5, 3, 4, seed=2)
-    assert torch.allclose(aligned_weights(query, key, bias), aligned_weights_plain(query, key, bias), atol=1e-6)
+    assert torch.allclose(
+        aligned_weights(query, key, bias), aligned_weights_plain(query, key, bias), atol=1e-6
+    )
 
 
 def test_token_attention_equals_its_plain_twin():
     query, key, value = random(20, 9), random(70, 9, seed=1), random(70, 6, seed=2)
-    assert torch.allclose(token_attention(query, key, value), token_attention_plain(query, key, value), atol=1e-4)
+    assert torch.allclose(
+        token_attention(query, key, value), token_attention_plain(query, key, value), atol=1e-4
+    )
 
 
 def test_augmented_product_is_a_distance_up_to_a_constant_a_query():
@@ -50,8 +54,14 @@ def test_one_repeated_reference_is_returned():
 
 
 def test_a_shift_is_added_to_what_is_blended():
-    weights, values, shift = torch.softmax(random(2, 6, 4, 5), dim=1), random(2, 6, 3, 4, 5, seed=1), random(2, 6, 3, seed=2)
-    for one, other in zip(blend((weights, weights.flip(1)), values, shift), (weights, weights.flip(1)), strict=True):
+    weights, values, shift = (
+        torch.softmax(random(2, 6, 4, 5), dim=1),
+        random(2, 6, 3, 4, 5, seed=1),
+        random(2, 6, 3, seed=2),
+    )
+    for one, other in zip(
+        blend((weights, weights.flip(1)), values, shift), (weights, weights.flip(1)), strict=True
+    ):
         assert torch.allclose(one, blend([other], values + shift[..., None, None])[0], atol=1e-6)
 
 
@@ -63,7 +73,9 @@ def test_what_a_reference_did_not_see_is_taken_from_another():
 
 
 def test_forbidden_references_get_no_weight():
-    logits = geometric_logits(torch.ones(1, 2, 3, 3), torch.rand(1, 4, 2), torch.tensor([[True, False, True, True]]))
+    logits = geometric_logits(
+        torch.ones(1, 2, 3, 3), torch.rand(1, 4, 2), torch.tensor([[True, False, True, True]])
+    )
     weights = torch.softmax(logits, dim=1)[0]
     assert float(weights[1].abs().max()) == 0.0 and torch.allclose(weights.sum(0), torch.ones(3, 3))
 
@@ -72,7 +84,9 @@ def test_the_likest_reference_wins_before_training():
     attention = ReferenceAttention(8, 4, 8000.0, 30.0).requires_grad_(False)
     shape, pose = random(1, 6)[0] * 0.02, random(1, 9)[0]
     shapes, poses = torch.stack([shape + 0.05, shape, shape - 0.03]), pose.expand(3, -1)
-    logits = geometric_logits(attention.sharpness(random(1, 8, 5, 5)), unlikeness(shape[None], pose[None], shapes, poses))
+    logits = geometric_logits(
+        attention.sharpness(random(1, 8, 5, 5)), unlikeness(shape[None], pose[None], shapes, poses)
+    )
     assert bool((logits.argmax(dim=1) == 1).all())
     assert float(attention.query(random(1, 8, 5, 5)).abs().max()) == 0.0
 

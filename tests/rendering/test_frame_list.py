@@ -15,7 +15,14 @@ TEXTS = ["", "  ", "7", "3, 1 2", "12, 40-43", "5 - 7,6", "0-2,4,9-9", "1,,2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "frames"), [("", ()), ("7", (7,)), ("3, 1 2", (1, 2, 3)), ("12, 40-43", (12, 40, 41, 42, 43)), ("5 - 7,6", (5, 6, 7))]
+    ("text", "frames"),
+    [
+        ("", ()),
+        ("7", (7,)),
+        ("3, 1 2", (1, 2, 3)),
+        ("12, 40-43", (12, 40, 41, 42, 43)),
+        ("5 - 7,6", (5, 6, 7)),
+    ],
 )
 def test_parse(text, frames):
     assert parse_frames(text) == frames
@@ -38,7 +45,9 @@ def test_the_page_reads_and_writes_the_same():
         pytest.skip("node is not installed; it runs the page's own parser")
     code = f"import {{ formatFrames, parseFrames }} from {json.dumps(SCRIPT.as_uri())};"
     code += f"console.log(JSON.stringify({json.dumps(TEXTS)}.map((t) => [parseFrames(t), formatFrames(parseFrames(t))])))"
-    done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     expected = [[list(parse_frames(text)), format_frames(parse_frames(text))] for text in TEXTS]
     assert json.loads(done.stdout.splitlines()[-1]) == expected

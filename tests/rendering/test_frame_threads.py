@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from personatalk_core.compose.masks import lower_face_mask
-from personatalk_core.rendering.correspondence import draw_surface
 from personatalk_core.rendering.frame_threads import over_frames
+from personatalk_core.rendering.regions import vertex_visibility
 from personatalk_core.rendering.renderer import geometry_map, load_renderer
-from personatalk_core.rendering.visibility import vertex_visibility
+from personatalk_core.rendering.surface import draw_surface
 from personatalk_core.weights.resolver import resolve_weights
 
 CPU = torch.device("cpu")
@@ -88,13 +88,19 @@ def test_the_number_of_cores_changes_nothing_seen_and_the_same_number_no_bit(cli
         for count in (1, 2, 2):
             torch.set_num_threads(count)
             with torch.inference_mode():
-                lip, face = (renderer.encode_references(clip.crops[i], clip.points[i], clip.expression[i], face_model) for i in
-                             ([0, 2, 4, 8, 10], [4, 6, 7]))  # fmt: skip
-                out = renderer.render(clip.points[5:8], clip.expression[5:8], lip, face, face_model, wanted=soft > 0)
+                lip, face = (
+                    renderer.encode_references(clip.crops[i], clip.points[i], clip.expression[i], face_model)
+                    for i in ([0, 2, 4, 8, 10], [4, 6, 7])
+                )
+                out = renderer.render(
+                    clip.points[5:8], clip.expression[5:8], lip, face, face_model, wanted=soft > 0
+                )
             pictures.append(out.rgb)
     finally:
         torch.set_num_threads(before)
-    assert float(((pictures[0] - pictures[1]).abs() * (soft > 0)[:, None]).max()) < 1e-4 and torch.equal(pictures[1], pictures[2])
+    assert float(((pictures[0] - pictures[1]).abs() * (soft > 0)[:, None]).max()) < 1e-4 and torch.equal(
+        pictures[1], pictures[2]
+    )
 
 
 def test_references_encoded_near_their_mesh_equal_whole_ones_there(clip, face_model):
@@ -109,6 +115,8 @@ def test_references_encoded_near_their_mesh_equal_whole_ones_there(clip, face_mo
     for name in ("lip_key_value", "face_key_value"):
         fast, slow = getattr(near, name), getattr(whole, name)
         assert float(((fast - slow).abs() * drawn).max()) < 1e-4
-        assert float(fast[:, :, 0].abs().max()) == 0.0 and float(slow[:, :, 0].abs().max()) > 0  # the rest was left out
+        assert (
+            float(fast[:, :, 0].abs().max()) == 0.0 and float(slow[:, :, 0].abs().max()) > 0
+        )  # the rest was left out
     for name in ("pncc", "seen", "shape", "pose", "strength", "pixels"):
         assert torch.allclose(getattr(near, name), getattr(whole, name), atol=1e-5)

@@ -11,7 +11,10 @@ def test_the_likest_come_first_and_only_those_allowed():
     difference = torch.tensor([[4.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [90.0, 0.0]])
     allowed = torch.tensor([[True, True, True, False, True], [False, False, True, True, False]])
     both, sharpness = difference.expand(2, -1, -1), torch.tensor([1.0, 2.0])
-    assert most_alike(both, sharpness, allowed).tolist() == [[1, 2, 0, -1, -1], [3, 2, -1, -1, -1]]  # 90 would hardly weigh
+    assert most_alike(both, sharpness, allowed).tolist() == [
+        [1, 2, 0, -1, -1],
+        [3, 2, -1, -1, -1],
+    ]  # 90 would hardly weigh
     assert most_alike(both, sharpness, allowed, count=2).tolist() == [[1, 2], [3, 2]]
 
 
@@ -28,7 +31,10 @@ def test_the_blend_has_the_targets_own_shape():
 
 def test_targets_with_fewer_references_are_corrected_as_alone():
     generator = torch.Generator().manual_seed(0)
-    shape, pose = 0.02 * torch.randn(2, 5, 6, generator=generator), 0.1 * torch.randn(2, 5, 9, generator=generator)
+    shape, pose = (
+        0.02 * torch.randn(2, 5, 6, generator=generator),
+        0.1 * torch.randn(2, 5, 9, generator=generator),
+    )
     logits = -2000.0 * shape.square().mean(dim=2)
     alone = linear_correction(shape[:1, :3], pose[:1, :3], logits[:1, :3])
     logits[0, 3:] = -torch.inf
@@ -38,7 +44,11 @@ def test_targets_with_fewer_references_are_corrected_as_alone():
 def test_one_reference_or_equal_ones_keep_their_weights():
     zero = torch.zeros(1, 3, 9)
     assert torch.allclose(linear_correction(torch.zeros(1, 3, 5), zero, torch.zeros(1, 3)), torch.ones(1, 3))
-    assert torch.allclose(linear_correction(torch.full((1, 1, 5), 0.1), zero[:, :1], torch.zeros(1, 1)), torch.ones(1, 1), atol=1e-4)
+    assert torch.allclose(
+        linear_correction(torch.full((1, 1, 5), 0.1), zero[:, :1], torch.zeros(1, 1)),
+        torch.ones(1, 1),
+        atol=1e-4,
+    )
 
 
 def test_the_correction_is_bounded():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.near_closed_lips import soften_hairlines
+from personatalk_core.rendering.detail import soften_hairlines
 
 
 def lips(height: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,8 +23,12 @@ def test_a_hairline_becomes_a_soft_shadow():
     pixels, cavity = lips(1)
     soft = soften(pixels, cavity)
     assert float((soft[:, 1:] - soft[:, :-1]).abs().max()) < 0.35 * 0.5  # of the step from lip to gap
-    assert float((pixels - soft)[:, 20, 30].abs().max()) > 0.05 and float(soft[:, 20, 30].max()) < 0.55  # a line is still seen
-    assert torch.allclose(soft[:, :, 30].mean(), pixels[:, :, 30].mean(), atol=1e-4)  # as much shadow as before, spread
+    assert (
+        float((pixels - soft)[:, 20, 30].abs().max()) > 0.05 and float(soft[:, 20, 30].max()) < 0.55
+    )  # a line is still seen
+    assert torch.allclose(
+        soft[:, :, 30].mean(), pixels[:, :, 30].mean(), atol=1e-4
+    )  # as much shadow as before, spread
     assert torch.equal(soft[:, :17], pixels[:, :17]) and torch.equal(soft[..., :15], pixels[..., :15])
 
 
@@ -36,7 +40,11 @@ def test_open_and_undrawn_mouths_are_left_alone():
 def test_each_mouth_of_a_batch_is_judged_alone():
     pixels, cavity = (torch.stack(both) for both in zip(lips(1), lips(3), strict=True))
     soft = soften_hairlines(pixels, cavity)
-    assert torch.equal(soft[0], soften(pixels[0], cavity[0])) and torch.equal(soft[1], pixels[1]) and not torch.equal(soft[0], pixels[0])
+    assert (
+        torch.equal(soft[0], soften(pixels[0], cavity[0]))
+        and torch.equal(soft[1], pixels[1])
+        and not torch.equal(soft[0], pixels[0])
+    )
 
 
 def test_a_gap_at_the_border_of_the_crop():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend
 
-from personatalk_core.evaluation.reconstruction import masked_psnr, region_masks
+from personatalk_core.evaluation.metrics.reconstruction import masked_psnr, region_masks
 from personatalk_core.rendering.attention_kernel import attend_tokens, attention_kernels
 from personatalk_core.rendering.dual_attention import token_attention_plain
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer
@@ -32,7 +32,10 @@ def agreement(renderer, clip, face_model, device: str, dtype: torch.dtype) -> fl
         model, there = renderer.to(kind), face_model.to(kind)
         crops, points, expression = (x.to(kind) for x in (clip.crops, clip.points, clip.expression))
         with torch.inference_mode(), torch.autocast(kind, half, enabled=half != torch.float32):
-            lip, face = (model.encode_references(crops[i], points[i], expression[i], there) for i in ([0, 2, 4, 8, 10], [4, 6, 7]))
+            lip, face = (
+                model.encode_references(crops[i], points[i], expression[i], there)
+                for i in ([0, 2, 4, 8, 10], [4, 6, 7])
+            )
             pictures.append(model.render(points[5:6], expression[5:6], lip, face, there).rgb.float().cpu())
     renderer.to("cpu")
     inside = region_masks(clip.points[5:6], face_model, 256).face
@@ -48,7 +51,9 @@ def test_half_precision_of_the_shipped_weights(clip, face_model, device, dtype):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_half_precision_of_the_papers_variant(clip, face_model, device):
-    renderer = build_renderer(RendererConfig(variant="global", width=16, attention_width=8, decoder_width=16)).requires_grad_(False)
+    renderer = build_renderer(
+        RendererConfig(variant="global", width=16, attention_width=8, decoder_width=16)
+    ).requires_grad_(False)
     assert agreement(renderer, clip, face_model, present(device), torch.bfloat16) > LEAST_DB
 
 
@@ -59,7 +64,11 @@ def test_other_devices_agree_with_the_cpu(clip, face_model, device):
 
 
 def test_one_function_chooses_the_kernel():
-    assert attention_kernels("cuda", torch.float16)[0] == attention_kernels("cpu", torch.float32)[0] == SDPBackend.FLASH_ATTENTION
+    assert (
+        attention_kernels("cuda", torch.float16)[0]
+        == attention_kernels("cpu", torch.float32)[0]
+        == SDPBackend.FLASH_ATTENTION
+    )
     assert attention_kernels("cuda", torch.float32)[0] == SDPBackend.EFFICIENT_ATTENTION
     for device in ("cuda", "cpu", "mps"):
         for dtype in (torch.float32, *HALVES):
@@ -72,6 +81,10 @@ def test_the_kernels_give_what_plain_products_give(device, shape):
     there = present(device)
     queries, keys, depth, width = shape
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(n, d, generator=generator) for n, d in ((queries, depth), (keys, depth), (keys, width)))
+    query, key, value = (
+        torch.randn(n, d, generator=generator) for n, d in ((queries, depth), (keys, depth), (keys, width))
+    )
     fast = attend_tokens(*(x[None, None].to(there) for x in (query, key, value)))[0, 0].cpu()
-    assert fast.shape == (queries, width) and torch.allclose(fast, token_attention_plain(query, key, value), atol=1e-4)
+    assert fast.shape == (queries, width) and torch.allclose(
+        fast, token_attention_plain(query, key, value), atol=1e-4
+    )

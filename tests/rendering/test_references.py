@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from personatalk_core.errors import FaceError, OptionsError
-from personatalk_core.geometry.mouth import mouth_opening
-from personatalk_core.geometry.vertices import canonical_vertices
+from personatalk_core.geometry.vertices import canonical_vertices, mouth_opening
 from personatalk_core.rendering.references import (
     ReferenceOptions,
     allowed_references,
@@ -52,7 +51,9 @@ def test_lip_references_are_spread_over_the_sorted_openings(face_model):
 
 
 def test_lip_references_are_unique_and_fewer_when_the_clip_is_short(face_model):
-    chosen = select_references(geometry(face_model, frames=10), face_model, range(10), ReferenceOptions(lip_count=25)).lip
+    chosen = select_references(
+        geometry(face_model, frames=10), face_model, range(10), ReferenceOptions(lip_count=25)
+    ).lip
     assert sorted(chosen.tolist()) == list(range(10))
 
 
@@ -74,7 +75,9 @@ def test_with_an_exclude_window_the_likest_frames_are_taken(face_model):
     clip.expression.zero_()
     clip.rotation[:, 1] = torch.linspace(0, 1, 40)
     clip.rotation[35] = clip.rotation[10]
-    chosen = select_references(clip, face_model, [10], ReferenceOptions(face_count=3, exclude_window=8)).face[0]
+    chosen = select_references(clip, face_model, [10], ReferenceOptions(face_count=3, exclude_window=8)).face[
+        0
+    ]
     assert chosen.tolist() == [35, 2, 18] or chosen.tolist() == [35, 18, 2]
 
 
@@ -119,7 +122,9 @@ def test_training_references_keep_their_distance():
 
 def test_impossible_choices_are_refused(face_model):
     with pytest.raises(OptionsError, match="exclude window"):
-        select_references(geometry(face_model, frames=10), face_model, range(10), ReferenceOptions(exclude_window=20))
+        select_references(
+            geometry(face_model, frames=10), face_model, range(10), ReferenceOptions(exclude_window=20)
+        )
     with pytest.raises(OptionsError, match="pinned and excluded"):
         ReferenceOptions(pin=(3,), exclude=(3,)).verify()
     with pytest.raises(FaceError):

@@ -7,10 +7,10 @@ import torch
 
 from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.errors import ShapeError, WeightsError
-from personatalk_core.evaluation.reconstruction import masked_psnr, region_masks
-from personatalk_core.rendering.correspondence import draw_surface
-from personatalk_core.rendering.encoded_references import EncodedReferences
+from personatalk_core.evaluation.metrics.reconstruction import masked_psnr, region_masks
+from personatalk_core.rendering.reference_batch import EncodedReferences
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer, save_renderer
+from personatalk_core.rendering.surface import draw_surface
 from personatalk_core.weights.resolver import resolve_weights
 
 SMALL = {"width": 16, "attention_width": 8, "decoder_width": 16}
@@ -41,7 +41,10 @@ def shaken(renderer):
 
 
 def test_an_unseen_geometry_is_rendered_before_training(renderer, clip, face_model):
-    lip, face = encode(renderer, clip, [0, 2, 4, 8, 10], face_model), encode(renderer, clip, [4, 6, 7], face_model)
+    lip, face = (
+        encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
+        encode(renderer, clip, [4, 6, 7], face_model),
+    )
     crops = renderer.render(clip.points[5:6], clip.expression[5:6], lip, face, face_model)
     assert crops.rgb.shape == (1, 3, 256, 256) and crops.lip.shape == crops.face.shape == (1, 1, 256, 256)
     masks = region_masks(clip.points[5:6], face_model, 256)
@@ -52,7 +55,10 @@ def test_an_unseen_geometry_is_rendered_before_training(renderer, clip, face_mod
 
 def test_windows_equal_the_dense_twin(aligned, clip, face_model):
     renderer = shaken(aligned)
-    lip, face = encode(renderer, clip, [0, 2, 4, 8, 10], face_model), encode(renderer, clip, [4, 6], face_model)
+    lip, face = (
+        encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
+        encode(renderer, clip, [4, 6], face_model),
+    )
     arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
     fast, slow = renderer.render(*arguments), renderer.render(*arguments, dense=True)
     assert float((fast.rgb - slow.rgb).abs().max()) < 1e-4
@@ -60,9 +66,14 @@ def test_windows_equal_the_dense_twin(aligned, clip, face_model):
 
 def test_what_is_shown_is_the_same_when_nothing_else_is_asked_for(clip, face_model):
     renderer = load_renderer(resolve_weights("renderer").path)
-    lip, face = encode(renderer, clip, [0, 2, 4, 8, 10], face_model), encode(renderer, clip, [4, 6], face_model)
+    lip, face = (
+        encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
+        encode(renderer, clip, [4, 6], face_model),
+    )
     arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
-    soft = torch.stack([lower_face_mask(clip.points[4], points, face_model, 256) for points in clip.points[5:7]])
+    soft = torch.stack(
+        [lower_face_mask(clip.points[4], points, face_model, 256) for points in clip.points[5:7]]
+    )
     shown, whole = renderer.render(*arguments, wanted=soft > 0), renderer.render(*arguments)
     assert float(((shown.rgb - whole.rgb).abs() * soft[:, None]).max()) < 1e-4
     assert float((shown.rgb - whole.rgb)[..., :40, :].abs().max()) > 1e-3  # the forehead was left out
@@ -79,10 +90,16 @@ def test_a_batch_equals_its_frames_one_by_one(renderer, clip, face_model):
     lip, face = encode(renderer, clip, [0, 3, 9], face_model), encode(renderer, clip, [4, 6, 7], face_model)
     index = torch.tensor([[0, 1], [2, 1]])
     allowed = torch.tensor([[True, True, False], [True, False, True]])
-    both = renderer.render(clip.points[5:7], clip.expression[5:7], lip, face, face_model, face_index=index, lip_allowed=allowed)
+    both = renderer.render(
+        clip.points[5:7], clip.expression[5:7], lip, face, face_model, face_index=index, lip_allowed=allowed
+    )
     for b in range(2):
         one = renderer.render(
-            clip.points[5 + b : 6 + b], clip.expression[5 + b : 6 + b], lip[allowed[b].nonzero()[:, 0]], face[index[b]], face_model
+            clip.points[5 + b : 6 + b],
+            clip.expression[5 + b : 6 + b],
+            lip[allowed[b].nonzero()[:, 0]],
+            face[index[b]],
+            face_model,
         )
         assert float((one.rgb[0] - both.rgb[b]).abs().max()) < 1e-4
 
@@ -90,8 +107,12 @@ def test_a_batch_equals_its_frames_one_by_one(renderer, clip, face_model):
 def test_references_join_and_index(aligned, clip, face_model):
     all_at_once = encode(aligned, clip, [1, 2, 3], face_model)
     joined = EncodedReferences.join([encode(aligned, clip, [i], face_model) for i in (1, 2, 3)])
-    drawn = torch.nn.functional.max_pool2d(draw_surface(clip.points[1:4], face_model, 256).mesh[:, None].float(), 4)  # (3, 1, 64, 64)
-    difference = (joined.face_key_value - all_at_once.face_key_value) * drawn  # beside the meshes, a few latents more are encoded together
+    drawn = torch.nn.functional.max_pool2d(
+        draw_surface(clip.points[1:4], face_model, 256).mesh[:, None].float(), 4
+    )  # (3, 1, 64, 64)
+    difference = (
+        joined.face_key_value - all_at_once.face_key_value
+    ) * drawn  # beside the meshes, a few latents more are encoded together
     assert len(joined) == 3 and float(difference.abs().max()) < 1e-5
     assert torch.equal(all_at_once[1].points, all_at_once[torch.tensor([1])].points)
     assert torch.equal(all_at_once[-1].points, all_at_once[2:].points)
@@ -119,8 +140,12 @@ def test_training_reaches_every_parameter(clip, face_model):
             layer.log_shape.zero_()  # the painted heads' mouths differ much: without this one reference takes all
             layer.log_pose.zero_()
     lip, face = encode(renderer, clip, [0, 3, 9], face_model), encode(renderer, clip, [4, 7], face_model)
-    renderer.render(clip.points[5:6], clip.expression[5:6], lip, face, face_model).rgb.square().mean().backward()
-    without = [n for n, p in renderer.named_parameters() if p.grad is None or not bool(p.grad.abs().max() > 0)]
+    renderer.render(
+        clip.points[5:6], clip.expression[5:6], lip, face, face_model
+    ).rgb.square().mean().backward()
+    without = [
+        n for n, p in renderer.named_parameters() if p.grad is None or not bool(p.grad.abs().max() > 0)
+    ]
     assert without == ["coordinate_sharpness"]  # only the global variant uses it
 
 
@@ -145,11 +170,18 @@ def test_the_bundled_weights_load():
 
 def test_wrong_shapes_are_refused(aligned, clip, face_model):
     with pytest.raises(ShapeError, match="multiple of 64"):
-        aligned.encode_references(clip.crops[:1, :, :200, :200], clip.points[:1], clip.expression[:1], face_model)
+        aligned.encode_references(
+            clip.crops[:1, :, :200, :200], clip.points[:1], clip.expression[:1], face_model
+        )
     with pytest.raises(ShapeError, match="points"):
         aligned.encode_references(clip.crops[:1], clip.points[:1, :400], clip.expression[:1], face_model)
     references = encode(aligned, clip, [0, 1], face_model)
     with pytest.raises(ShapeError, match="no allowed lip"):
         aligned.render(
-            clip.points[:1], clip.expression[:1], references, references, face_model, lip_allowed=torch.zeros(1, 2, dtype=torch.bool)
+            clip.points[:1],
+            clip.expression[:1],
+            references,
+            references,
+            face_model,
+            lip_allowed=torch.zeros(1, 2, dtype=torch.bool),
         )

@@ -4,7 +4,12 @@ from safetensors.torch import save_file
 
 from personatalk_core.config import SAMPLES_PER_FRAME
 from personatalk_core.errors import WeightsError
-from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig, clip_statistics, from_moonshine
+from personatalk_core.speech.audio_encoder import (
+    AudioEncoder,
+    AudioEncoderConfig,
+    clip_statistics,
+    from_moonshine,
+)
 from personatalk_core.speech.moonshine import MoonshineEncoder, MoonshineSizes
 
 
@@ -15,7 +20,11 @@ class Clock(torch.nn.Module):
 
     def forward(self, samples, statistics=None):
         count = (samples.shape[1] - 895) // 384 + 1
-        return [(self.centre + self.hop * torch.arange(count, dtype=torch.float32))[None, :, None].expand(1, -1, 4)]
+        return [
+            (self.centre + self.hop * torch.arange(count, dtype=torch.float32))[None, :, None].expand(
+                1, -1, 4
+            )
+        ]
 
 
 def test_each_frame_reads_the_middle_of_its_own_samples(networks):
@@ -31,7 +40,10 @@ def test_each_frame_reads_the_middle_of_its_own_samples(networks):
 def test_statistics_ignore_pauses(networks):
     speech = torch.randn(48_000)
     padded = torch.cat((speech, torch.zeros(160_000)))
-    plain, quiet = clip_statistics(networks.audio_encoder, speech), clip_statistics(networks.audio_encoder, padded)
+    plain, quiet = (
+        clip_statistics(networks.audio_encoder, speech),
+        clip_statistics(networks.audio_encoder, padded),
+    )
     assert torch.allclose(plain[1], quiet[1], rtol=0.02)
 
 

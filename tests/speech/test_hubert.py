@@ -43,7 +43,9 @@ def test_it_learns(hubert_folder):
 def test_saved_and_loaded_as_ours(hubert_folder, networks, tmp_path):
     encoder = from_hubert(hubert_folder, width=32, offline=True).eval()
     both = SpeechNetworks(encoder, networks.lip_sync)
-    save_speech_networks(both.audio_encoder, both.lip_sync, tmp_path / "lip.safetensors", tmp_path / "audio.safetensors")
+    save_speech_networks(
+        both.audio_encoder, both.lip_sync, tmp_path / "lip.safetensors", tmp_path / "audio.safetensors"
+    )
     again = load_speech_networks(tmp_path / "lip.safetensors", tmp_path / "audio.safetensors")
     samples = torch.randn(1, 32_000) * 0.1
     with torch.no_grad():

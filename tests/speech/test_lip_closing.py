@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from personatalk_core.speech.lip_closing import LipClosing, closer
+from personatalk_core.speech.calibration import LipClosing, closer
 
 
 def test_an_open_mouth_is_left_alone():

@@ -17,7 +17,9 @@ def timeline(frames: int, fps: float, source_frames: int) -> Timeline:
 
 def predict(networks, samples, frames, **options):
     width, vertices = networks.lip_sync.config.width, networks.lip_sync.config.vertices
-    return predict_expression(samples, frames, torch.zeros(width), torch.zeros(vertices, 3), networks, **options)
+    return predict_expression(
+        samples, frames, torch.zeros(width), torch.zeros(vertices, 3), networks, **options
+    )
 
 
 @pytest.mark.parametrize("inner_frames", [7, 40, 64])
@@ -67,7 +69,9 @@ def test_any_frame_rate_has_its_own_frames(networks, face_model, moving_face, fp
     assert out.frame_count == 70
     assert out.source_frame.tolist() == line.source_frame.tolist()
     assert np.allclose(out.times.numpy(), line.times)
-    at25 = generate_geometry(source, torch.randn(60_000) * 0.1, None, networks, face_model, timeline(70, 25, 40))
+    at25 = generate_geometry(
+        source, torch.randn(60_000) * 0.1, None, networks, face_model, timeline(70, 25, 40)
+    )
     assert at25.expression.shape == out.expression.shape
 
 
@@ -103,7 +107,13 @@ def test_refusals(networks, face_model, moving_face):
 
 def test_progress_ends_at_all_frames(networks):
     seen = []
-    predict(networks, torch.randn(64_000) * 0.1, 100, inner_frames=30, on_progress=lambda done, total: seen.append((done, total)))
+    predict(
+        networks,
+        torch.randn(64_000) * 0.1,
+        100,
+        inner_frames=30,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(30, 100), (60, 100), (90, 100), (100, 100)]
 
 
@@ -111,4 +121,6 @@ def test_template_is_the_identity_alone(face_model):
     assert float(template_offsets(torch.zeros(face_model.identity_count), face_model).abs().max()) == 0.0
     one = torch.zeros(face_model.identity_count)
     one[2] = 1.5
-    assert torch.allclose(template_offsets(one, face_model), 1.5 * face_model.identity_basis[2, face_model.lower_vertices])
+    assert torch.allclose(
+        template_offsets(one, face_model), 1.5 * face_model.identity_basis[2, face_model.lower_vertices]
+    )

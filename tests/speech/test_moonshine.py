@@ -6,7 +6,9 @@ from personatalk_core.speech.moonshine import MoonshineEncoder, MoonshineSizes
 
 def test_same_output_as_transformers():
     transformers = pytest.importorskip("transformers")
-    config = transformers.MoonshineConfig(hidden_size=48, intermediate_size=96, encoder_num_hidden_layers=2, encoder_num_attention_heads=4)
+    config = transformers.MoonshineConfig(
+        hidden_size=48, intermediate_size=96, encoder_num_hidden_layers=2, encoder_num_attention_heads=4
+    )
     theirs = transformers.MoonshineModel(config).encoder.eval()
     ours = MoonshineEncoder(MoonshineSizes(width=48, inner_width=96, layers=2, heads=4, reach=None)).eval()
     missing = ours.load_state_dict(theirs.state_dict(), strict=False)

@@ -26,7 +26,9 @@ def test_come_back_as_they_were(networks, saved, face_model):
 def test_files_that_do_not_belong_together_are_refused(networks, saved, tmp_path):
     with torch.no_grad():
         networks.audio_encoder.projection.weight += 1
-    save_speech_networks(networks.audio_encoder, networks.lip_sync, tmp_path / "l2.safetensors", tmp_path / "a2.safetensors")
+    save_speech_networks(
+        networks.audio_encoder, networks.lip_sync, tmp_path / "l2.safetensors", tmp_path / "a2.safetensors"
+    )
     with pytest.raises(WeightsError, match="same release"):
         load_speech_networks(saved[0], tmp_path / "a2.safetensors")
 
@@ -38,7 +40,11 @@ def test_other_face_model_is_refused(saved, face_model):
 
 def test_basis_is_the_face_models(networks, face_model):
     coefficients = torch.randn(3, face_model.lower_count)
-    expected = torch.einsum("te,elc->tlc", coefficients, face_model.expression_basis[: face_model.lower_count, face_model.lower_vertices])
+    expected = torch.einsum(
+        "te,elc->tlc",
+        coefficients,
+        face_model.expression_basis[: face_model.lower_count, face_model.lower_vertices],
+    )
     assert torch.allclose(networks.lip_sync.offsets(coefficients), expected, atol=1e-6)
 
 

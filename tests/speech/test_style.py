@@ -11,7 +11,9 @@ def test_style_does_not_depend_on_the_order_of_frames(networks):
     frames = torch.randn(1, 40, networks.lip_sync.config.expression)
     style = networks.lip_sync.style
     assert torch.allclose(
-        style(networks.lip_sync.offsets(frames)), style(networks.lip_sync.offsets(frames[:, torch.randperm(40)])), atol=1e-4
+        style(networks.lip_sync.offsets(frames)),
+        style(networks.lip_sync.offsets(frames[:, torch.randperm(40)])),
+        atol=1e-4,
     )
 
 
@@ -25,7 +27,9 @@ def test_weighted_frames_equal_frames_left_out(networks):
 
 def test_pose_identity_and_upper_face_are_no_style(networks, face_model, moving_face):
     clip = moving_face()
-    other = replace(clip, identity=clip.identity * -2, rotation=clip.rotation * 3, expression=clip.expression.clone())
+    other = replace(
+        clip, identity=clip.identity * -2, rotation=clip.rotation * 3, expression=clip.expression.clone()
+    )
     other.expression[:, face_model.lower_count :] += 2
     a, b = (extract_style(c, networks, face_model, name="x") for c in (clip, other))
     assert torch.allclose(a.vector, b.vector)
@@ -37,7 +41,17 @@ def test_bad_frames_do_not_count(networks, face_model, moving_face):
     broken = replace(clip, expression=clip.expression.clone(), status=clip.status.clone())
     broken.expression[50:] += 9
     broken.status[50:] = 1
-    per_frame = ("expression", "rotation", "translation", "scale", "status", "shot", "source_frame", "times", "durations")
+    per_frame = (
+        "expression",
+        "rotation",
+        "translation",
+        "scale",
+        "status",
+        "shot",
+        "source_frame",
+        "times",
+        "durations",
+    )
     short = replace(clip, **{name: getattr(clip, name)[:50] for name in per_frame})
     vectors = [extract_style(c, networks, face_model, name="").vector for c in (broken, short)]
     assert torch.allclose(*vectors)
@@ -61,7 +75,9 @@ def test_strength_goes_from_the_average_through_the_person(networks, face_model,
     average = networks.lip_sync.style.average
     assert torch.equal(style_vector(style, networks, 0.0), average)
     assert torch.allclose(style_vector(style, networks, 1.0), style.vector, atol=1e-6)
-    assert torch.allclose(style_vector(style, networks, 2.0) - style.vector, style.vector - average, atol=1e-5)
+    assert torch.allclose(
+        style_vector(style, networks, 2.0) - style.vector, style.vector - average, atol=1e-5
+    )
     assert torch.equal(style_vector(None, networks), average)
     with pytest.raises(ShapeError, match="strength"):
         style_vector(style, networks, 2.5)
@@ -71,7 +87,9 @@ def test_a_mixture_lies_between(networks, face_model, moving_face):
     a, b = (extract_style(moving_face(seed=s), networks, face_model, name=str(s)) for s in (0, 1))
     mixed = mix_styles([a, b], [1, 3])
     assert torch.allclose(mixed.vector, 0.25 * a.vector + 0.75 * b.vector)
-    assert style_distance(a, mixed) + style_distance(mixed, b) == pytest.approx(style_distance(a, b), rel=1e-4)
+    assert style_distance(a, mixed) + style_distance(mixed, b) == pytest.approx(
+        style_distance(a, b), rel=1e-4
+    )
     with pytest.raises(ShapeError, match="weight"):
         mix_styles([a, b], [1])
     with pytest.raises(FaceModelMismatchError):

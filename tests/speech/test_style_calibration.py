@@ -5,9 +5,9 @@ import torch
 
 from personatalk_core.config import DubOptions
 from personatalk_core.models import load_models
+from personatalk_core.speech.calibration import Correction, StyleCalibration
 from personatalk_core.speech.lip_sync import LipSyncNetwork, predict_expression
 from personatalk_core.speech.style import style_vector
-from personatalk_core.speech.style_calibration import Correction, StyleCalibration
 
 E, D = 3, 2
 
@@ -21,7 +21,10 @@ def speaker(audio, styles, templates):
 @pytest.fixture
 def calibration() -> StyleCalibration:
     made = StyleCalibration(D, E, windows=2, frames=40)
-    made.weight[0, 0], made.weight[1, E] = 1.0, 1.0  # the style's first value is the mean, its second the spread, of one coefficient
+    made.weight[0, 0], made.weight[1, E] = (
+        1.0,
+        1.0,
+    )  # the style's first value is the mean, its second the spread, of one coefficient
     made.opening[0], made.way[0] = 1.0, 1.0
     return made
 
@@ -33,7 +36,9 @@ def test_motion_gets_the_mean_and_some_of_the_spread_asked_for(calibration):
     assert float(correction(spoken)[:, 0].std(correction=0)) == pytest.approx(2.0, abs=1e-3)
     lively, _ = calibration(speaker, torch.tensor([5.0, 3.0]), torch.zeros(4, 3))
     assert 2.2 < float(lively(spoken)[:, 0].std(correction=0)) < 3.0
-    assert float(lively(spoken)[:, 0].min()) == pytest.approx(float(correction(spoken)[:, 0].min()), abs=1e-4)  # rest stays
+    assert float(lively(spoken)[:, 0].min()) == pytest.approx(
+        float(correction(spoken)[:, 0].min()), abs=1e-4
+    )  # rest stays
 
 
 def test_a_style_like_the_usual_one_changes_nothing(calibration):
@@ -62,5 +67,8 @@ def test_bundled_networks_do_not_depend_on_windows():
     assert networks.lip_sync.calibration is not None
     samples = torch.randn(60 * 640, generator=torch.Generator().manual_seed(0)) * 0.1
     face = torch.zeros(networks.lip_sync.config.vertices, 3)
-    whole, cut = (predict_expression(samples, 60, style_vector(None, networks), face, networks, inner_frames=n) for n in (500, 17))
+    whole, cut = (
+        predict_expression(samples, 60, style_vector(None, networks), face, networks, inner_frames=n)
+        for n in (500, 17)
+    )
     assert torch.allclose(whole, cut, atol=1e-3)

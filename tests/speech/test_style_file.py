@@ -21,7 +21,12 @@ def test_everything_comes_back(tmp_path, networks, face_model, moving_face, thum
     save_style(tmp_path / "s.safetensors", style)
     again = load_style(tmp_path / "s.safetensors", face_model, networks)
     assert torch.equal(again.vector, style.vector)
-    assert (again.name, again.thumbnail, again.source, again.network) == ("Zoë", thumbnail, style.source, style.network)
+    assert (again.name, again.thumbnail, again.source, again.network) == (
+        "Zoë",
+        thumbnail,
+        style.source,
+        style.network,
+    )
 
 
 def test_refuses_the_style_of_other_weights_and_face_models(tmp_path, networks, face_model, moving_face):
@@ -53,9 +58,17 @@ def test_the_size_of_a_jpeg_is_read_from_its_header():
     assert jpeg_size(b"") is jpeg_size(b"\xff\xd8") is jpeg_size(b"\x89PNG") is None
 
 
-@pytest.mark.parametrize("thumbnail", [b"\xff\xd8jpeg\xff\xd9", b"GIF89a", resized(jpeg(8, 8), 65000, 65000), resized(jpeg(8, 8), 0, 8)])
-def test_thumbnails_that_are_bombs_or_no_pictures_are_refused(tmp_path, networks, face_model, moving_face, thumbnail):
-    save_style(tmp_path / "s.safetensors", extract_style(moving_face(), networks, face_model, name="a", thumbnail=thumbnail))
+@pytest.mark.parametrize(
+    "thumbnail",
+    [b"\xff\xd8jpeg\xff\xd9", b"GIF89a", resized(jpeg(8, 8), 65000, 65000), resized(jpeg(8, 8), 0, 8)],
+)
+def test_thumbnails_that_are_bombs_or_no_pictures_are_refused(
+    tmp_path, networks, face_model, moving_face, thumbnail
+):
+    save_style(
+        tmp_path / "s.safetensors",
+        extract_style(moving_face(), networks, face_model, name="a", thumbnail=thumbnail),
+    )
     with pytest.raises(WeightsError, match="thumbnail"):
         load_style(tmp_path / "s.safetensors")
 

@@ -4,7 +4,9 @@ from personatalk_core.speech.timeline import at_model_rate, frames_to_cover, int
 
 
 def clock(frames: int, fps: float):
-    return torch.arange(frames, dtype=torch.float64) / fps, torch.full((frames,), 1 / fps, dtype=torch.float64)
+    return torch.arange(frames, dtype=torch.float64) / fps, torch.full(
+        (frames,), 1 / fps, dtype=torch.float64
+    )
 
 
 def test_25_fps_is_exact():
@@ -28,7 +30,9 @@ def test_variable_rate_follows_time():
     times = torch.tensor([0.0, 0.1, 0.13, 0.5], dtype=torch.float64)
     durations = torch.tensor([0.1, 0.03, 0.37, 0.1], dtype=torch.float64)
     ramp = (torch.arange(15.0)[:, None] + 0.5) / 25  # the time at each frame's middle
-    assert torch.allclose(interpolate_frames(ramp, times, durations)[:, 0].double(), times + durations / 2, atol=1e-5)
+    assert torch.allclose(
+        interpolate_frames(ramp, times, durations)[:, 0].double(), times + durations / 2, atol=1e-5
+    )
 
 
 def test_frames_to_cover():

@@ -18,7 +18,7 @@ def landmarker():
 @pytest.fixture(scope="session")
 def woman() -> np.ndarray:
     """(30, 350, 350, 3) uint8: the first sample's face, about 170 px high."""
-    from personatalk_core.demo import sample_frames
+    from personatalk_core.samples.demo import sample_frames
 
     return sample_frames("woman")[:30]
 
@@ -26,7 +26,7 @@ def woman() -> np.ndarray:
 @pytest.fixture(scope="session")
 def man() -> np.ndarray:
     """(15, 350, 350, 3) uint8: the other sample's face, about 180 px high."""
-    from personatalk_core.demo import sample_frames
+    from personatalk_core.samples.demo import sample_frames
 
     return sample_frames("man")[30:]
 
@@ -56,6 +56,8 @@ def track(landmarker):
     def run(frames, face: str = "auto", **options):
         frames = list(frames)
         times = np.arange(len(frames)) / 25
-        return track_face(iter(frames), times, frames[0].shape[:2], FaceChoice.parse(face), landmarker=landmarker, **options)
+        return track_face(
+            iter(frames), times, frames[0].shape[:2], FaceChoice.parse(face), landmarker=landmarker, **options
+        )
 
     return run

@@ -7,10 +7,9 @@ import pytest
 
 from personatalk_core.config import FaceChoice
 from personatalk_core.errors import FaceError
-from personatalk_core.tracking.candidate import Candidate
-from personatalk_core.tracking.choose import choose_person, speaking_score
+from personatalk_core.tracking.choose import choose_person, same_person, speaking_score
 from personatalk_core.tracking.landmarks import LIP_MIDDLES
-from personatalk_core.tracking.persons import same_person
+from personatalk_core.tracking.tracklet import Candidate
 
 
 def candidate(shot: int, frames, x: float, size: float, opening: float, colour: int) -> Candidate:

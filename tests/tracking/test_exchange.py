@@ -17,7 +17,14 @@ def track():
     points = np.random.default_rng(0).uniform(10, 90, (3, 478, 3)).astype(np.float32)
     points[1] = 0
     status = np.array([FrameStatus.OK, FrameStatus.NO_FACE, FrameStatus.SIDE], np.uint8)
-    return FaceTrack(points, np.full((3, 52), 0.5, np.float32), status, np.zeros(3, np.int64), np.arange(3) / 25, (100, 100))
+    return FaceTrack(
+        points,
+        np.full((3, 52), 0.5, np.float32),
+        status,
+        np.zeros(3, np.int64),
+        np.arange(3) / 25,
+        (100, 100),
+    )
 
 
 def test_records_are_the_landmarks(track):
@@ -26,7 +33,10 @@ def test_records_are_the_landmarks(track):
     face = records[0][0]
     np.testing.assert_array_equal(face["landmarks_xy"], track.landmarks[0, :, :2])
     np.testing.assert_array_equal(face["landmarks_3d"][:, 2], -track.landmarks[0, :, 2])
-    assert face["bbox_xyxy"][0] == track.landmarks[0, :, 0].min() and face["bbox_xyxy"][3] == track.landmarks[0, :, 1].max()
+    assert (
+        face["bbox_xyxy"][0] == track.landmarks[0, :, 0].min()
+        and face["bbox_xyxy"][3] == track.landmarks[0, :, 1].max()
+    )
     assert face["blendshapes"]["score 51"] == 0.5
     face["landmarks_xy"][:] = 0
     assert track.landmarks[0].any(), "a receiver's change must not reach the track"
@@ -43,7 +53,9 @@ def test_regions_are_rings_of_landmarks():
     assert {end for edge in sets["all"] for end in edge} <= set(range(478))
 
 
-@pytest.mark.parametrize(("boxes", "text"), [(BOX, "point:25,40@0"), ([BOX], "point:25,40@0"), ([[], [BOX, BOX]], "point:25,40@1")])
+@pytest.mark.parametrize(
+    ("boxes", "text"), [(BOX, "point:25,40@0"), ([BOX], "point:25,40@0"), ([[], [BOX, BOX]], "point:25,40@1")]
+)
 def test_a_box_chooses_the_face_at_its_middle(boxes, text):
     assert face_in_box(boxes) == text
     assert FaceChoice.parse(text).point == (25.0, 40.0)

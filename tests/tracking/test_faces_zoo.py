@@ -32,7 +32,9 @@ def test_frames_that_are_views(woman, track):
 
 
 def test_a_face_larger_than_the_frame_is_dubbed_if_its_mouth_is_inside(man, track):
-    close = [cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]]  # chin and forehead lie outside
+    close = [
+        cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]
+    ]  # chin and forehead lie outside
     result = track(close)
     assert np.ptp(result.landmarks[0, :, 1]) > 700
     assert names(result) == ["OK"] * 3
@@ -45,7 +47,9 @@ def test_a_face_whose_mouth_is_outside_is_not_dubbed(woman, track):
 
 def test_a_face_half_outside_the_frame_is_not_dubbed(woman, track):
     frames = [*woman[:6], *(np.ascontiguousarray(picture[:, 165:]) for picture in woman[:6])]
-    frames = [cv2.copyMakeBorder(f, 0, 0, 0, 350 - f.shape[1], cv2.BORDER_CONSTANT, value=RED) for f in frames]
+    frames = [
+        cv2.copyMakeBorder(f, 0, 0, 0, 350 - f.shape[1], cv2.BORDER_CONSTANT, value=RED) for f in frames
+    ]
     assert names(track(frames))[:6] == ["OK"] * 6
     leaving = [np.roll(picture, -30 * i, 1) for i, picture in enumerate(woman[:8])]
     for i, picture in enumerate(leaving):
@@ -56,7 +60,9 @@ def test_a_face_half_outside_the_frame_is_not_dubbed(woman, track):
 
 def test_a_dark_and_a_bright_picture(woman, track):
     assert names(track([(picture * 0.25).astype(np.uint8) for picture in woman[:2]])) == ["OK"] * 2
-    assert names(track([np.clip(picture * 1.6, 0, 255).astype(np.uint8) for picture in woman[:2]])) == ["OK"] * 2
+    assert (
+        names(track([np.clip(picture * 1.6, 0, 255).astype(np.uint8) for picture in woman[:2]])) == ["OK"] * 2
+    )
 
 
 def test_a_fast_face_is_kept(woman, track, paste):
@@ -86,7 +92,30 @@ def test_a_microphone_before_the_mouth_is_covered(man, track):
     assert result[11:17] == ["COVERED"] * 6
 
 
-JAW = [132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 426, 391, 164, 165, 206]
+JAW = [
+    132,
+    58,
+    172,
+    136,
+    150,
+    149,
+    176,
+    148,
+    152,
+    377,
+    400,
+    378,
+    379,
+    365,
+    397,
+    288,
+    361,
+    426,
+    391,
+    164,
+    165,
+    206,
+]
 LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 
 
@@ -94,8 +123,20 @@ def with_glasses(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Thick black rims over the eyes."""
     picture = picture.copy()
     for ring in ((33, 133, 159, 145), (362, 263, 386, 374)):
-        centre, width = points[list(ring), :2].mean(0), np.linalg.norm(points[ring[0], :2] - points[ring[1], :2])
-        cv2.ellipse(picture, tuple(centre.astype(int).tolist()), (int(width * 0.95), int(width * 0.75)), 0, 0, 360, (25, 20, 20), 5)
+        centre, width = (
+            points[list(ring), :2].mean(0),
+            np.linalg.norm(points[ring[0], :2] - points[ring[1], :2]),
+        )
+        cv2.ellipse(
+            picture,
+            tuple(centre.astype(int).tolist()),
+            (int(width * 0.95), int(width * 0.75)),
+            0,
+            0,
+            360,
+            (25, 20, 20),
+            5,
+        )
     return picture
 
 
@@ -117,7 +158,10 @@ def turned(picture: np.ndarray, points: np.ndarray, degrees: float, triangles: n
     z = flat[:, 2] * np.cos(angle) - flat[:, 0] * np.sin(angle)
     place = (np.stack([x, flat[:, 1]], 1) + centre[:2]).astype(np.float32)
     source, out = points[:, :2].astype(np.float32), cv2.GaussianBlur(picture, (0, 0), 25)
-    edges = [(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) for corners in (place[triangles], source[triangles])]
+    edges = [
+        (corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        for corners in (place[triangles], source[triangles])
+    ]
     front = np.prod([a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] for a, b in edges], axis=0) > 0
     for face in sorted(triangles[front].tolist(), key=lambda corners: z[corners].mean()):
         low = np.maximum(np.floor(place[face].min(0)).astype(int) - 1, 0)
@@ -126,7 +170,9 @@ def turned(picture: np.ndarray, points: np.ndarray, degrees: float, triangles: n
             continue
         shift = place[face] - low.astype(np.float32)
         size = tuple((high - low).tolist())
-        patch = cv2.warpAffine(picture, cv2.getAffineTransform(source[face], shift), size, borderMode=cv2.BORDER_REPLICATE)
+        patch = cv2.warpAffine(
+            picture, cv2.getAffineTransform(source[face], shift), size, borderMode=cv2.BORDER_REPLICATE
+        )
         mask = np.zeros(size[::-1], np.uint8)
         cv2.fillConvexPoly(mask, np.rint(shift).astype(np.int32), 1)
         out[low[1] : high[1], low[0] : high[0]][mask > 0] = patch[mask > 0]
@@ -154,7 +200,9 @@ def points(woman, landmarker) -> np.ndarray:
     from personatalk_core.tracking.track import track_face
 
     frames = woman[:25]
-    return track_face(iter(frames), np.arange(25) / 25, (350, 350), FaceChoice.parse("auto"), landmarker=landmarker).landmarks
+    return track_face(
+        iter(frames), np.arange(25) / 25, (350, 350), FaceChoice.parse("auto"), landmarker=landmarker
+    ).landmarks
 
 
 @pytest.mark.parametrize("wear", [with_glasses, with_beard])
@@ -171,7 +219,11 @@ def test_a_profile_passes_through_and_the_way_there_does_not(woman, points, trac
     triangles = triangles[(triangles < 468).all(1)]
     angles = [0] * 4 + [15, 30, 40, 50, 60, 70] + [85] * 6 + [70, 60, 50, 40, 30] + [0] * 4
     result = names(track([turned(woman[i], points[i], angle, triangles) for i, angle in enumerate(angles)]))
-    assert all(name in ("SIDE", "COVERED", "NO_FACE") for name, angle in zip(result, angles, strict=True) if angle == 85), result
+    assert all(
+        name in ("SIDE", "COVERED", "NO_FACE")
+        for name, angle in zip(result, angles, strict=True)
+        if angle == 85
+    ), result
     assert "SIDE" in result
     assert all(name == "OK" for name, angle in zip(result, angles, strict=True) if angle <= 40), result
 

@@ -33,7 +33,9 @@ class Puppet(FaceLandmarker):
             return []
         shift = float(frame[0, 0, 0]) / 255
         colours = np.full((468, 3), 100 + shift, np.float32) + np.arange(468)[:, None] % 50
-        return [FaceReading(FACE + shift, np.full(52, shift, np.float32), colours.astype(np.float32), (0.0, 0.0))]
+        return [
+            FaceReading(FACE + shift, np.full(52, shift, np.float32), colours.astype(np.float32), (0.0, 0.0))
+        ]
 
 
 def frames(count: int, first: int = 0, black: range = range(0)):
@@ -59,7 +61,9 @@ class Store:
 
 def track(count: int, store=None, source=None, **choices):
     source = source or (lambda first: frames(count, first, choices.pop("black", range(0))))
-    return track_face(source if store else source(0), np.arange(count) / 25, SIZE, landmarker=Puppet(), store=store)
+    return track_face(
+        source if store else source(0), np.arange(count) / 25, SIZE, landmarker=Puppet(), store=store
+    )
 
 
 def test_on_disk_is_as_in_memory(tmp_path):

@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from personatalk_core.tracking.look import LEARNING_RATE, RememberedLook, landmark_colours, look_distance, lower_change, lower_face
+from personatalk_core.tracking.appearance import (
+    LEARNING_RATE,
+    RememberedLook,
+    landmark_colours,
+    look_distance,
+    lower_change,
+    lower_face,
+)
 
 BOX = (165.0, 140.0, 290.0)
 

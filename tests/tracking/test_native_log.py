@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 
-from personatalk_core.tracking.native_log import without_native_chatter
+from personatalk_core.tracking.landmarks import without_native_chatter
 
 CHATTER = (
     b"W0000 00:00:1795363659.542332   11604 inference_runner_litert.cc:1418] Input tensor memory is not aligned\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from personatalk_core.tracking.pose import RIGID_LANDMARKS, RIGID_POINTS, head_pose
+from personatalk_core.tracking.appearance import RIGID_LANDMARKS, RIGID_POINTS, head_pose
 from personatalk_core.types import FrameStatus
 
 
@@ -35,7 +35,9 @@ def test_a_head_turned_to_the_side_is_followed_and_named(corpus, track):
 
     path = next((corpus / "train").glob("styletalk_21__*"))
     with av.open(str(path)) as container:
-        frames = [f.to_ndarray(format="rgb24") for _, f in zip(range(75), container.decode(video=0), strict=False)]
+        frames = [
+            f.to_ndarray(format="rgb24") for _, f in zip(range(75), container.decode(video=0), strict=False)
+        ]
     result = track(frames[40:75])
     assert set(result.status.tolist()) <= {FrameStatus.OK, FrameStatus.SIDE}
     assert (result.status == FrameStatus.OK).sum() >= 25

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import FaceError
-from personatalk_core.tracking.candidate import Candidate
 from personatalk_core.tracking.landmarks import FaceLandmarker
 from personatalk_core.tracking.status import HIDDEN_LOOK, SIDE_DEGREES, frame_status, name_glimpses
 from personatalk_core.tracking.track import track_face
+from personatalk_core.tracking.tracklet import Candidate
 from personatalk_core.types import FrameStatus
 
 SIZE = (200, 200)
@@ -39,7 +39,20 @@ def statuses(parts, shots, candidates=None) -> list[int]:
 
 def test_gaps_inside_a_shot_are_covered_and_others_are_not():
     both = [person([1, 2, 5, 6]), person([10, 11], shot=1)]
-    assert statuses(both, [0] * 8 + [1] * 4) == [NO_FACE, OK, OK, COVERED, COVERED, OK, OK, NO_FACE, NO_FACE, NO_FACE, OK, OK]
+    assert statuses(both, [0] * 8 + [1] * 4) == [
+        NO_FACE,
+        OK,
+        OK,
+        COVERED,
+        COVERED,
+        OK,
+        OK,
+        NO_FACE,
+        NO_FACE,
+        NO_FACE,
+        OK,
+        OK,
+    ]
 
 
 def test_a_gap_beside_a_turned_head_is_side():
@@ -73,7 +86,10 @@ def test_one_odd_frame_is_neither_turned_nor_hidden():
 
 def test_a_shot_of_other_people_is_cut_and_a_shot_of_patterns_is_not():
     host, guest, pattern = person(range(5)), person(range(5, 10), shot=1), person([12], shot=2)
-    assert statuses([host], [0] * 5 + [1] * 5 + [2] * 5, [host, guest, pattern]) == [OK] * 5 + [CUT] * 5 + [NO_FACE] * 5
+    assert (
+        statuses([host], [0] * 5 + [1] * 5 + [2] * 5, [host, guest, pattern])
+        == [OK] * 5 + [CUT] * 5 + [NO_FACE] * 5
+    )
 
 
 def test_glimpses_name_the_frames_between_them():
@@ -86,7 +102,9 @@ def test_glimpses_name_the_frames_between_them():
 def test_a_face_that_is_seen_but_never_read_is_said_so(woman, track, monkeypatch):
     """As with a profile: the detector sees it, the landmarks cannot be found."""
     monkeypatch.setattr(FaceLandmarker, "read", lambda *_, **__: [])
-    with pytest.raises(FaceError, match="a face is seen in frame 0 but can be read in none of the 3 frames; use"):
+    with pytest.raises(
+        FaceError, match="a face is seen in frame 0 but can be read in none of the 3 frames; use"
+    ):
         track(woman[:3])
 
 

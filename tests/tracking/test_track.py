@@ -28,11 +28,15 @@ def test_a_plain_clip_is_ok_in_every_frame(woman, track):
     done: list[tuple[int, int]] = []
     result = track(woman[:10], on_progress=lambda d, t: done.append((d, t)), source="abc")
     assert names(result) == ["OK"] * 10
-    assert result.frame_size == (350, 350) and result.source == "abc" and result.times[1] == pytest.approx(0.04)
+    assert (
+        result.frame_size == (350, 350) and result.source == "abc" and result.times[1] == pytest.approx(0.04)
+    )
     assert done == [(i + 1, 10) for i in range(10)]
     eyes, mouth = result.landmarks[:, [33, 263], 1].mean(1), result.landmarks[:, [13, 14], 1].mean(1)
     assert (mouth > eyes + 40).all()
-    assert (result.landmarks[:, 1, 2] > result.landmarks[:, 234, 2]).all(), "the tip of the nose must be nearer than the edge of the face"
+    assert (result.landmarks[:, 1, 2] > result.landmarks[:, 234, 2]).all(), (
+        "the tip of the nose must be nearer than the edge of the face"
+    )
     assert result.blendshapes.min() >= 0 and result.blendshapes.max() <= 1
 
 
@@ -90,7 +94,10 @@ def test_auto_is_the_one_who_speaks(woman, man, track, paste):
 
 
 def test_largest_and_point_choose_by_size_and_place(woman, man, track, paste):
-    frames = [paste(paste(np.full((360, 720, 3), GREY, np.uint8), woman[0], 0, 5, 350), man[i], 420, 80, 220) for i in range(5)]
+    frames = [
+        paste(paste(np.full((360, 720, 3), GREY, np.uint8), woman[0], 0, 5, 350), man[i], 420, 80, 220)
+        for i in range(5)
+    ]
     assert centres(track(frames, "largest"))[0, 0] < 360
     assert centres(track(frames, "point:530,190@2"))[0, 0] > 360
     with pytest.raises(FaceError, match=r"no face at point \(10, 10\) in frame 2: 2 faces, at"):
@@ -125,7 +132,9 @@ def test_a_covered_face_is_marked_and_bridged(woman, track):
     result = track(frames)
     assert names(result) == ["OK"] * 8 + ["COVERED"] * 4 + ["OK"] * 6
     middle = centres(result)
-    assert np.abs(middle[8:12] - (middle[7] + middle[12]) / 2).max() < 10, "covered frames lie between their neighbours"
+    assert np.abs(middle[8:12] - (middle[7] + middle[12]) / 2).max() < 10, (
+        "covered frames lie between their neighbours"
+    )
 
 
 def test_a_hand_sized_thing_before_the_mouth_is_covered(woman, track):
@@ -171,7 +180,9 @@ def test_tracks_made_at_once_equal_tracks_made_alone(woman, man, track):
         together = [job.result(timeout=60) for job in jobs]
     for clip, result in zip(clips, together, strict=True):
         alone = track(clip)
-        assert np.array_equal(alone.landmarks, result.landmarks) and np.array_equal(alone.blendshapes, result.blendshapes)
+        assert np.array_equal(alone.landmarks, result.landmarks) and np.array_equal(
+            alone.blendshapes, result.blendshapes
+        )
 
 
 def test_cancelling_stops_between_frames(woman, track):
@@ -192,7 +203,10 @@ def test_a_cut_to_another_person_before_the_same_wall_is_a_cut(corpus, track):
 
     def start(name: str) -> list[np.ndarray]:
         with av.open(str(next(corpus.glob(f"*/{name}__*")))) as container:
-            return [f.to_ndarray(format="rgb24") for _, f in zip(range(5), container.decode(video=0), strict=False)]
+            return [
+                f.to_ndarray(format="rgb24")
+                for _, f in zip(range(5), container.decode(video=0), strict=False)
+            ]
 
     result = track([*start("grid_x7"), *start("grid_x1"), *start("grid_x5")])
     assert result.shot.tolist() == [0] * 5 + [1] * 5 + [2] * 5

@@ -21,7 +21,9 @@ class StandInHub:
         self.created: list[dict] = []
         self.large_objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str | None]] = []
-        self.cut_after: int | None = None  # the next download of a large file breaks off after this many bytes
+        self.cut_after: int | None = (
+            None  # the next download of a large file breaks off after this many bytes
+        )
         self.status: int | None = None  # every answer has this status instead
         self.hides_commit = False  # answers like a hotel's login page: 200, but no commit
         stand_in = self
@@ -32,17 +34,23 @@ class StandInHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
 
     def add(self, repo_id: str, files: dict[str, bytes]) -> str:
         """Commit files and return the commit's hash."""
-        commit = hashlib.sha1(repr((repo_id, len(self.commits.get(repo_id, {})), sorted(files))).encode()).hexdigest()
+        commit = hashlib.sha1(
+            repr((repo_id, len(self.commits.get(repo_id, {})), sorted(files))).encode()
+        ).hexdigest()
         self.commits.setdefault(repo_id, {})[commit] = dict(files)
         return commit
 
     def downloads(self, file: str) -> list[str | None]:
         """The Range header of every GET of a file, None where it had none."""
-        return [range_ for method, path, range_ in self.requests if method == "GET" and path.endswith(f"/{file}")]
+        return [
+            range_ for method, path, range_ in self.requests if method == "GET" and path.endswith(f"/{file}")
+        ]
 
     def stop(self) -> None:
         """Close the port; later requests are refused."""
@@ -64,7 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}.items():
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -90,11 +102,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.status:
             return self._answer(self.hub.status)
         if not match or match[1] not in self.hub.commits:
-            return self._answer(401 if match else 404, headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+            return self._answer(
+                401 if match else 404,
+                headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"},
+            )
         repo_id, commit, file = match.groups()
         files = self.hub.commits[repo_id].get(commit)
         if files is None:
-            return self._answer(404, headers={"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+            return self._answer(
+                404, headers={"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}
+            )
         if file not in files:
             return self._answer(404, headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         content = files[file]
@@ -130,9 +147,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"errors": [], "warnings": []})
         if "/preupload/" in path:
             files = [f["path"] for f in json.loads(body)["files"]]
-            return self._json({"files": [{"path": f, "uploadMode": _mode(f), "shouldIgnore": False} for f in files]})
+            return self._json(
+                {"files": [{"path": f, "uploadMode": _mode(f), "shouldIgnore": False} for f in files]}
+            )
         if path.endswith(".git/info/lfs/objects/batch"):
-            objects = [{**o, "actions": {"upload": {"href": f"{self.hub.endpoint}/large/{o['oid']}"}}} for o in json.loads(body)["objects"]]
+            objects = [
+                {**o, "actions": {"upload": {"href": f"{self.hub.endpoint}/large/{o['oid']}"}}}
+                for o in json.loads(body)["objects"]
+            ]
             return self._json({"transfer": "basic", "objects": objects})
         match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path)
         if match:
@@ -148,7 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.hub.large_objects[value["oid"]]
         commit = self.hub.add(repo_id, files)
-        return self._json({"commitUrl": f"{self.hub.endpoint}/{repo_id}/commit/{commit}", "commitOid": commit})
+        return self._json(
+            {"commitUrl": f"{self.hub.endpoint}/{repo_id}/commit/{commit}", "commitOid": commit}
+        )
 
     def do_PUT(self) -> None:
         body = self._read_chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self._body()
@@ -178,7 +202,9 @@ def stand_in_hub(monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what is kept of a file when its download breaks off
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", 10_000
+    )  # what is kept of a file when its download breaks off
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     hub = StandInHub()
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
@@ -202,7 +228,9 @@ def weights_folder(tmp_path):
     folder = tmp_path / "weights"
     for name, width in (("face_model", 400), ("renderer", 300)):
         tensors = {"weight": torch.arange(width * 100.0).reshape(width, 100)}
-        save_checkpoint(folder / f"{name}.safetensors", tensors, kind=name, config={"width": width}, licence="Apache-2.0")
+        save_checkpoint(
+            folder / f"{name}.safetensors", tensors, kind=name, config={"width": width}, licence="Apache-2.0"
+        )
     with zipfile.ZipFile(folder / "face_landmarker.task", "w") as bundle:
         bundle.writestr("face_detector.tflite", b"not a real model")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# A model card\n")

@@ -22,7 +22,9 @@ LARGEST_BUNDLED = 16_000_000  # bytes; what is cloned with the code stays small
 
 
 def test_bundled_manifest_is_that_of_the_bundled_files():
-    assert read_manifest(BUNDLED_FOLDER) == make_manifest(BUNDLED_FOLDER), "run: python -m personatalk_core.weights.manifest"
+    assert read_manifest(BUNDLED_FOLDER) == make_manifest(BUNDLED_FOLDER), (
+        "run: python -m personatalk_core.weights.manifest"
+    )
 
 
 def test_no_bundled_file_is_unlisted():
@@ -37,7 +39,11 @@ def test_bundled_file_is_small(entry):
 
 
 def test_only_plain_formats_are_bundled():
-    others = [p.name for p in BUNDLED_FOLDER.iterdir() if p.suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".onnx", ".tflite"}]
+    others = [
+        p.name
+        for p in BUNDLED_FOLDER.iterdir()
+        if p.suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".onnx", ".tflite"}
+    ]
     assert others == []
 
 
@@ -70,7 +76,14 @@ def test_names():
 
 
 def manifest_with(**changes) -> str:
-    row = {"name": "renderer", "file": "renderer.safetensors", "sha256": "a" * 64, "bytes": 10, "kind": "renderer", **changes}
+    row = {
+        "name": "renderer",
+        "file": "renderer.safetensors",
+        "sha256": "a" * 64,
+        "bytes": 10,
+        "kind": "renderer",
+        **changes,
+    }
     return json.dumps({"version": 1, "files": [row]})
 
 
@@ -78,19 +91,47 @@ def test_the_unchanged_row_is_accepted():
     assert parse_manifest(manifest_with(), "m")["renderer"].bytes == 10
 
 
-@pytest.mark.parametrize("changes", [
-    {"file": "../renderer.safetensors"}, {"file": "/etc/renderer.safetensors"}, {"file": "a\\b.safetensors"}, {"file": ".safetensors"},
-    {"file": "renderer.pt"}, {"file": "renderer.task"}, {"file": "renderer.safetensors\n"}, {"file": 3},
-    {"sha256": "a" * 63}, {"sha256": "A" * 64}, {"sha256": None}, {"bytes": -1}, {"bytes": 0}, {"bytes": "10"}, {"kind": "lip_sync"},
-    {"name": 5},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../renderer.safetensors"},
+        {"file": "/etc/renderer.safetensors"},
+        {"file": "a\\b.safetensors"},
+        {"file": ".safetensors"},
+        {"file": "renderer.pt"},
+        {"file": "renderer.task"},
+        {"file": "renderer.safetensors\n"},
+        {"file": 3},
+        {"sha256": "a" * 63},
+        {"sha256": "A" * 64},
+        {"sha256": None},
+        {"bytes": -1},
+        {"bytes": 0},
+        {"bytes": "10"},
+        {"kind": "lip_sync"},
+        {"name": 5},
+    ],
+    ids=str,
+)
 def test_impossible_rows_are_refused(changes):
     with pytest.raises(WeightsError, match="^m gives|^m has an entry"):
         parse_manifest(manifest_with(**changes), "m")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "{}", '{"version": 1}', '{"version": "x", "files": []}', '{"version": 1, "files": [1]}',
-                                  '{"version": 1, "files": [{"name": "renderer"}]}', '{"version": 1, "files": 4}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        "{}",
+        '{"version": 1}',
+        '{"version": "x", "files": []}',
+        '{"version": 1, "files": [1]}',
+        '{"version": 1, "files": [{"name": "renderer"}]}',
+        '{"version": 1, "files": 4}',
+    ],
+)
 def test_not_a_manifest(text):
     with pytest.raises(WeightsError, match="m is not a weights manifest"):
         parse_manifest(text, "m")

@@ -64,7 +64,9 @@ def change_kind(folder):
 
 
 def make_non_finite(folder):
-    save_checkpoint(folder / "renderer.safetensors", {"w": torch.tensor([float("nan")])}, kind="renderer", config={})
+    save_checkpoint(
+        folder / "renderer.safetensors", {"w": torch.tensor([float("nan")])}, kind="renderer", config={}
+    )
     write_manifest(folder)
 
 
@@ -85,16 +87,20 @@ def remove_manifest(folder):
     (folder / "manifest.json").unlink()
 
 
-@pytest.mark.parametrize(("harm", "message"), [
-    (damage_hash, "has sha256"),
-    (remove_file, "does not exist but manifest.json lists it"),
-    (change_kind, "holds 'lip_sync' but expected 'renderer'"),
-    (make_non_finite, "non-finite values in 'w'"),
-    (break_bundle, "not a MediaPipe task bundle"),
-    (remove_card, "only published with a model card"),
-    (strip_metadata, "names a license"),
-    (remove_manifest, "missing or lists nothing"),
-], ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (damage_hash, "has sha256"),
+        (remove_file, "does not exist but manifest.json lists it"),
+        (change_kind, "holds 'lip_sync' but expected 'renderer'"),
+        (make_non_finite, "non-finite values in 'w'"),
+        (break_bundle, "not a MediaPipe task bundle"),
+        (remove_card, "only published with a model card"),
+        (strip_metadata, "names a license"),
+        (remove_manifest, "missing or lists nothing"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_nothing_is_sent_unless_all_is_well(stand_in_hub, weights_folder, harm, message):
     harm(weights_folder)
     with pytest.raises(WeightsError, match=message):

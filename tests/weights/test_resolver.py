@@ -65,7 +65,9 @@ def test_damaged_bundled_file(bundled):
 
 
 def test_nothing_anywhere(bundled, tmp_path):
-    with pytest.raises(WeightsError, match="holds no renderer. The bundled renderer is not among the files shipped"):
+    with pytest.raises(
+        WeightsError, match="holds no renderer. The bundled renderer is not among the files shipped"
+    ):
         resolve_weights("renderer", folder=tmp_path)
     (bundled / "face_model.safetensors").unlink()
     with pytest.raises(WeightsError, match="The bundled face_model is missing from"):
@@ -84,7 +86,9 @@ def test_folder_wins(weights_folder, bundled):
 
 def test_folder_manifest_may_name_another_file(weights_folder, bundled):
     (weights_folder / "renderer.safetensors").rename(weights_folder / "sharper.safetensors")
-    manifest = (weights_folder / "manifest.json").read_text().replace("renderer.safetensors", "sharper.safetensors")
+    manifest = (
+        (weights_folder / "manifest.json").read_text().replace("renderer.safetensors", "sharper.safetensors")
+    )
     (weights_folder / "manifest.json").write_text(manifest)
     assert resolve_weights("renderer", folder=weights_folder).path.name == "sharper.safetensors"
 
@@ -113,7 +117,9 @@ def test_folder_that_lacks_the_file_or_does_not_exist(bundled, tmp_path):
 # Hub
 
 
-@pytest.mark.parametrize("revision", ["main", "v1.0", "", "a" * 39, "a" * 41, "A" * 40, "g" * 40, "a" * 40 + "\n"])
+@pytest.mark.parametrize(
+    "revision", ["main", "v1.0", "", "a" * 39, "a" * 41, "A" * 40, "g" * 40, "a" * 40 + "\n"]
+)
 def test_revision_must_be_a_full_commit(revision):
     with pytest.raises(OptionsError, match="expected a full commit hash, 40 hex digits"):
         HubSource(REPOSITORY, revision)
@@ -132,7 +138,9 @@ def test_source_from_text_hides_its_token():
 
 def test_download_then_cache(source, stand_in_hub, weights_folder, bundled):
     seen = []
-    found = resolve_weights("renderer", hub=source, on_progress=lambda done, total: seen.append((done, total)))
+    found = resolve_weights(
+        "renderer", hub=source, on_progress=lambda done, total: seen.append((done, total))
+    )
     size = (weights_folder / "renderer.safetensors").stat().st_size
     assert found.origin == "hub"
     assert found.path.read_bytes() == (weights_folder / "renderer.safetensors").read_bytes()
@@ -155,7 +163,9 @@ def test_resume_of_a_half_downloaded_file(source, stand_in_hub, weights_folder):
     size = (weights_folder / "renderer.safetensors").stat().st_size
     try:
         found = fetch_file(source, "renderer.safetensors", largest=size)
-    except HubUnreachableError:  # some versions of the client continue in the next call rather than in the same
+    except (
+        HubUnreachableError
+    ):  # some versions of the client continue in the next call rather than in the same
         found = fetch_file(source, "renderer.safetensors", largest=size)
     assert found.path.read_bytes() == (weights_folder / "renderer.safetensors").read_bytes()
     assert stand_in_hub.downloads("renderer.safetensors") == [None, "bytes=50000-"]
@@ -166,7 +176,9 @@ def test_wrong_hash_on_the_hub(stand_in_hub, source, weights_folder, bundled):
     files["face_model.safetensors"] = files["face_model.safetensors"][:-1] + b"\xff"
     commit = stand_in_hub.add(REPOSITORY, files)
     for _ in range(2):  # nor the second time, from the cache
-        with pytest.raises(WeightsError, match="has sha256 .* but manifest.json of someone/weights at .* says"):
+        with pytest.raises(
+            WeightsError, match="has sha256 .* but manifest.json of someone/weights at .* says"
+        ):
             resolve_weights("face_model", hub=other_commit(source, commit))
 
 
@@ -191,7 +203,9 @@ def test_larger_than_the_manifest_says_is_not_downloaded(stand_in_hub, source, w
 def test_name_that_the_commit_does_not_offer(stand_in_hub, source, weights_folder, bundled):
     manifest = json.loads((weights_folder / "manifest.json").read_text())
     manifest["files"] = [row for row in manifest["files"] if row["name"] != "face_model"]
-    commit = stand_in_hub.add(REPOSITORY, {**read_folder(weights_folder), "manifest.json": json.dumps(manifest).encode()})
+    commit = stand_in_hub.add(
+        REPOSITORY, {**read_folder(weights_folder), "manifest.json": json.dumps(manifest).encode()}
+    )
     found = resolve_weights("face_model", hub=other_commit(source, commit))
     assert found.origin == "bundled"
     assert "does not offer face_model. Using the bundled face_model." in found.note
@@ -286,8 +300,15 @@ print(found.origin, found.path)
 
 def test_publish_then_resolve_with_the_clients_own_settings(stand_in_hub, weights_folder, tmp_path):
     """In a process of its own: the client reads HF_ENDPOINT and HF_HOME when it is imported."""
-    env = {**os.environ, "HF_ENDPOINT": stand_in_hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1",
-           "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": stand_in_hub.endpoint,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-c", CHILD, str(weights_folder)]
     child = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert child.returncode == 0, child.stderr

@@ -9,7 +9,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def drawing():
-    spec = importlib.util.spec_from_file_location("draw_workflows", Path(__file__).with_name("draw_workflows.py"))
+    spec = importlib.util.spec_from_file_location(
+        "draw_workflows", Path(__file__).with_name("draw_workflows.py")
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

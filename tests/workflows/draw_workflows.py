@@ -38,10 +38,22 @@ CORE_NODES = {  # the host's own nodes that the workflows use: inputs, widget va
     ),
     "GetVideoComponents": (
         [("video", "VIDEO")],
-        [("images", "IMAGE"), ("audio", "AUDIO"), ("fps", "FLOAT"), ("bit_depth", "INT"), ("color_space", "COMBO")],
+        [
+            ("images", "IMAGE"),
+            ("audio", "AUDIO"),
+            ("fps", "FLOAT"),
+            ("bit_depth", "INT"),
+            ("color_space", "COMBO"),
+        ],
     ),
-    "ImageSharpen": ([("image", "IMAGE"), ("sharpen_radius", "INT"), ("sigma", "FLOAT"), ("alpha", "FLOAT")], [("IMAGE", "IMAGE")]),
-    "CreateVideo": ([("images", "IMAGE"), ("fps", "FLOAT"), ("audio", "AUDIO"), ("bit_depth", "INT")], [("VIDEO", "VIDEO")]),
+    "ImageSharpen": (
+        [("image", "IMAGE"), ("sharpen_radius", "INT"), ("sigma", "FLOAT"), ("alpha", "FLOAT")],
+        [("IMAGE", "IMAGE")],
+    ),
+    "CreateVideo": (
+        [("images", "IMAGE"), ("fps", "FLOAT"), ("audio", "AUDIO"), ("bit_depth", "INT")],
+        [("VIDEO", "VIDEO")],
+    ),
     "PreviewAny": ([("source", "*")], [("STRING", "STRING")]),
     "PreviewImage": ([("images", "IMAGE")], []),
 }
@@ -68,9 +80,13 @@ def person(column: int = 0) -> dict[str, Node]:
 
 def geometry_of(name: str, video: str, column: int) -> dict[str, Node]:
     return {
-        f"{name} track": Node("PersonaTalkTrackFace", column, wires={"models": ("models", "models"), "video": (video, "VIDEO")}),
+        f"{name} track": Node(
+            "PersonaTalkTrackFace", column, wires={"models": ("models", "models"), "video": (video, "VIDEO")}
+        ),
         f"{name} geometry": Node(
-            "PersonaTalkEstimateGeometry", column, wires={"models": ("models", "models"), "track": (f"{name} track", "track")}
+            "PersonaTalkEstimateGeometry",
+            column,
+            wires={"models": ("models", "models"), "track": (f"{name} track", "track")},
         ),
     }
 
@@ -81,13 +97,21 @@ def style_of(name: str, geometry: str, column: int) -> dict[str, Node]:
 
 
 def speaking(column: int, style: str = "") -> dict[str, Node]:
-    wires = {"models": ("models", "models"), "geometry": ("person geometry", "geometry"), "audio": ("speech", "AUDIO")}
+    wires = {
+        "models": ("models", "models"),
+        "geometry": ("person geometry", "geometry"),
+        "audio": ("speech", "AUDIO"),
+    }
     wires |= {"style": (style, "style")} if style else {}
     return {"speaking": Node("PersonaTalkGenerateGeometry", column, {"length": "bounce"}, wires)}
 
 
 def rendered(name: str, column: int, references: str = "", prefix: str = "") -> dict[str, Node]:
-    wires = {"models": ("models", "models"), "video": ("person", "VIDEO"), "geometry": ("speaking", "geometry")}
+    wires = {
+        "models": ("models", "models"),
+        "video": ("person", "VIDEO"),
+        "geometry": ("speaking", "geometry"),
+    }
     wires |= {"references": (references, "references")} if references else {}
     return {
         name: Node("PersonaTalkRenderFaces", column, wires=wires),
@@ -110,17 +134,27 @@ def dub_video() -> dict[str, Node]:
         **person(),
         "dub": Node("PersonaTalkDubVideo", 1, {"length": "bounce"}, wires),
         "save": saved("dub", "dub", 2),
-        "report": Node("PreviewAny", 2, wires={"source": ("dub", "report")}, title="What happened to each frame"),
+        "report": Node(
+            "PreviewAny", 2, wires={"source": ("dub", "report")}, title="What happened to each frame"
+        ),
     }
 
 
 def step_by_step() -> dict[str, Node]:
-    chosen = {"models": ("models", "models"), "video": ("person", "VIDEO"), "geometry": ("edited", "geometry")}
+    chosen = {
+        "models": ("models", "models"),
+        "video": ("person", "VIDEO"),
+        "geometry": ("edited", "geometry"),
+    }
     steps = {
         **person(),
         **geometry_of("person", "person", 1),
         **speaking(2),
-        "edited": Node("PersonaTalkEditGeometry", 2, wires={"models": ("models", "models"), "geometry": ("speaking", "geometry")}),
+        "edited": Node(
+            "PersonaTalkEditGeometry",
+            2,
+            wires={"models": ("models", "models"), "geometry": ("speaking", "geometry")},
+        ),
         "preview": Node("PersonaTalkPreviewGeometry", 3, wires=chosen),
         "save preview": saved("preview", "geometry", 4),
         "references": Node("PersonaTalkSelectReferences", 3, wires=chosen),
@@ -137,7 +171,9 @@ def swap_style() -> dict[str, Node]:
         **geometry_of("person", "person", 1),
         **geometry_of("speaker", "speaker", 1),
         **style_of("speaker", "speaker geometry", 2),
-        "save style": Node("PersonaTalkSaveStyle", 3, {"file_name": "other_speaker"}, {"style": ("speaker style", "style")}),
+        "save style": Node(
+            "PersonaTalkSaveStyle", 3, {"file_name": "other_speaker"}, {"style": ("speaker style", "style")}
+        ),
         **speaking(3, "speaker style"),
         **rendered("dub", 4, prefix="swap_style"),
     }
@@ -156,7 +192,11 @@ def mix_styles() -> dict[str, Node]:
         "map": Node(
             "PersonaTalkStyleMap",
             3,
-            wires={"style_a": ("person style", "style"), "style_b": ("mixed", "style"), "style_c": ("speaker style", "style")},
+            wires={
+                "style_a": ("person style", "style"),
+                "style_b": ("mixed", "style"),
+                "style_c": ("speaker style", "style"),
+            },
         ),
         "show map": Node("PreviewImage", 4, wires={"images": ("map", "map")}),
         **speaking(3, "mixed"),
@@ -165,12 +205,18 @@ def mix_styles() -> dict[str, Node]:
 
 
 def compare_references() -> dict[str, Node]:
-    wires = {"models": ("models", "models"), "video": ("person", "VIDEO"), "geometry": ("speaking", "geometry")}
+    wires = {
+        "models": ("models", "models"),
+        "video": ("person", "VIDEO"),
+        "geometry": ("speaking", "geometry"),
+    }
     return {
         **person(),
         **geometry_of("person", "person", 1),
         **speaking(2),
-        "many": Node("PersonaTalkSelectReferences", 3, {"lip_references": 25}, wires, title="25 mouth frames"),
+        "many": Node(
+            "PersonaTalkSelectReferences", 3, {"lip_references": 25}, wires, title="25 mouth frames"
+        ),
         "few": Node("PersonaTalkSelectReferences", 3, {"lip_references": 3}, wires, title="3 mouth frames"),
         **rendered("dub many", 4, "many", "references_25"),
         **rendered("dub few", 4, "few", "references_3"),
@@ -187,7 +233,12 @@ def evaluate() -> dict[str, Node]:
             "PersonaTalkEvaluateDub",
             2,
             {"length": "bounce"},
-            {"models": ("models", "models"), "source": ("person", "VIDEO"), "dubbed": ("dub", "video"), "audio": ("speech", "AUDIO")},
+            {
+                "models": ("models", "models"),
+                "source": ("person", "VIDEO"),
+                "dubbed": ("dub", "video"),
+                "audio": ("speech", "AUDIO"),
+            },
         ),
         "table": Node("PreviewAny", 3, wires={"source": ("evaluated", "table")}, title="The numbers"),
     }
@@ -201,14 +252,28 @@ def paste_back() -> dict[str, Node]:
         "mask": ("dub", "mask"),
         "geometry": ("speaking", "geometry"),
     }
-    steps = {**person(), **geometry_of("person", "person", 1), **speaking(2), **rendered("dub", 2, prefix="before_grading")}
+    steps = {
+        **person(),
+        **geometry_of("person", "person", 1),
+        **speaking(2),
+        **rendered("dub", 2, prefix="before_grading"),
+    }
     steps.pop("save dub")
     return steps | {
         "parts": Node("GetVideoComponents", 1, wires={"video": ("person", "VIDEO")}),
         "graded": Node(
-            "ImageSharpen", 2, {"sharpen_radius": 2, "sigma": 1.0, "alpha": 0.5}, {"image": ("parts", "images")}, "Your grading"
+            "ImageSharpen",
+            2,
+            {"sharpen_radius": 2, "sigma": 1.0, "alpha": 0.5},
+            {"image": ("parts", "images")},
+            "Your grading",
         ),
-        "graded video": Node("CreateVideo", 3, {"fps": 15.0, "bit_depth": 8}, {"images": ("graded", "IMAGE"), "fps": ("parts", "fps")}),
+        "graded video": Node(
+            "CreateVideo",
+            3,
+            {"fps": 15.0, "bit_depth": 8},
+            {"images": ("graded", "IMAGE"), "fps": ("parts", "fps")},
+        ),
         "pasted": Node("PersonaTalkPasteBack", 3, {"feather": 4.0}, wires),
         "save": saved("pasted", "paste_back", 4),
     }
@@ -250,7 +315,14 @@ def draw(name: str, nodes: dict[str, Node]) -> dict:
             if input_name in node.wires:
                 source, output_name = node.wires[input_name]
                 source_outputs = [n for n, _ in schema(nodes[source].type)[1]]
-                link = [len(links) + 1, numbers[source], source_outputs.index(output_name), numbers[key], slot, kind]
+                link = [
+                    len(links) + 1,
+                    numbers[source],
+                    source_outputs.index(output_name),
+                    numbers[key],
+                    slot,
+                    kind,
+                ]
                 links.append(link)
                 outgoing.setdefault((link[1], link[2]), []).append(link[0])
         into = {link[4]: link[0] for link in links if link[3] == numbers[key]}
@@ -266,13 +338,16 @@ def draw(name: str, nodes: dict[str, Node]) -> dict:
                 "order": numbers[key] - 1,
                 "mode": 0,
                 "inputs": [
-                    {"name": n, "type": k, "link": into.get(slot)} | ({"widget": {"name": n}} if k in WIDGETS else {})
+                    {"name": n, "type": k, "link": into.get(slot)}
+                    | ({"widget": {"name": n}} if k in WIDGETS else {})
                     for slot, (n, k, _) in enumerate(inputs)
                 ],
                 "outputs": [
-                    {"name": n, "type": k, "links": outgoing.setdefault((numbers[key], slot), [])} for slot, (n, k) in enumerate(outputs)
+                    {"name": n, "type": k, "links": outgoing.setdefault((numbers[key], slot), [])}
+                    for slot, (n, k) in enumerate(outputs)
                 ],
-                "properties": {"Node name for S&R": node.type} | ({"cnr_id": "personatalk"} if node.type.startswith("PersonaTalk") else {}),
+                "properties": {"Node name for S&R": node.type}
+                | ({"cnr_id": "personatalk"} if node.type.startswith("PersonaTalk") else {}),
                 "widgets_values": [node.values.get(n, d) for n, _, d in widgets],
             }
             | ({"title": node.title} if node.title else {})

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from personatalk_core.cli import main
+from personatalk_core.cli.parser import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

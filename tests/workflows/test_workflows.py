@@ -9,11 +9,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 INFO = json.loads((ROOT / "tests" / "nodes" / "object_info.json").read_text(encoding="utf-8"))
-NEEDED = {"dub_video", "step_by_step", "swap_style", "mix_styles", "compare_references", "evaluate", "paste_back"}
+NEEDED = {
+    "dub_video",
+    "step_by_step",
+    "swap_style",
+    "mix_styles",
+    "compare_references",
+    "evaluate",
+    "paste_back",
+}
 
 
 def _prompt_of(workflow):
-    spec = importlib.util.spec_from_file_location("workflow_prompt", Path(__file__).with_name("workflow_prompt.py"))
+    spec = importlib.util.spec_from_file_location(
+        "workflow_prompt", Path(__file__).with_name("workflow_prompt.py")
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.prompt_of(workflow)
@@ -28,7 +38,9 @@ def problems(workflow: dict, core_nodes) -> list[str]:
             continue
         expected = INFO[node["type"]]["input"] if node["type"] in INFO else {}
         given = _prompt_of(workflow)[str(node["id"])]["inputs"]
-        found += [f"{node['type']} lacks {name}" for name in expected.get("required", {}) if name not in given]
+        found += [
+            f"{node['type']} lacks {name}" for name in expected.get("required", {}) if name not in given
+        ]
         known = {**expected.get("required", {}), **expected.get("optional", {})}
         for name, value in given.items():
             if not known or isinstance(value, list):
@@ -64,7 +76,9 @@ def test_workflow_fits_the_nodes(path, drawing):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_workflow_is_the_drawn_one(path, drawing):
-    assert path.read_text(encoding="utf-8") == drawing.text_of(path.stem), "run: python tests/workflows/draw_workflows.py"
+    assert path.read_text(encoding="utf-8") == drawing.text_of(path.stem), (
+        "run: python tests/workflows/draw_workflows.py"
+    )
 
 
 def test_a_broken_workflow_is_noticed(drawing):

@@ -1,4 +1,4 @@
-// Reads what personatalk_core/geometry_viewer.py writes.
+// Reads what personatalk_core/previews/geometry_viewer.py writes.
 
 const TYPES = { uint16: Uint16Array, int16: Int16Array, float32: Float32Array };
 const aligned = (bytes) => Math.ceil(bytes / 4) * 4;

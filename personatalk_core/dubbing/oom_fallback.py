@@ -1,0 +1,130 @@
+"""What rendering and speech do when memory runs out: fewer frames at once, then the CPU; each step says so once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import MemoryLimitError
+from ..models import Models
+from ..speech.lip_sync import INNER_FRAMES
+from ..speech.networks import SpeechNetworks
+
+Result = TypeVar("Result")
+OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+CPU = torch.device("cpu")
+LEAST_SPEECH = (
+    INNER_FRAMES // 4
+)  # frames at 25 fps of the windows that are tried when the usual ones do not fit
+
+
+class RenderingMemory:
+    """The renderer, the face model and the device that a run uses now, and how many frames it renders at once.
+
+    The models that were handed in are never changed: other runs may be using them.
+    """
+
+    def __init__(self, models: Models, frames: int) -> None:
+        self.renderer, self.device, self.dtype = models.renderer, models.device, models.dtype
+        self.face_model = models.face_model.to(models.device)
+        self.frames = self._at_first = frames
+        self.warnings: list[str] = []
+
+    def autocast(self) -> AbstractContextManager:
+        """The number format of the run."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def in_windows(self, items: Sequence[int], job: Callable[[Sequence[int]], Result]) -> list[Result]:
+        """Do a job for all items, a window of them at a time; a window that does not fit into memory is done again smaller.
+
+        Raises:
+            MemoryLimitError: one frame at a time on the CPU is still too much.
+        """
+        done, at = [], 0
+        while at < len(items):
+            window = items[at : at + self.frames]
+            try:
+                with torch.inference_mode(), self.autocast():
+                    done.append(job(window))
+            except OutOfMemory as error:
+                self._step_down(len(window), error)
+            else:
+                at += len(window)
+        return done
+
+    def _step_down(self, tried: int, error: Exception) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if tried > 1:
+            self.frames = tried // 2
+            self.warnings.append(
+                f"Memory ran out on {self.device}: rendering went on with windows of {self.frames} frames."
+            )
+        elif self.device != CPU:
+            self.warnings.append(
+                f"Memory ran out on {self.device} even for one frame: rendering went on on the CPU, which is slower."
+            )
+            self.renderer, self.face_model = on_cpu(self.renderer), self.face_model.to(CPU)
+            self.device, self.frames = CPU, self._at_first
+            self.dtype = torch.float32
+        else:
+            raise MemoryLimitError(
+                f"Memory ran out while rendering a single frame ({error}); close other programs, or use fewer references."
+            ) from error
+
+
+def speak_within_memory(
+    networks: SpeechNetworks, say: Callable[[SpeechNetworks, int], Result]
+) -> tuple[Result, list[str]]:
+    """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that fits into memory.
+
+    Args:
+        networks: never changed.
+        say:      the job, given the networks and the frames of a window.
+    Returns:
+        The job's result, and a sentence about each step down.
+    Raises:
+        MemoryLimitError: the shortest windows on the CPU are still too much.
+    """
+    device, frames, warnings = networks.lip_sync.basis.device, INNER_FRAMES, []
+    while True:
+        try:
+            return say(networks, frames), warnings
+        except OutOfMemory as error:
+            if frames > LEAST_SPEECH:
+                frames = LEAST_SPEECH
+                warnings.append(
+                    f"Memory ran out on {device}: speech went on with windows of {frames} frames."
+                )
+            elif device != CPU:
+                warnings.append(
+                    f"Memory ran out on {device} even for {frames} frames of speech: it went on on the CPU, which is slower."
+                )
+                networks = replace(
+                    networks, audio_encoder=on_cpu(networks.audio_encoder), lip_sync=on_cpu(networks.lip_sync)
+                )
+                device = CPU
+            else:
+                raise MemoryLimitError(
+                    f"Memory ran out over {frames} frames of speech ({error}); close other programs."
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def on_cpu(network: nn.Module) -> nn.Module:
+    """A copy of a network on the CPU, made without a byte of its own device's memory."""
+    memo: dict[int, object] = {}
+    for parameter in network.parameters():
+        memo[id(parameter)] = nn.Parameter(
+            parameter.detach().to(CPU, copy=True), requires_grad=parameter.requires_grad
+        )
+    for buffer in network.buffers():
+        memo[id(buffer)] = buffer.detach().to(CPU, copy=True)
+    return copy.deepcopy(network, memo)

@@ -1,0 +1,75 @@
+"""Progress of a run that has several stages.
+
+The core's stages know only ``on_progress(done, total)``; a :class:`Stages` names them and hands one out a stage.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from ..types import OnProgress
+
+
+class Stages:
+    """Hands out one callback a stage and keeps the seconds each stage took. Silent; subclasses show it.
+
+    warnings: sentences about what went on otherwise than asked for.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+
+    def stage(self, name: str) -> OnProgress:
+        """Begin the stage ``name`` and return its ``on_progress(done, total)``."""
+        started = time.monotonic()
+
+        def on_progress(done: int, total: int) -> None:
+            self.seconds[name] = time.monotonic() - started
+            self.show(name, done, total)
+
+        return on_progress
+
+    def show(self, name: str, done: int, total: int) -> None:
+        """Called after each unit of work. May raise to cancel."""
+
+    def picture(self, frame: np.ndarray) -> None:
+        """Called with each finished frame (H, W, 3) uint8, to show how it comes along; it must not be kept or changed."""
+
+
+class StageBars(Stages):
+    """A tqdm bar a stage on stderr; nothing with ``quiet``. A context manager that closes the last bar."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__()
+        self.quiet = quiet
+        self._bar = None
+        self._name = ""
+
+    def show(self, name: str, done: int, total: int) -> None:
+        if self.quiet:
+            return
+        from tqdm import tqdm
+
+        if name != self._name:
+            self.close()
+            self._name, self._bar = (
+                name,
+                tqdm(total=total, desc=f"{name:<20}", unit="", file=sys.stderr, leave=True),
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._name = None, ""
+
+    def __enter__(self) -> "StageBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,157 @@
+"""``make quality``: a quick protocol against stored numbers, so that whoever changes a weight or a line sees what it cost.
+
+Protocol, a few minutes on two cores: the two AI-made clips that install with the project, given the demo's spoken line, their
+first 30 frames, rows ``reconstruction`` and ``cross_audio``; and, where a corpus of talking people lies beside the checkout,
+the first 40 frames of three of its test clips, rows ``reconstruction``, ``self_dub`` and ``cross_audio``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...config import DubOptions
+from ...dubbing.progress import StageBars, Stages
+from ...errors import MediaError
+from ...media.audio_stream import read_audio
+from ...media.video_writer import VideoWriter
+from ...models import Models, load_models
+from ...samples.demo import DEMO_SPEECH, SAMPLE_RATE, SAMPLES, sample_frames
+from ...types import Timeline
+from ...weights.checkpoint import write_atomically
+from .baseline import load_baselines, make_baseline, regressions
+from .run import benchmark_quality
+
+BASELINE = Path(__file__).with_name("baseline.json")
+CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "test"
+
+
+@dataclass(frozen=True)
+class QuickProtocol:
+    """rows, frames and clips (beginnings of names, None: all) of one part of the check."""
+
+    rows: tuple[str, ...]
+    frames: int
+    clips: tuple[str, ...] | None = None
+
+
+PROTOCOLS = {
+    "sample": QuickProtocol(("reconstruction", "cross_audio"), 30),
+    "corpus": QuickProtocol(("reconstruction", "self_dub", "cross_audio"), 40, ("grid_x3", "may", "vr5")),
+}
+
+
+def check_quality(
+    out: Path,
+    models: Models,
+    baseline: Path = BASELINE,
+    corpus: Path = CORPUS,
+    stages: Stages | None = None,
+    *,
+    store: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Run the quick protocol in ``out`` and hold it against the baseline, or store it as the new one.
+
+    Returns:
+        what was compared or left out, and one sentence for every regression.
+    Raises:
+        MediaError: there is no baseline, or it is of other clips.
+    """
+    out, notes, worse = Path(out), [], []
+    results = {"sample": _run("sample", _write_samples(out / "clips"), out / "sample", models, stages)}
+    if corpus.is_dir():
+        results["corpus"] = _run("corpus", corpus, out / "corpus", models, stages)
+    else:
+        notes.append(f"corpus: not at {corpus}, left out; the samples were checked.")
+    if store:
+        stored = load_baselines(baseline) if baseline.is_file() else {}
+        stored |= {name: make_baseline(result) for name, result in results.items()}
+        write_atomically(baseline, (json.dumps(stored, indent=1) + "\n").encode())
+        return [*notes, f"stored {', '.join(results)} in {baseline}."], []
+    stored = load_baselines(baseline)
+    for name, result in results.items():
+        if name not in stored:
+            notes.append(f"{name}: no stored numbers in {baseline}; store them with --store.")
+            continue
+        found = regressions(result, stored[name])
+        worse += [f"{name}: {sentence}" for sentence in found]
+        count = sum(len(row) for row in stored[name]["rows"].values())
+        notes.append(
+            f"{name}: {count} numbers of {len(result['clips'])} clips compared, {len(found)} got worse."
+        )
+    return notes, worse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: nothing got worse; 1: something did; 2: it could not be checked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/quality"),
+        help="folder for clips, dubs and tables; emptied of old scores",
+    )
+    parser.add_argument("--baseline", type=Path, default=BASELINE)
+    parser.add_argument(
+        "--corpus", type=Path, default=CORPUS, help="folder of talking clips; left out where it is absent"
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="store these numbers as the baseline instead of comparing"
+    )
+    args = parser.parse_args(arguments)
+    try:
+        with StageBars() as stages:
+            models = load_models(DubOptions())
+            notes, worse = check_quality(
+                args.out, models, args.baseline, args.corpus, stages, store=args.store
+            )
+    except MediaError as error:
+        sys.stderr.write(f"quality: {error}\n")
+        return 2
+    sys.stdout.write("\n".join([*notes, *worse]) + "\n")
+    return 1 if worse else 0
+
+
+def _run(name: str, folder: Path, out: Path, models: Models, stages: Stages | None) -> dict:
+    protocol = PROTOCOLS[name]
+    for cached in [
+        *out.glob("*/*.json"),
+        *out.glob("geometry/*"),
+    ]:  # code may have changed, which an earlier run does not know
+        cached.unlink()
+    return benchmark_quality(
+        folder,
+        out,
+        models,
+        DubOptions(),
+        stages,
+        rows=protocol.rows,
+        frames=protocol.frames,
+        clips=protocol.clips,
+    )
+
+
+def _write_samples(folder: Path) -> Path:
+    """The installed clips with the demo's spoken line as their sound."""
+    sound = read_audio(DEMO_SPEECH)
+    for name in SAMPLES:
+        target = folder / f"{name}.mp4"
+        if target.is_file():
+            continue
+        frames = sample_frames(name)
+        order = np.arange(len(frames))
+        timeline = Timeline(order, order / float(SAMPLE_RATE), np.full(len(frames), 1 / float(SAMPLE_RATE)))
+        with VideoWriter(target, frames.shape[2], frames.shape[1], timeline, audio=sound) as video:
+            for frame in frames:
+                video.write(frame)
+    return folder
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,239 @@
+"""The rows of the quality table: how each makes a video from a source clip. Every row is a function of one :class:`QualityClip`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ... import pipeline
+from ...config import DubOptions
+from ...dubbing.frame_renderer import frames_of
+from ...dubbing.progress import Stages
+from ...errors import FaceModelMismatchError, WeightsError
+from ...media.audio_stream import read_audio, speech_samples
+from ...media.video_reader import probe
+from ...models import Models
+from ...rendering.references import usable_frames
+from ...speech.audio_encoder import AudioEncoder
+from ...speech.timeline import at_model_rate, frames_to_cover, interpolate_frames
+from ...types import AudioClip, FaceGeometry, ReferenceSelection
+from ..studies.nearest_mouth import nearest_mouths, paste_nearest_mouths
+from ..studies.renderer_ablations import (
+    FaceAttentionOnly,
+    LipAttentionOnly,
+    RememberedReferences,
+    RememberingRenderer,
+    WithoutGeometricStart,
+)
+from ..studies.speech_ridge import SpeechRidge, ridge_features
+
+EXCLUDE_WINDOW = 12  # a self-dub never samples the pixels it is compared with
+
+
+@dataclass(frozen=True, eq=False)
+class QualityClip:
+    """One source: video, its geometry, its own sound in step with the picture, the sound of another clip, and how many of its
+    first frames are dubbed (None: all)."""
+
+    video: Path
+    geometry: FaceGeometry
+    own: Path
+    foreign: Path
+    frames: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RowTools:
+    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the ridge regression with the
+    encoder it was fitted on, Moonshine-tiny as released (``talking_clips.load_judge``); None without that encoder's file."""
+
+    models: Models
+    options: DubOptions
+    stages: Stages
+    ridge: tuple[SpeechRidge, AudioEncoder] | None = None
+
+    def for_clip(self) -> RowTools:
+        """The same with an empty memory for references."""
+        renderer = self.models.renderer
+        if isinstance(renderer, RememberingRenderer):
+            renderer = renderer.renderer
+        return replace(
+            self, models=replace(self.models, renderer=RememberingRenderer(renderer, RememberedReferences()))
+        )
+
+    def apart(self) -> DubOptions:
+        """Options of a self-dub: references at least EXCLUDE_WINDOW frames away."""
+        return replace(self.options, exclude_window=max(self.options.exclude_window, EXCLUDE_WINDOW))
+
+
+@dataclass(frozen=True)
+class Row:
+    """title; audio: which sound it speaks; make(clip, out, tools) writes the video, None: it is the source.
+    table: 1 or 4 of the paper, where it belongs; 0: neither."""
+
+    title: str
+    audio: str
+    make: Callable[[QualityClip, Path, RowTools], None] | None
+    table: int = 1
+
+
+def reconstruction(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The renderer alone: the true geometry from references at least EXCLUDE_WINDOW frames away, lower face pasted as in a dub."""
+
+    def keep(target: FaceGeometry) -> FaceGeometry:
+        return replace(target, expression=clip.geometry.expression[target.source_frame])
+
+    _render(clip, clip.own, out, tools, tools.apart(), change=keep)
+
+
+def self_dub(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The clip's own words; references at least EXCLUDE_WINDOW frames away (paper, Table 1)."""
+    _render(clip, clip.own, out, tools, tools.apart())
+
+
+def cross_audio(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """Another clip's words: what a dub is for, and where copying the source's mouth is found out."""
+    _render(clip, clip.foreign, out, tools, tools.options)
+
+
+def random_references(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub without the frame selection of Algorithm 1 (paper, Table 4: w/o frame-selection)."""
+    own = tools.apart()
+    generator = torch.Generator().manual_seed(own.seed)
+
+    def choose(target: FaceGeometry) -> ReferenceSelection:
+        usable = usable_frames(clip.geometry)
+        lip = usable[torch.randperm(len(usable), generator=generator)[: own.lip_references]].sort().values
+        rows = []
+        for shown in target.source_frame.tolist():
+            far = usable[(usable - shown).abs() >= own.exclude_window]
+            pool = far if len(far) else usable
+            rows.append(pool[torch.randint(len(pool), (own.face_references,), generator=generator)])
+        return ReferenceSelection(lip, torch.stack(rows))
+
+    _render(clip, clip.own, out, tools, own, choose=choose)
+
+
+def without_style(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub in the average speaker's style (paper, Table 4: w/o style embedding)."""
+    _render(clip, clip.own, out, tools, replace(tools.apart(), style_strength=0.0))
+
+
+def without_face_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub with Lip-Attention alone (paper, Table 4)."""
+    _render(clip, clip.own, out, _ablated(tools, LipAttentionOnly), tools.apart())
+
+
+def without_lip_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub with Face-Attention alone (paper, Table 4)."""
+    _render(clip, clip.own, out, _ablated(tools, FaceAttentionOnly), tools.apart())
+
+
+def without_geometric_start(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub whose attention does not know mouth shape and head pose: this project's own addition taken away."""
+    _render(clip, clip.own, out, _ablated(tools, WithoutGeometricStart), tools.apart())
+
+
+def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub with the lower face by ridge regression on a pretrained encoder's features, about the person's own mean mouth."""
+    models = tools.models
+    if tools.ridge is None:
+        raise WeightsError(
+            "the ridge regression hears with Moonshine-tiny as released; pass its encoder with --pretrained FILE."
+        )
+    ridge, encoder = tools.ridge
+    if ridge.face_model != models.face_model.sha256:
+        raise FaceModelMismatchError(
+            "The ridge regression was fitted to another face model; fit it again with training.speech_ridge."
+        )
+
+    def speak(target: FaceGeometry) -> FaceGeometry:
+        times, durations = target.times.double(), target.durations.double()
+        samples = torch.from_numpy(speech_samples(read_audio(clip.own)))
+        features = ridge_features(samples, frames_to_cover(times, durations), encoder)
+        known, usable = at_model_rate(clip.geometry)
+        lower = models.face_model.lower_count
+        motion = ridge(features)[2] + known[usable, :lower].mean(dim=0)
+        expression = target.expression.clone()
+        expression[:, :lower] = interpolate_frames(motion, times, durations).to(expression.dtype)
+        return replace(target, expression=expression)
+
+    _render(clip, clip.own, out, tools, tools.apart(), change=speak)
+
+
+def nearest_mouth(clip: QualityClip, out: Path, tools: RowTools) -> None:
+    """The self-dub's geometry, shown by pasting the source frame with the nearest mouth at least EXCLUDE_WINDOW frames away."""
+    target = _target(clip, clip.own, tools, tools.options)
+    chosen = nearest_mouths(target, clip.geometry, tools.models.face_model, tools.apart().exclude_window)
+    paste_nearest_mouths(
+        probe(clip.video), clip.geometry, target, chosen, read_audio(clip.own), out, tools.models.face_model
+    )
+
+
+ROWS: dict[str, Row] = {
+    "ground_truth": Row("ground truth", "own", None),
+    "reconstruction": Row("renderer alone (true geometry)", "own", reconstruction),
+    "self_dub": Row("self-dub", "own", self_dub),
+    "cross_audio": Row("cross-audio", "foreign", cross_audio),
+    "unchanged": Row("source mouth unchanged", "foreign", None),
+    "nearest_mouth": Row("nearest-mouth frame paste", "own", nearest_mouth),
+    "ridge_speech": Row("ridge-regression speech", "own", ridge_speech),
+    "without_style": Row("w/o style embedding", "own", without_style, 4),
+    "without_face_attention": Row("w/o face-attention", "own", without_face_attention, 4),
+    "without_lip_attention": Row("w/o lip-attention", "own", without_lip_attention, 4),
+    "random_references": Row("w/o frame-selection (random references)", "own", random_references, 4),
+    "without_geometric_start": Row("w/o geometric start of attention", "own", without_geometric_start, 4),
+}
+
+
+def in_step(source: Path, target: Path, lag: float) -> Path:
+    """Write a clip's own sound, moved so that it is in step with the picture, as 32-bit float WAV.
+
+    Args:
+        lag: frames at 25 fps by which the mouth comes later than its sound.
+    """
+    from scipy.io import wavfile
+
+    sound = read_audio(source)
+    shift = round(lag * sound.sample_rate / 25)
+    samples = np.pad(sound.samples, ((0, 0), (shift, 0))) if shift >= 0 else sound.samples[:, -shift:]
+    sound = AudioClip(samples, sound.sample_rate)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wavfile.write(str(target), sound.sample_rate, np.ascontiguousarray(sound.samples.T))
+    return target
+
+
+def _ablated(tools: RowTools, kind: type) -> RowTools:
+    return replace(tools, models=replace(tools.models, renderer=tools.models.renderer.ablated(kind)))
+
+
+def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions) -> FaceGeometry:
+    """The clip's first frames speaking."""
+    target = pipeline.animate(clip.geometry, audio, tools.models, options, stages=tools.stages)
+    if clip.frames is not None and clip.frames < target.frame_count:
+        target = replace(
+            frames_of(target, range(clip.frames)), audio=target.audio, reference=target.reference
+        )
+    return target
+
+
+def _render(
+    clip: QualityClip,
+    audio: Path,
+    out: Path,
+    tools: RowTools,
+    options: DubOptions,
+    *,
+    choose: Callable[[FaceGeometry], ReferenceSelection] | None = None,
+    change: Callable[[FaceGeometry], FaceGeometry] | None = None,
+) -> None:
+    target = _target(clip, audio, tools, options)
+    target = change(target) if change else target
+    references = choose(target) if choose else None
+    pipeline.render(
+        probe(clip.video), target, out, tools.models, options, references=references, stages=tools.stages
+    )

@@ -1,0 +1,80 @@
+"""Networks that cost next to nothing, for measuring what the length of a clip costs: only what surrounds the networks is timed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import fields, replace
+
+import numpy as np
+from torch import Tensor, nn
+
+from ... import pipeline
+from ...dubbing import frame_renderer as video_rendering
+from ...geometry import fitting, initialisation
+from ...geometry.clip_solver import solve_clip
+from ...models import Models
+from ...rendering.reference_batch import EncodedReferences
+from ...rendering.renderer import RenderedCrops
+from ...tracking import track
+from ...tracking.landmarks import FaceLandmarker, FaceReading
+
+REMEMBERED = 1000  # readings; the benchmark's clip repeats after 110 frames
+
+
+class RememberingLandmarker(FaceLandmarker):
+    """Reads a crop of a frame that it has met before from memory: in a clip that repeats, the networks run in the first round only."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self._known: OrderedDict[tuple, object] = OrderedDict()
+
+    def detect(self, pixels: np.ndarray) -> np.ndarray:
+        """As FaceLandmarker."""
+        key = ("detect", pixels.shape, hash(pixels[::8, ::8].tobytes()))
+        return self._once(key, lambda: FaceLandmarker.detect(self, pixels))
+
+    def read(
+        self, frame: np.ndarray, box: tuple[float, float, float], *, several: bool = False
+    ) -> list[FaceReading]:
+        """As FaceLandmarker."""
+        key = ("read", tuple(round(v, 1) for v in box), several, hash(frame[::8, ::8].tobytes()))
+        return self._once(key, lambda: FaceLandmarker.read(self, frame, box, several=several))
+
+    def _once(self, key: tuple, call):
+        if key not in self._known:
+            self._known[key] = call()
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+
+class GreyRenderer(nn.Module):
+    """Renders grey faces."""
+
+    def encode_references(
+        self, crops: Tensor, points: Tensor, expression: Tensor, face_model
+    ) -> EncodedReferences:
+        """The crops as they are; nothing is encoded."""
+        self._size = crops.shape[-1]
+        given = {"pixels": crops, "points": points, "seen": points.new_ones(points.shape[:2])}
+        encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
+        return EncodedReferences(**(encoded | given))
+
+    def render(self, target_points: Tensor, *_: object, **__: object) -> RenderedCrops:
+        """(B, 3, R, R) of grey."""
+        grey = target_points.new_full((len(target_points), 3, self._size, self._size), 0.5)
+        return RenderedCrops(grey, grey[:, :1] * 0, grey[:, :1] * 0)
+
+
+def without_networks(models: Models) -> Models:
+    """Models with the stand-ins in place; this process tracks and fits with them from now on, too."""
+    pipeline.FaceLandmarker = RememberingLandmarker
+    fitting.solve_clip = lambda *arguments, **choices: solve_clip(*arguments, **(choices | {"steps": 1}))
+    return replace(models, renderer=GreyRenderer())
+
+
+def small_windows(frames: int) -> None:
+    """Keep work every so many frames instead of every few seconds, so that seconds of video stand for minutes; for this process."""
+    video_rendering.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
+    usual = fitting.windows
+    fitting.windows = lambda total: usual(total, 3 * frames, frames)
