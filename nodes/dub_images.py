@@ -76,14 +76,14 @@ class DubImages(io.ComfyNode):
         from ..personatalk_core.pipeline import dub
         from .dub_result import report_text
         from .media_sockets import audio_path, images_path, temporary, video_images, video_mask
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         options = DubOptions(length=length, style_strength=style_strength, face=face, lossless=True).verify()
         out, mask = temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         try:
-            with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
-                source = images_path(images, fps, stages)
+            with NodeProgress(cls.hidden.unique_id, *STAGES) as progress:
+                source = images_path(images, fps, progress)
                 report = dub(
                     source,
                     speech,
@@ -92,15 +92,15 @@ class DubImages(io.ComfyNode):
                     options,
                     style=style,
                     mask_out=mask,
-                    stages=stages,
+                    progress=progress,
                     resume=False,
                 )
                 return io.NodeOutput(
-                    video_images(out, stages),
-                    video_mask(mask, stages),
+                    video_images(out, progress),
+                    video_mask(mask, progress),
                     audio,
                     fps,
-                    report_text(report, stages),
+                    report_text(report, progress),
                 )
         finally:
             out.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from comfy_api.latest import InputImpl, io
 from .media_sockets import temporary, view_of
 
 if TYPE_CHECKING:
-    from ..personatalk_core.dubbing.progress import Stages
+    from ..personatalk_core.dubbing.progress import Progress
     from ..personatalk_core.types import DubReport, FaceGeometry
 
 
@@ -30,17 +30,17 @@ def dubbed_outputs() -> list[io.Output]:
     ]
 
 
-def dubbed(out: Path, mask: Path, report: DubReport, stages: Stages, shown: dict) -> io.NodeOutput:
+def dubbed(out: Path, mask: Path, report: DubReport, progress: Progress, shown: dict) -> io.NodeOutput:
     """The outputs of :func:`dubbed_outputs` and what the page shows (:func:`dub_ui`)."""
     videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-    return io.NodeOutput(*videos, report_text(report, stages), ui=shown)
+    return io.NodeOutput(*videos, report_text(report, progress), ui=shown)
 
 
-def report_text(report: DubReport, stages: Stages) -> str:
+def report_text(report: DubReport, progress: Progress) -> str:
     """The report as JSON, with the seconds each stage took."""
     return json.dumps(
         dataclasses.asdict(report)
-        | {"seconds": {name: round(value, 3) for name, value in stages.seconds.items()}},
+        | {"seconds": {name: round(value, 3) for name, value in progress.seconds.items()}},
         indent=1,
     )
 

@@ -91,7 +91,7 @@ class DubVideo(io.ComfyNode):
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import dub
         from .media_sockets import audio_path, temporary, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
         from .style_card import style_ui
 
         options = DubOptions(
@@ -105,9 +105,17 @@ class DubVideo(io.ComfyNode):
         ).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
-        with NodeStages(cls.hidden.unique_id, *STAGES) as stages:
+        with NodeProgress(cls.hidden.unique_id, *STAGES) as progress:
             report = dub(
-                source, speech, out, ready, options, style=style, mask_out=mask, stages=stages, resume=False
+                source,
+                speech,
+                out,
+                ready,
+                options,
+                style=style,
+                mask_out=mask,
+                progress=progress,
+                resume=False,
             )
         shown = dub_ui(source, out, length=length) | style_ui([style] if style is not None else [])
-        return dubbed(out, mask, report, stages, shown)
+        return dubbed(out, mask, report, progress, shown)

@@ -32,7 +32,7 @@ class EstimateGeometry(io.ComfyNode):
     @classmethod
     def execute(cls, models, track) -> io.NodeOutput:
         from ..personatalk_core.pipeline import geometry_of_track
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
-        with NodeStages(cls.hidden.unique_id, "geometry") as stages:
-            return io.NodeOutput(geometry_of_track(track.info, track.track, models.models, stages))
+        with NodeProgress(cls.hidden.unique_id, "geometry") as progress:
+            return io.NodeOutput(geometry_of_track(track.info, track.track, models.models, progress))

@@ -65,7 +65,7 @@ class EvaluateDub(io.ComfyNode):
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.evaluation.studies.dub_comparison import compare_with_source, score_table
         from .media_sockets import audio_path, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         options = DubOptions(length=length, face=face).verify()
         output, given, speech, ready = (
@@ -74,8 +74,8 @@ class EvaluateDub(io.ComfyNode):
             audio_path(audio),
             models.ready("speech"),
         )
-        with NodeStages(cls.hidden.unique_id, "tracking", "geometry", "comparing") as stages:
+        with NodeProgress(cls.hidden.unique_id, "tracking", "geometry", "comparing") as progress:
             rows = compare_with_source(
-                output, given, speech, ready, options, stages, most_frames=most_frames or None
+                output, given, speech, ready, options, progress, most_frames=most_frames or None
             )
         return io.NodeOutput(score_table(rows), json.dumps(rows))

@@ -52,13 +52,13 @@ class GenerateGeometry(io.ComfyNode):
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import animate
         from .media_sockets import audio_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
         from .style_card import style_ui
 
         options = DubOptions(style_strength=style_strength, length=length).verify()
         speech, ready = audio_path(audio), models.ready("speech")
-        with NodeStages(cls.hidden.unique_id, "speech to geometry") as stages:
-            target = animate(geometry, speech, ready, options, style=style, stages=stages)
-        for text in stages.warnings:
+        with NodeProgress(cls.hidden.unique_id, "speech to geometry") as progress:
+            target = animate(geometry, speech, ready, options, style=style, progress=progress)
+        for text in progress.warnings:
             logging.warning("PersonaTalk: %s", text)
         return io.NodeOutput(target, ui=style_ui([style] if style is not None else []))

@@ -19,7 +19,7 @@ from comfy_api.latest import InputImpl
 from ..personatalk_core.errors import MediaError
 
 if TYPE_CHECKING:
-    from ..personatalk_core.dubbing.progress import Stages
+    from ..personatalk_core.dubbing.progress import Progress
     from ..personatalk_core.types import AudioClip
 
 
@@ -44,7 +44,7 @@ def video_path(video) -> Path:
 
 
 def images_path(
-    images, fps: Fraction | float, stages: Stages | None = None, *, sound: dict | None = None
+    images, fps: Fraction | float, progress: Progress | None = None, *, sound: dict | None = None
 ) -> Path:
     """A lossless video of an IMAGE batch [B, H, W, C] in 0..1, with an AUDIO where it has one."""
     from ..personatalk_core.media.array_files import write_frames
@@ -60,22 +60,27 @@ def images_path(
         return path
     pictures = (image[..., :3].cpu().numpy() for image in images)
     return write_frames(
-        path, pictures, len(images), rate, audio=clip, on_progress=stages.stage("reading") if stages else None
+        path,
+        pictures,
+        len(images),
+        rate,
+        audio=clip,
+        on_progress=progress.stage("reading") if progress else None,
     )
 
 
-def video_images(path: Path, stages: Stages):
+def video_images(path: Path, progress: Progress):
     """A short video as an IMAGE."""
     import torch
 
     from ..personatalk_core.media.array_files import read_frames
 
-    return torch.from_numpy(read_frames(path, on_progress=stages.stage("reading"))[0])
+    return torch.from_numpy(read_frames(path, on_progress=progress.stage("reading"))[0])
 
 
-def video_mask(path: Path, stages: Stages):
+def video_mask(path: Path, progress: Progress):
     """A grey video as a MASK [B, H, W]."""
-    return video_images(path, stages)[..., 0].contiguous()
+    return video_images(path, progress)[..., 0].contiguous()
 
 
 def audio_path(audio: dict) -> Path:

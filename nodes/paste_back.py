@@ -77,13 +77,13 @@ class PasteBack(io.ComfyNode):
         from ..personatalk_core.dubbing.blend_video import blend_videos
         from ..personatalk_core.media.video_reader import probe
         from .media_sockets import temporary, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         out = temporary(".mp4")
         under, over, changed = (probe(video_path(one)) for one in (video, rendered, mask))
         options = DubOptions(lossless=lossless, provenance=provenance).verify()
-        with NodeStages(cls.hidden.unique_id, "pasting") as stages:
-            pasted = stages.stage("pasting")
+        with NodeProgress(cls.hidden.unique_id, "pasting") as progress:
+            pasted = progress.stage("pasting")
             blend_videos(
                 under,
                 over,

@@ -45,16 +45,16 @@ class PreviewGeometry(io.ComfyNode):
         from ..personatalk_core.previews.mesh_overlay import write_preview
         from .dub_result import geometry_ui
         from .media_sockets import temporary, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         out, face_model = temporary(".mp4"), models.models.face_model
-        with NodeStages(cls.hidden.unique_id, "preview") as stages:
+        with NodeProgress(cls.hidden.unique_id, "preview") as progress:
             write_preview(
                 probe(video_path(video)),
                 geometry,
                 face_model,
                 out,
                 drawing=drawing,
-                on_progress=stages.stage("preview"),
+                on_progress=progress.stage("preview"),
             )
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=geometry_ui(geometry, face_model, out))

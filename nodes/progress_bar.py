@@ -6,7 +6,7 @@ import time
 
 import comfy.utils
 
-from ..personatalk_core.dubbing.progress import Stages
+from ..personatalk_core.dubbing.progress import Progress
 from .cancelling import Cancellable
 
 SHARES = {"tracking": 20, "geometry": 8, "speech to geometry": 2, "rendering": 70}  # of a dub's time
@@ -15,8 +15,8 @@ PREVIEW_SECONDS = 0.5  # between two pictures on the node
 PREVIEW_SIZE = 384  # pixels of their longer side
 
 
-class NodeStages(Stages):
-    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time. Used as ``with NodeStages(...)``."""
+class NodeProgress(Progress):
+    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time. Used as ``with NodeProgress(...)``."""
 
     def __init__(self, node_id: str | None, *plan: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class NodeStages(Stages):
         self._value, self._shown = 0, 0.0
         self._cancel = Cancellable()
 
-    def __enter__(self) -> NodeStages:
+    def __enter__(self) -> NodeProgress:
         self._cancel.ask()
         self._cancel.__enter__()
         return self

@@ -61,7 +61,7 @@ class RenderFaces(io.ComfyNode):
         from ..personatalk_core.media.video_reader import probe
         from ..personatalk_core.pipeline import render
         from .media_sockets import audio_path, temporary, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         options = DubOptions(
             lip_references=lip_references,
@@ -71,7 +71,7 @@ class RenderFaces(io.ComfyNode):
         ).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
-        with NodeStages(cls.hidden.unique_id, "rendering") as stages:
+        with NodeProgress(cls.hidden.unique_id, "rendering") as progress:
             report = render(
                 probe(source),
                 geometry,
@@ -81,7 +81,7 @@ class RenderFaces(io.ComfyNode):
                 audio=sound,
                 mask_out=mask,
                 references=references,
-                stages=stages,
+                progress=progress,
                 resume=False,
             )
-        return dubbed(out, mask, report, stages, dub_ui(source, out, geometry=geometry))
+        return dubbed(out, mask, report, progress, dub_ui(source, out, geometry=geometry))

@@ -69,15 +69,15 @@ class SelectReferences(io.ComfyNode):
         from ..personatalk_core.rendering.references import ReferenceOptions, select_references
         from .media_sockets import video_path
         from .picture_strip import as_image, strip_ui
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         options = ReferenceOptions(
             lip_references, face_references, exclude=parse_frames(exclude), pin=parse_frames(pin)
         ).verify()
         source, face_model = geometry.reference or geometry, models.models.face_model
-        with NodeStages(cls.hidden.unique_id, "reading") as stages:
+        with NodeProgress(cls.hidden.unique_id, "reading") as progress:
             chosen = select_references(source, face_model, geometry.source_frame, options)
-            read = stages.stage("reading")
+            read = progress.stage("reading")
             crops = reference_crops(
                 probe(video_path(video)), source, chosen.lip, face_model, on_progress=read
             )

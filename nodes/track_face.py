@@ -69,12 +69,12 @@ class TrackFace(io.ComfyNode):
         from ..personatalk_core.types import status_names
         from .face_sockets import face_sockets
         from .media_sockets import video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
         info = probe(video_path(video))
         options = DubOptions(face=face if face_box is None else face_in_box(face_box)).verify()
-        with NodeStages(cls.hidden.unique_id, "tracking") as stages:
-            track = track_video(info, models.models, options, stages)
+        with NodeProgress(cls.hidden.unique_id, "tracking") as progress:
+            track = track_video(info, models.models, options, progress)
         names = status_names(track.status)
         report = {"frames": len(names), "usable": names.count("ok"), "status": names}
         return io.NodeOutput(

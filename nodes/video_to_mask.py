@@ -33,7 +33,7 @@ class VideoToMask(io.ComfyNode):
     @classmethod
     def execute(cls, video) -> io.NodeOutput:
         from .media_sockets import video_mask, video_path
-        from .progress_bar import NodeStages
+        from .progress_bar import NodeProgress
 
-        with NodeStages(cls.hidden.unique_id, "reading") as stages:
-            return io.NodeOutput(video_mask(video_path(video), stages))
+        with NodeProgress(cls.hidden.unique_id, "reading") as progress:
+            return io.NodeOutput(video_mask(video_path(video), progress))

@@ -23,7 +23,7 @@ class MediaError(PersonaTalkError):
     """A video or audio file cannot be read, has no usable stream, or cannot be written."""
 
 
-class WorkHeldError(MediaError):
+class CacheLockedError(MediaError):
     """Another run holds the working folder at this moment."""
 
 

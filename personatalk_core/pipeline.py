@@ -16,13 +16,13 @@ from .config import DubOptions, FaceChoice
 from .dubbing.frame_renderer import RenderedFrame, render_to_file
 from .dubbing.initial_coefficients import network_start
 from .dubbing.oom_fallback import speak_within_memory
-from .dubbing.progress import Stages
-from .dubbing.run_cache import identity_of, run_inputs, work_beside
+from .dubbing.progress import Progress
+from .dubbing.run_cache import cache_beside, identity_of, run_inputs
 from .errors import FaceModelMismatchError, MediaError
 from .evaluation.metrics.reconstruction import reconstruction_report
 from .geometry.fitting import estimate_geometry
 from .geometry.geometry_file import load_geometry, save_geometry
-from .media.audio_stream import SoundFile, SpeechFile, write_speech
+from .media.audio_stream import AudioStream, SpeechSamples, write_speech
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
 from .models import Models
@@ -32,13 +32,13 @@ from .speech.style import extract_style
 from .tracking.landmarks import FaceLandmarker
 from .tracking.track import track_face
 from .types import (
+    Cache,
     DubReport,
     FaceGeometry,
     FaceTrack,
     ReferenceSelection,
     StyleEmbedding,
     VideoInfo,
-    WindowStore,
 )
 from .weights.checkpoint import sha256_of
 
@@ -52,7 +52,7 @@ def dub(
     *,
     style: StyleEmbedding | None = None,
     mask_out: Path | None = None,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     work: Path | None = None,
     resume: bool = True,
 ) -> DubReport:
@@ -73,35 +73,35 @@ def dub(
     Raises:
         MediaError, FaceError, OptionsError, WeightsError: one sentence each, no half file.
     """
-    stages = stages or Stages()
+    progress = progress or Progress()
     options.verify()
     check_target(out, options)
-    warned = len(stages.warnings)
+    warned = len(progress.warnings)
     info = probe(video)
-    sound = SoundFile(audio)
+    sound = AudioStream(audio)
     inputs = {
         "video": info.sha256,
         "audio": sha256_of(audio),
         "style": identity_of(style),
         "mask": mask_out and mask_out.suffix,
     }
-    with work_beside(
+    with cache_beside(
         out, run_inputs("dub", out, models, options, **inputs), folder=work, keep=resume
-    ) as store:
-        speech = write_speech(sound, store.path("speech.f32"))  # refuses bad sound before the long work
-        geometry = geometry_of_video(info, models, options, stages, store)
+    ) as cache:
+        speech = write_speech(sound, cache.path("speech.f32"))  # refuses bad sound before the long work
+        geometry = geometry_of_video(info, models, options, progress, cache)
         target = animate(
-            geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store
+            geometry, audio, models, options, style=style, progress=progress, speech=speech, cache=cache
         )
-        report = render(info, target, out, models, options, mask_out=mask_out, stages=stages, store=store)
-    report.warnings.extend([*stages.warnings[warned:], *store.remarks])
+        report = render(info, target, out, models, options, mask_out=mask_out, progress=progress, cache=cache)
+    report.warnings.extend([*progress.warnings[warned:], *cache.remarks])
     return report
 
 
 def track_video(
-    info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None
+    info: VideoInfo, models: Models, options: DubOptions, progress: Progress, cache: Cache | None = None
 ) -> FaceTrack:
-    """Follow one face through a video (paper 4.1: MediaPipe landmarks); ``store`` keeps how far it came."""
+    """Follow one face through a video (paper 4.1: MediaPipe landmarks); ``cache`` keeps how far it came."""
     with FaceLandmarker(models.landmarker) as landmarker:
         return track_face(
             lambda first: VideoReader(info).frames(range(first, info.frame_count)),
@@ -109,21 +109,21 @@ def track_video(
             frame_size=(info.height, info.width),
             choice=FaceChoice.parse(options.face),
             source=info.sha256,
-            on_progress=stages.stage("tracking"),
+            on_progress=progress.stage("tracking"),
             landmarker=landmarker,
-            store=store,
+            cache=cache,
         )
 
 
 def geometry_of_video(
-    info: VideoInfo, models: Models, options: DubOptions, stages: Stages, store: WindowStore | None = None
+    info: VideoInfo, models: Models, options: DubOptions, progress: Progress, cache: Cache | None = None
 ) -> FaceGeometry:
-    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation). ``store`` keeps finished windows, then the whole."""
-    kept = store and store.path("geometry.safetensors")
+    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation). ``cache`` keeps finished windows, then the whole."""
+    kept = cache and cache.path("geometry.safetensors")
     if kept and kept.is_file():
         return load_geometry(kept, models.face_model)
     geometry = geometry_of_track(
-        info, track_video(info, models, options, stages, store), models, stages, store
+        info, track_video(info, models, options, progress, cache), models, progress, cache
     )
     if kept:
         save_geometry(kept, geometry)
@@ -131,16 +131,16 @@ def geometry_of_video(
 
 
 def geometry_of_track(
-    info: VideoInfo, track: FaceTrack, models: Models, stages: Stages, store: WindowStore | None = None
+    info: VideoInfo, track: FaceTrack, models: Models, progress: Progress, cache: Cache | None = None
 ) -> FaceGeometry:
     """Fit the face model to a track of ``info``'s video (paper 3.1, eq. 1 and 2)."""
     start = None
     if models.initializer is not None:
         start = network_start(
-            info, track, models.initializer, models.face_model, stages.stage("initial coefficients")
+            info, track, models.initializer, models.face_model, progress.stage("initial coefficients")
         )
     geometry = estimate_geometry(
-        track, models.face_model, start=start, on_progress=stages.stage("geometry"), store=store
+        track, models.face_model, start=start, on_progress=progress.stage("geometry"), cache=cache
     )
     return replace(
         geometry,
@@ -165,21 +165,21 @@ def animate(
     options: DubOptions,
     *,
     style: StyleEmbedding | None = None,
-    stages: Stages | None = None,
-    speech: SpeechFile | None = None,
-    store: WindowStore | None = None,
+    progress: Progress | None = None,
+    speech: SpeechSamples | None = None,
+    cache: Cache | None = None,
 ) -> FaceGeometry:
     """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style.
 
-    ``speech`` is what the speech stages hear of ``audio`` where it was decoded already; ``store`` keeps finished windows.
+    ``speech`` is what the speech stages hear of ``audio`` where it was decoded already; ``cache`` keeps finished windows.
     """
-    stages = stages or Stages()
+    progress = progress or Progress()
     check_face_model(geometry, models)
     if speech is None:
         with tempfile.TemporaryDirectory() as folder:  # the sound of an hour is a file, too
-            speech = write_speech(SoundFile(audio), Path(folder) / "speech.f32")
+            speech = write_speech(AudioStream(audio), Path(folder) / "speech.f32")
             return animate(
-                geometry, audio, models, options, style=style, stages=stages, speech=speech, store=store
+                geometry, audio, models, options, style=style, progress=progress, speech=speech, cache=cache
             )
     timeline = make_timeline(geometry, speech.duration, options.length)
     if style is None:
@@ -188,8 +188,8 @@ def animate(
         raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
     given = {
         "strength": options.style_strength,
-        "on_progress": stages.stage("speech to geometry"),
-        "store": store,
+        "on_progress": progress.stage("speech to geometry"),
+        "cache": cache,
     }
     target, warnings = speak_within_memory(
         models.speech,
@@ -197,7 +197,7 @@ def animate(
             geometry, speech, style, networks, models.face_model, timeline, inner_frames=frames, **given
         ),
     )
-    stages.warnings.extend(warnings)
+    progress.warnings.extend(warnings)
     return replace(target, audio=(str(Path(audio).resolve()), sha256_of(audio)), reference=geometry)
 
 
@@ -211,8 +211,8 @@ def render(
     audio: Path | None = None,
     mask_out: Path | None = None,
     references: ReferenceSelection | None = None,
-    stages: Stages | None = None,
-    store: WindowStore | None = None,
+    progress: Progress | None = None,
+    cache: Cache | None = None,
     work: Path | None = None,
     resume: bool = True,
 ) -> DubReport:
@@ -223,11 +223,11 @@ def render(
         target:     from :func:`animate`; its ``reference`` is the source's own geometry.
         audio:      sound of the output; None takes the file ``target`` was made from.
         references: another choice of references than Algorithm 1's.
-        store:      keeps finished segments; None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
+        cache:      keeps finished segments; None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
     Raises:
         MediaError: the geometry belongs to another video, or its sound has moved or changed.
     """
-    stages = stages or Stages()
+    progress = progress or Progress()
     check_target(out, options)
     check_face_model(target, models)
     source = target.reference or target
@@ -236,19 +236,19 @@ def render(
             f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from."
         )
     sound = _sound_of(target, audio)
-    if store is None:
+    if cache is None:
         more = {
             "video": info.sha256,
             "audio": sound and sha256_of(sound.path),
             "mask": mask_out and mask_out.suffix,
         }
         more |= {"geometry": identity_of(target), "references": identity_of(references)}
-        with work_beside(
+        with cache_beside(
             out, run_inputs("render", out, models, options, **more), folder=work, keep=resume
-        ) as store:
-            given = {"audio": audio, "mask_out": mask_out, "references": references, "stages": stages}
-            report = render(info, target, out, models, options, store=store, **given)
-        report.warnings.extend(store.remarks)
+        ) as cache:
+            given = {"audio": audio, "mask_out": mask_out, "references": references, "progress": progress}
+            report = render(info, target, out, models, options, cache=cache, **given)
+        report.warnings.extend(cache.remarks)
         return report
     if references is None:
         references = _references(source, target, models, options)
@@ -261,15 +261,15 @@ def render(
         out,
         models,
         options,
-        store,
+        cache,
         mask_out=mask_out,
-        on_frame=stages.picture,
-        on_progress=stages.stage("rendering"),
+        on_frame=progress.picture,
+        on_progress=progress.stage("rendering"),
     )
 
 
 def reconstruct(
-    video: Path, out: Path, models: Models, options: DubOptions, *, stages: Stages | None = None
+    video: Path, out: Path, models: Models, options: DubOptions, *, progress: Progress | None = None
 ) -> DubReport:
     """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the renderer's self-test.
 
@@ -277,10 +277,10 @@ def reconstruct(
         A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`, averaged over frames
         (``detail_lips``: median), measured on the crops the renderer works on, before pasting.
     """
-    stages = stages or Stages()
+    progress = progress or Progress()
     check_target(out, options)
     info = probe(video)
-    geometry = geometry_of_video(info, models, options, stages)
+    geometry = geometry_of_video(info, models, options, progress)
     rows: list[dict[str, float]] = []
 
     def measure(item: RenderedFrame) -> None:
@@ -293,9 +293,9 @@ def reconstruct(
         )
 
     references = _references(geometry, geometry, models, options)
-    sound = SoundFile(video) if info.has_audio else None
+    sound = AudioStream(video) if info.has_audio else None
     inputs = run_inputs("reconstruct", out, models, options, video=info.sha256)
-    with work_beside(out, inputs, keep=False) as store:  # every frame must be measured
+    with cache_beside(out, inputs, keep=False) as cache:  # every frame must be measured
         report = render_to_file(
             info,
             geometry,
@@ -305,10 +305,10 @@ def reconstruct(
             out,
             models,
             options,
-            store,
+            cache,
             whole_face=True,
             observe=measure,
-            on_progress=stages.stage("rendering"),
+            on_progress=progress.stage("rendering"),
         )
     for name in rows[0] if rows else ():
         values = np.array([row[name] for row in rows])
@@ -361,10 +361,10 @@ def _mismatch(what: str, identity: str, models: Models) -> str:
     )
 
 
-def _sound_of(target: FaceGeometry, audio: Path | None) -> SoundFile | None:
+def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioStream | None:
     path, digest = target.audio
     if audio is not None:
-        return SoundFile(audio)
+        return AudioStream(audio)
     if not path:
         return None
     if not Path(path).is_file():
@@ -375,4 +375,4 @@ def _sound_of(target: FaceGeometry, audio: Path | None) -> SoundFile | None:
         raise MediaError(
             f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio."
         )
-    return SoundFile(Path(path))
+    return AudioStream(Path(path))

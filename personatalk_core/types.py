@@ -33,20 +33,20 @@ OnProgress = Callable[[int, int], None]
 """``on_progress(done, total)``, called after each unit of work; it may raise to cancel."""
 
 
-class Kept(Protocol):
-    """What a WindowStore gives back: tensors by name, and JSON values."""
+class CacheEntry(Protocol):
+    """What a Cache gives back: tensors by name, and JSON values."""
 
     tensors: dict[str, Tensor]
     config: dict
 
 
-class WindowStore(Protocol):
+class Cache(Protocol):
     """Keeps finished windows of work on disk under names, so that a later run goes on after them."""
 
     def save(self, name: str, tensors: dict[str, Tensor], config: dict | None = None) -> None:
         """Keep them, whole or not at all. Raises MediaError when the disk is full."""
 
-    def load(self, name: str) -> Kept | None:
+    def load(self, name: str) -> CacheEntry | None:
         """What was kept, or None."""
 
     def path(self, name: str) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .. import __version__, pipeline
 from ..config import DubOptions
-from ..dubbing.progress import Stages
-from ..errors import MediaError, PersonaTalkError, WorkHeldError
+from ..dubbing.progress import Progress
+from ..errors import CacheLockedError, MediaError, PersonaTalkError
 from ..media.content_credentials import ContentSigner, signed_output
 from ..media.image_sequence import find_sequence, is_sequence, sequence_hash
 from ..models import Models
@@ -90,14 +90,14 @@ def run_job(
     folder: Path,
     models: Models,
     base: DubOptions,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     signer: ContentSigner | None = None,
 ) -> JobResult:
     """Dub one job into ``folder``; a failure becomes a result, never an exception.
 
     Only KeyboardInterrupt and its like escape: they end the batch, and what was half written is gone by then.
     """
-    stages, started = stages or Stages(), time.monotonic()
+    progress, started = progress or Progress(), time.monotonic()
     about = {"out": job.out, "line": job.line, "worker": socket.gethostname()}
     try:
         options = job.dub_options(base)
@@ -106,9 +106,9 @@ def run_job(
         mask = folder / job.mask_out if job.mask_out else None
         with signed_output(folder / job.out, signer, source=job.video, others=job.inputs[1:]) as out:
             report = _dub_when_free(
-                job.video, job.audio, out, models, options, style=style, mask_out=mask, stages=stages
+                job.video, job.audio, out, models, options, style=style, mask_out=mask, progress=progress
             )
-        report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+        report.seconds = {name: round(seconds, 3) for name, seconds in progress.seconds.items()}
         write_atomically(folder / job.report, (json.dumps(asdict(report), indent=2) + "\n").encode())
         return JobResult(
             **about,
@@ -138,7 +138,7 @@ def _dub_when_free(*inputs, **choices):
     while True:
         try:
             return pipeline.dub(*inputs, **choices)
-        except WorkHeldError:
+        except CacheLockedError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)

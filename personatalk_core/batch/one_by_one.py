@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import DubOptions
-from ..dubbing.progress import Stages
+from ..dubbing.progress import Progress
 from ..media.content_credentials import ContentSigner
 from ..models import Models
 from .batch_view import BatchView
@@ -13,7 +13,7 @@ from .job import run_job
 from .job_queue import JobQueue
 
 
-class _ShownStages(Stages):
+class _ShownStages(Progress):
     def __init__(self, view: BatchView, queue: JobQueue, out: str) -> None:
         super().__init__()
         self._view, self._queue, self._out = view, queue, out

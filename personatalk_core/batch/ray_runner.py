@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config import DubOptions
-from ..dubbing.progress import Stages
+from ..dubbing.progress import Progress
 from ..errors import DependencyError, OptionsError, PersonaTalkError, WeightsError
 from ..media.content_credentials import SigningChoice
 from ..models import load_models
@@ -123,7 +123,7 @@ class DubWorker:
         """Run one job; returns the fields of its JobResult."""
         worker = self
 
-        class Watched(Stages):
+        class Watched(Progress):
             def show(self, name: str, done: int, total: int) -> None:
                 worker._progress = (name, done, total)
 

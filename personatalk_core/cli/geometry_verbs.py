@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from ..dubbing.progress import Stages
+from ..dubbing.progress import Progress
 from ..errors import OptionsError
 from ..geometry.editing import GeometryEdit, edit_geometry, freeze_geometry, geometry_at_speed
 from ..geometry.export import write_arkit_csv, write_glb, write_live_link_json, write_obj_sequence
@@ -14,7 +14,7 @@ from ..geometry.geometry_file import load_geometry, save_geometry
 from ..geometry.other_face_models import load_any_face_model
 
 
-def edit(args: argparse.Namespace, stages: Stages) -> str:
+def edit(args: argparse.Namespace, progress: Progress) -> str:
     """A geometry file to another: gain, smoothing, shift, named expressions, a part held still, speed."""
     face_model = chosen_face_model(args) or load_face_model()
     geometry = load_geometry(args.geometry, face_model)
@@ -32,7 +32,7 @@ def edit(args: argparse.Namespace, stages: Stages) -> str:
     return f"{args.out}: {geometry.frame_count} frames"
 
 
-def export(args: argparse.Namespace, stages: Stages) -> str:
+def export(args: argparse.Namespace, progress: Progress) -> str:
     """A geometry file to meshes or to named expression scores."""
     if not any((args.obj, args.glb, args.csv, args.json)):
         raise OptionsError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..config import DEVICES, DTYPES, LENGTH_MODES, DubOptions
-from ..dubbing.progress import StageBars
+from ..dubbing.progress import ProgressBars
 from ..errors import OptionsError, PersonaTalkError
 
 
@@ -357,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if args.verb == "batch":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    bars = StageBars(quiet=args.quiet)
+    bars = ProgressBars(quiet=args.quiet)
     try:
         with bars:
             result = getattr(commands, args.verb.replace("-", "_"))(args, bars)

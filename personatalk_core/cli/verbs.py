@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import pipeline
 from ..config import DubOptions
-from ..dubbing.progress import Stages
+from ..dubbing.progress import Progress
 from ..errors import BatchError, OptionsError
 from ..geometry.geometry_file import load_geometry, save_geometry
 from ..media.content_credentials import SigningChoice, signed_output
@@ -26,35 +26,42 @@ from .geometry_verbs import chosen_face_model, edit, export  # noqa: F401 (verbs
 from .parser import options_of, parse_hub
 
 
-def dub(args: argparse.Namespace, stages: Stages) -> str:
+def dub(args: argparse.Namespace, progress: Progress) -> str:
     """The whole method."""
     options = _output_options(args)
     models = _models(args, options)
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
     inputs = [path for path in (args.audio, args.style) if path]
-    with _output(args, inputs, stages) as out:
+    with _output(args, inputs, progress) as out:
         report = pipeline.dub(
-            args.video, args.audio, out, models, options, style=style, mask_out=args.mask_out, stages=stages
+            args.video,
+            args.audio,
+            out,
+            models,
+            options,
+            style=style,
+            mask_out=args.mask_out,
+            progress=progress,
         )
-    return _finish(report, args, stages)
+    return _finish(report, args, progress)
 
 
-def geometry(args: argparse.Namespace, stages: Stages) -> str:
+def geometry(args: argparse.Namespace, progress: Progress) -> str:
     """Video to geometry file, with an optional preview."""
     options = options_of(args)
     models = _models(args, options, parts=())
     models = dataclasses.replace(models, face_model=chosen_face_model(args) or models.face_model)
     info = probe(args.video)
-    result = pipeline.geometry_of_video(info, models, options, stages)
+    result = pipeline.geometry_of_video(info, models, options, progress)
     save_geometry(args.out, result)
     if args.preview:
         from ..previews.mesh_overlay import write_preview
 
-        write_preview(info, result, models.face_model, args.preview, on_progress=stages.stage("preview"))
+        write_preview(info, result, models.face_model, args.preview, on_progress=progress.stage("preview"))
     return f"{args.out}: {result.frame_count} frames, {int(result.usable.sum())} with a usable face"
 
 
-def style(args: argparse.Namespace, stages: Stages) -> str:
+def style(args: argparse.Namespace, progress: Progress) -> str:
     """Videos or geometry files of one person to a style file."""
     options = options_of(args)
     models = _models(args, options, parts=("speech",))
@@ -64,32 +71,32 @@ def style(args: argparse.Namespace, stages: Stages) -> str:
             geometries.append(load_geometry(path, models.face_model))
             continue
         info = probe(path)
-        geometries.append(pipeline.geometry_of_video(info, models, options, stages))
+        geometries.append(pipeline.geometry_of_video(info, models, options, progress))
         thumbnail = thumbnail or pipeline.thumbnail_of(info, geometries[-1], models)
     result = pipeline.style_of(geometries, args.name or args.video[0].stem, models, thumbnail)
     save_style(args.out, result)
     return f"{args.out}: style of {result.name} from {sum(int(g.usable.sum()) for g in geometries)} frames"
 
 
-def animate(args: argparse.Namespace, stages: Stages) -> str:
+def animate(args: argparse.Namespace, progress: Progress) -> str:
     """Geometry and speech to lip-synced geometry."""
     options = options_of(args)
     models = _models(args, options, parts=("speech",))
     source = load_geometry(args.geometry, models.face_model)
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
-    target = pipeline.animate(source, args.audio, models, options, style=style, stages=stages)
+    target = pipeline.animate(source, args.audio, models, options, style=style, progress=progress)
     save_geometry(args.out, target)
     return "\n".join(
-        [f"{args.out}: {target.frame_count} frames", *(f"warning: {text}" for text in stages.warnings)]
+        [f"{args.out}: {target.frame_count} frames", *(f"warning: {text}" for text in progress.warnings)]
     )
 
 
-def render(args: argparse.Namespace, stages: Stages) -> str:
+def render(args: argparse.Namespace, progress: Progress) -> str:
     """Lip-synced geometry to video."""
     options = _output_options(args)
     models = _models(args, options, parts=("renderer",))
     target = load_geometry(args.geometry, models.face_model)
-    with _output(args, [args.audio] if args.audio else [], stages) as out:
+    with _output(args, [args.audio] if args.audio else [], progress) as out:
         report = pipeline.render(
             probe(args.video),
             target,
@@ -98,23 +105,23 @@ def render(args: argparse.Namespace, stages: Stages) -> str:
             options,
             audio=args.audio,
             mask_out=args.mask_out,
-            stages=stages,
+            progress=progress,
         )
-    return _finish(report, args, stages)
+    return _finish(report, args, progress)
 
 
-def reconstruct(args: argparse.Namespace, stages: Stages) -> str:
+def reconstruct(args: argparse.Namespace, progress: Progress) -> str:
     """The renderer's self-test."""
     options = options_of(args)
     pipeline.check_target(args.out, options)
     models = _models(args, options, parts=("renderer",))
-    report = pipeline.reconstruct(args.video, args.out, models, options, stages=stages)
-    return _finish(report, args, stages) + "".join(
+    report = pipeline.reconstruct(args.video, args.out, models, options, progress=progress)
+    return _finish(report, args, progress) + "".join(
         f"\n  {name}: {value:.4g}" for name, value in report.metrics.items()
     )
 
 
-def evaluate(args: argparse.Namespace, stages: Stages) -> str:
+def evaluate(args: argparse.Namespace, progress: Progress) -> str:
     """Scores of one dub."""
     from ..evaluation.judges.networks import load_judges
     from ..evaluation.metrics.video_scores import evaluate_video
@@ -126,7 +133,7 @@ def evaluate(args: argparse.Namespace, stages: Stages) -> str:
         args.audio,
         _models(args, options),
         options,
-        stages,
+        progress,
         judges=load_judges(args.judges),
     )
     if args.out:
@@ -134,7 +141,7 @@ def evaluate(args: argparse.Namespace, stages: Stages) -> str:
     return "\n".join(f"{name:<28} {value:.4g}" for name, value in result["metrics"].items())
 
 
-def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
+def benchmark_quality(args: argparse.Namespace, progress: Progress) -> str:
     """The paper's protocol on a folder."""
     from ..evaluation.benchmark.rows import ROWS
     from ..evaluation.benchmark.run import benchmark_quality as run
@@ -150,7 +157,7 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
         args.out,
         _models(args, options),
         options,
-        stages,
+        progress,
         rows=tuple(args.rows or ROWS),
         outputs=_named_folders(args.outputs),
         foreign_outputs=_named_folders(args.foreign_outputs),
@@ -164,7 +171,7 @@ def benchmark_quality(args: argparse.Namespace, stages: Stages) -> str:
     return (args.out / "quality.md").read_text(encoding="utf-8")
 
 
-def user_study(args: argparse.Namespace, stages: Stages) -> str:
+def user_study(args: argparse.Namespace, progress: Progress) -> str:
     """A blind viewing test, or its analysis."""
     if args.answers:
         from ..evaluation.user_study.analysis import analyse_user_study, format_user_study
@@ -197,7 +204,7 @@ def _named_folders(texts: list[str]) -> dict[str, Path]:
     return found
 
 
-def doctor(args: argparse.Namespace, stages: Stages) -> str | dict:
+def doctor(args: argparse.Namespace, progress: Progress) -> str | dict:
     """The state of the installation."""
     from .doctor import examine, format_findings
 
@@ -205,7 +212,7 @@ def doctor(args: argparse.Namespace, stages: Stages) -> str | dict:
     return findings if args.json else format_findings(findings)
 
 
-def batch(args: argparse.Namespace, stages: Stages) -> str:
+def batch(args: argparse.Namespace, progress: Progress) -> str:
     """Every job of a manifest. Raises BatchError, after all have run, where some failed."""
     from ..batch.ray_runner import RayOptions, WeightsChoice
     from ..batch.run_batch import run_batch
@@ -226,17 +233,17 @@ def batch(args: argparse.Namespace, stages: Stages) -> str:
     return str(summary)
 
 
-def publish(args: argparse.Namespace, stages: Stages) -> str:
+def publish(args: argparse.Namespace, progress: Progress) -> str:
     """Weights and model card to the Hub."""
     from ..weights.publish import publish_weights
 
     done = publish_weights(
-        args.repo, folder=args.folder, private=not args.public, on_progress=stages.stage("publish")
+        args.repo, folder=args.folder, private=not args.public, on_progress=progress.stage("publish")
     )
     return f"published {done}"
 
 
-def prepare(args: argparse.Namespace, stages: Stages) -> str:
+def prepare(args: argparse.Namespace, progress: Progress) -> str:
     """Raw videos to a folder to train from."""
     from ..training.data.prepared_folder import describe, prepare_data
 
@@ -244,13 +251,13 @@ def prepare(args: argparse.Namespace, stages: Stages) -> str:
         raise OptionsError(f"{args.data} is not a folder; pass a folder of videos with --data.")
     if not 0 <= args.held_out < 1:
         raise OptionsError(f"the held out share is {args.held_out} but expected 0 or more and less than 1.")
-    progress = stages.stage("prepare")
+    on_progress = progress.stage("prepare")
     return describe(
-        prepare_data(args.data, args.out, progress, with_silent=args.with_silent, held_out=args.held_out)
+        prepare_data(args.data, args.out, on_progress, with_silent=args.with_silent, held_out=args.held_out)
     )
 
 
-def train(args: argparse.Namespace, stages: Stages) -> str:
+def train(args: argparse.Namespace, progress: Progress) -> str:
     """Training of one part; the only place that imports training code."""
     if not args.data.is_dir():
         raise OptionsError(f"training data {args.data} is not a folder; pass a folder of videos with --data.")
@@ -271,10 +278,10 @@ def train(args: argparse.Namespace, stages: Stages) -> str:
             f"--{option} belongs to 'train speech' but the part is '{args.part}'; leave it out."
         )
     choices = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {}) | given
-    return str(run(args.data, args.out, on_progress=stages.stage(f"train {args.part}"), **choices))
+    return str(run(args.data, args.out, on_progress=progress.stage(f"train {args.part}"), **choices))
 
 
-def demo(args: argparse.Namespace, stages: Stages) -> str:
+def demo(args: argparse.Namespace, progress: Progress) -> str:
     """Dub the sample clip; the sound is a little longer than the picture, so it bounces."""
     if args.inputs:
         return "\n".join(str(path) for path in write_workflow_inputs(args.inputs))
@@ -282,16 +289,16 @@ def demo(args: argparse.Namespace, stages: Stages) -> str:
     source, out = args.out_dir / "demo_source.mp4", args.out_dir / "demo.mp4"
     write_sample_video(source)
     options = dataclasses.replace(options_of(args), length="bounce")
-    report = pipeline.dub(source, DEMO_SPEECH, out, _models(args, options), options, stages=stages)
+    report = pipeline.dub(source, DEMO_SPEECH, out, _models(args, options), options, progress=progress)
     return f"{out}: {report.dubbed} of {report.frames} frames dubbed; the source is {source}"
 
 
-def bench(args: argparse.Namespace, stages: Stages) -> str:
+def bench(args: argparse.Namespace, progress: Progress) -> str:
     """Stage timings, as ratios within one run."""
     from ..evaluation.speed.benchmark import format_benchmark, run_benchmark
 
     options = options_of(args)
-    return format_benchmark(run_benchmark(_models(args, options), options, stages))
+    return format_benchmark(run_benchmark(_models(args, options), options, progress))
 
 
 def _output_options(args: argparse.Namespace) -> DubOptions:
@@ -304,7 +311,7 @@ def _output_options(args: argparse.Namespace) -> DubOptions:
 
 
 @contextmanager
-def _output(args: argparse.Namespace, inputs: list[Path], stages: Stages) -> Iterator[Path]:
+def _output(args: argparse.Namespace, inputs: list[Path], progress: Progress) -> Iterator[Path]:
     """Where to write what is to appear as ``args.out``: pictures, a signed file, or the file itself."""
     signer = _signing(args).signer()
     if not is_picture_output(args.out):
@@ -315,7 +322,7 @@ def _output(args: argparse.Namespace, inputs: list[Path], stages: Stages) -> Ite
         raise OptionsError(
             "pictures cannot be signed; write an .mp4 or .mov file, or leave out --sign-certificate."
         )
-    with written_as_sequence(args.out, stages.stage("pictures")) as out:
+    with written_as_sequence(args.out, progress.stage("pictures")) as out:
         yield out
 
 
@@ -329,8 +336,8 @@ def _models(args: argparse.Namespace, options, parts: tuple[str, ...] = ("speech
     )
 
 
-def _finish(report: DubReport, args: argparse.Namespace, stages: Stages) -> str:
-    report.seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+def _finish(report: DubReport, args: argparse.Namespace, progress: Progress) -> str:
+    report.seconds = {name: round(seconds, 3) for name, seconds in progress.seconds.items()}
     if args.report:
         write_atomically(
             Path(args.report), (json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode()

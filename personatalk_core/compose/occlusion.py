@@ -201,7 +201,7 @@ MOST = 15  # references that frames are compared with
 OWN_SHARE = 0.5  # of a frame's own doubt beside that of the frames before and after it
 
 
-class CoveredFrames:
+class OcclusionDetector:
     """Doubts of source frames, kept while they are needed.
 
     Args:

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..compose.crop import LANCZOS, crop_boxes, crop_image, crop_points
 from ..compose.masks import TURNED_DEGREES, lower_face_mask, passthrough_weight, turned_weight
-from ..compose.occlusion import CoveredFrames
+from ..compose.occlusion import OcclusionDetector
 from ..compose.paste_back import paste_back
 from ..config import DubOptions
 from ..geometry.vertices import posed_vertices
-from ..media.audio_stream import SoundFile
+from ..media.audio_stream import AudioStream
 from ..media.picture_coding import format_of, picture_coding
 from ..media.provenance import provenance_metadata
 from ..media.segments import SegmentedVideo
@@ -33,6 +33,7 @@ from ..rendering.reference_batch import EncodedReferences
 from ..rendering.references import allowed_references
 from ..types import (
     AudioClip,
+    Cache,
     CropBoxes,
     DubReport,
     FaceGeometry,
@@ -41,7 +42,6 @@ from ..types import (
     ReferenceSelection,
     Timeline,
     VideoInfo,
-    WindowStore,
 )
 from .frame_window import FrameWindow
 from .oom_fallback import RenderingMemory
@@ -141,7 +141,7 @@ class FrameRenderer:
             frames[i] = frame
             step()
         lip = self._encode(frames, references.lip.tolist())
-        self._covered = CoveredFrames(models.face_model, lip.pixels, lip.points)
+        self._covered = OcclusionDetector(models.face_model, lip.pixels, lip.points)
         for i, points in zip(references.lip.tolist(), lip.points.float().cpu(), strict=True):
             self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
         self._lip = self._uncovered(lip, references.lip.tolist())
@@ -285,11 +285,11 @@ def render_to_file(
     source: FaceGeometry,
     target: FaceGeometry,
     references: ReferenceSelection,
-    audio: AudioClip | SoundFile | None,
+    audio: AudioClip | AudioStream | None,
     out: Path,
     models: Models,
     options: DubOptions,
-    store: WindowStore,
+    cache: Cache,
     *,
     mask_out: Path | None = None,
     whole_face: bool = False,
@@ -300,7 +300,7 @@ def render_to_file(
     """Render, paste back and write a video; the file appears when it is complete.
 
     Args:
-        store:      keeps finished segments; those it holds already are not rendered again.
+        cache:      keeps finished segments; those it holds already are not rendered again.
         whole_face: paste the whole drawn face instead of the lower face only.
         observe:    called with every rendered frame before it is pasted, for measurements.
         on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change it.
@@ -321,7 +321,7 @@ def render_to_file(
     )
     coding = {"lossless": options.lossless, "like": info}
     video = SegmentedVideo(
-        store,
+        cache,
         "video",
         picture_coding(format_of(out), info.width, info.height, timeline, **coding),
         out,
@@ -332,7 +332,7 @@ def render_to_file(
         grey = picture_coding(
             format_of(mask_out), info.width, info.height, timeline, lossless=options.lossless
         )
-        videos.append((SegmentedVideo(store, "mask", grey, mask_out, SEGMENT), Path(mask_out), None, {}))
+        videos.append((SegmentedVideo(cache, "mask", grey, mask_out, SEGMENT), Path(mask_out), None, {}))
     missing = [k for k in range(video.count) if not all(kept.finished(k) for kept, *_ in videos)]
     done = sum(len(video.frames(k)) for k in range(video.count)) - sum(len(video.frames(k)) for k in missing)
     report.resumed = done
@@ -362,7 +362,7 @@ def render_to_file(
         report.warnings.extend(renderer.memory.warnings)
         del renderer, rendered
     for kept, path, sound, metadata in videos:
-        kept.join(sound, metadata, store.path(f"joined{path.suffix}"), lambda *_: step())
+        kept.join(sound, metadata, cache.path(f"joined{path.suffix}"), lambda *_: step())
     names = [FrameStatus(int(s)).name.lower() for s in target.status]
     report.warnings.extend(info.remarks)
     fading = int(((turned < 1) & target.usable.numpy()).sum())

@@ -1,6 +1,6 @@
 """Progress of a run that has several stages.
 
-The core's stages know only ``on_progress(done, total)``; a :class:`Stages` names them and hands one out a stage.
+The core's stages know only ``on_progress(done, total)``; a :class:`Progress` names them and hands one out a stage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from ..types import OnProgress
 
 
-class Stages:
+class Progress:
     """Hands out one callback a stage and keeps the seconds each stage took. Silent; subclasses show it.
 
     warnings: sentences about what went on otherwise than asked for.
@@ -40,7 +40,7 @@ class Stages:
         """Called with each finished frame (H, W, 3) uint8, to show how it comes along; it must not be kept or changed."""
 
 
-class StageBars(Stages):
+class ProgressBars(Progress):
     """A tqdm bar a stage on stderr; nothing with ``quiet``. A context manager that closes the last bar."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -68,7 +68,7 @@ class StageBars(Stages):
             self._bar.close()
         self._bar, self._name = None, ""
 
-    def __enter__(self) -> "StageBars":
+    def __enter__(self) -> "ProgressBars":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..config import LANDMARKS, DubOptions
-from ..errors import MediaError, PersonaTalkError, WeightsError, WorkHeldError
+from ..errors import CacheLockedError, MediaError, PersonaTalkError, WeightsError
 from ..models import Models
 from ..types import FaceGeometry, ReferenceSelection, StyleEmbedding
 from ..weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, sha256_of, write_atomically
@@ -53,7 +53,7 @@ def _malloc_trim():
     return trim
 
 
-WORK_FORMAT = 1  # of what is kept in a working folder
+WORK_FORMAT = 2  # of what is kept in a working folder
 
 
 def run_inputs(verb: str, out: Path, models: Models, options: DubOptions, **more: str | None) -> dict:
@@ -104,7 +104,7 @@ LOCK = "lock"
 MAKER = "PersonaTalk"
 
 
-class WorkFolder:
+class RunCache:
     """A context manager. On success the folder goes; after a failure it stays if it holds finished work that is of use.
 
     Args:
@@ -112,7 +112,7 @@ class WorkFolder:
         inputs: everything the result depends on, as JSON values. Work of other inputs is discarded, and ``remarks`` says so.
         keep:   False removes the folder after a failure, too.
     Raises:
-        WorkHeldError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be written.
+        CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be written.
     """
 
     def __init__(self, folder: Path, inputs: dict, *, keep: bool = True) -> None:
@@ -123,7 +123,7 @@ class WorkFolder:
         self.remarks: list[str] = []
         self._lock: BinaryIO | None = None
 
-    def __enter__(self) -> "WorkFolder":
+    def __enter__(self) -> "RunCache":
         try:
             self._lock = self._locked()
             self._claim()
@@ -196,7 +196,7 @@ class WorkFolder:
                 _take(lock)
             except OSError as error:
                 lock.close()
-                raise WorkHeldError(
+                raise CacheLockedError(
                     f"Another run is writing here at this moment ({self.folder}); wait until it has finished or choose another output."
                 ) from error
             with contextlib.suppress(OSError):
@@ -256,11 +256,11 @@ class WorkFolder:
             lock.close()
 
 
-def work_beside(out: Path, inputs: dict, *, folder: Path | None = None, keep: bool = True) -> WorkFolder:
+def cache_beside(out: Path, inputs: dict, *, folder: Path | None = None, keep: bool = True) -> RunCache:
     """The working folder of an output: hidden beside it, or in another ``folder`` under the name of its key."""
     if folder is None:
-        return WorkFolder(Path(out).parent / f".{Path(out).name}.personatalk", inputs, keep=keep)
-    work = WorkFolder(Path(folder), inputs, keep=keep)
+        return RunCache(Path(out).parent / f".{Path(out).name}.personatalk", inputs, keep=keep)
+    work = RunCache(Path(folder), inputs, keep=keep)
     work.folder = Path(folder) / f".{work.key[:16]}.personatalk"
     return work
 

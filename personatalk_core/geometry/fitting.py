@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import MODEL_FPS
 from ..errors import FaceError, ShapeError
-from ..types import FaceGeometry, FaceTrack, FrameStatus, OnProgress, WindowStore, as_tensor
+from ..types import Cache, FaceGeometry, FaceTrack, FrameStatus, OnProgress, as_tensor
 from .clip_solver import ClipTarget, pose_vector, shifted, solve_clip
 from .face_model import FaceModel
 from .fitting_terms import FittingWeights
@@ -32,7 +32,7 @@ def estimate_geometry(
     landmarks: Tensor | None = None,
     start: Coefficients | None = None,
     on_progress: OnProgress | None = None,
-    store: WindowStore | None = None,
+    cache: Cache | None = None,
 ) -> FaceGeometry:
     """Estimate alpha, beta_t and p_t of a tracked face.
 
@@ -43,7 +43,7 @@ def estimate_geometry(
         weights:   of the terms; zeros switch terms off.
         landmarks: (K,) MediaPipe ids to fit to, for tests that hold some out; None for all.
         start:     coefficients of the track's T frames from another source (a network); None: from the landmarks.
-        store:     keeps solved windows; those it holds already are not solved again.
+        cache:     keeps solved windows; those it holds already are not solved again.
     Returns:
         FaceGeometry with the status of the track.
     Raises:
@@ -54,7 +54,7 @@ def estimate_geometry(
     shot = as_tensor(track.shot, torch.int64)
     usable = usable_landmarks(face_model, landmarks)
     if start is None:
-        start = _start(track, face_model, usable, seen, shot, store)
+        start = _start(track, face_model, usable, seen, shot, cache)
     elif len(start.expression) != track.frame_count:
         raise ShapeError(f"start has {len(start.expression)} frames but the track has {track.frame_count}.")
     key = key_landmarks(face_model, usable)
@@ -63,7 +63,7 @@ def estimate_geometry(
     unit = float(start.scale[seen].median())
     points = TrackPoints(track, torch.arange(track.frame_count), face_model.landmark_id[key], 2)
     target = ClipTarget(points, vertex, weight, seen, start, unit, lip_pairs(face_model, vertex))
-    solved = solve_windows(target, face_model, weights, shot, on_progress, store)
+    solved = solve_windows(target, face_model, weights, shot, on_progress, cache)
     times = as_tensor(track.times, torch.float64)
     steps = times.diff()
     last = steps.median()[None] if len(steps) else times.new_full((1,), 1 / MODEL_FPS)
@@ -108,16 +108,16 @@ def _start(
     usable: Tensor,
     seen: Tensor,
     shot: Tensor,
-    store: WindowStore | None,
+    cache: Cache | None,
 ) -> Coefficients:
     """Initial coefficients of every frame."""
-    kept = store.load(START) if store is not None else None
+    kept = cache.load(START) if cache is not None else None
     if kept is not None:
         return Coefficients(**kept.tensors)
     points = TrackPoints(track, seen.nonzero()[:, 0], face_model.landmark_id)
     start = bridge(initial_coefficients(points, face_model, usable), seen, shot)
-    if store is not None:
-        store.save(START, {f.name: getattr(start, f.name) for f in fields(start)})
+    if cache is not None:
+        cache.save(START, {f.name: getattr(start, f.name) for f in fields(start)})
     return start
 
 
@@ -194,7 +194,7 @@ def solve_windows(
     weights: FittingWeights,
     shot: Tensor,
     on_progress: OnProgress | None = None,
-    store: WindowStore | None = None,
+    cache: Cache | None = None,
 ) -> Coefficients:
     """Solve each shot in overlapping windows and cross-fade where they overlap."""
     total, done = len(target.seen), 0
@@ -210,7 +210,7 @@ def solve_windows(
         for number, (a, b) in enumerate(spans):
             index = torch.arange(begin + a, begin + b)
             name = f"fitting-{begin + a:07d}"
-            kept = store.load(name) if store is not None else None
+            kept = cache.load(name) if cache is not None else None
             if kept is not None:
                 own, moved = kept.tensors["expression"], kept.tensors["pose"]
             else:
@@ -222,8 +222,8 @@ def solve_windows(
                 )
                 solved = solve_clip(part, face_model, weights, on_step=alive)
                 own, moved = solved.expression, pose_vector(solved, target.unit)
-                if store is not None:
-                    store.save(name, {"expression": own, "pose": moved})
+                if cache is not None:
+                    cache.save(name, {"expression": own, "pose": moved})
             fade = torch.ones(b - a)
             if number:
                 shared = spans[number - 1][1] - a

@@ -35,7 +35,7 @@ _DOWNMIX = {
 }
 
 
-class SoundFile:
+class AudioStream:
     """The first sound stream of a file at its own rate. Each call of :meth:`blocks` decodes it from the start.
 
     sample_rate: Hz.  channels: 1 to 8.  start: seconds on the clock of the file's picture, known once a block was read.
@@ -147,7 +147,7 @@ def _planes(frame: av.AudioFrame) -> np.ndarray:
     return rearrange(np.array(frame.to_ndarray(), np.float32), "1 (s c) -> c s", c=frame.layout.nb_channels)
 
 
-class SpeechFile:
+class SpeechSamples:
     """One channel of float32 samples at SAMPLE_RATE in a file: what the speech stages hear, read by slices.
 
     duration: seconds of the sound it was made from.
@@ -166,8 +166,8 @@ class SpeechFile:
         return np.fromfile(self.path, np.float32, max(0, end - begin), offset=4 * begin)
 
 
-def write_speech(sound: SoundFile, path: Path) -> SpeechFile:
-    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as SoundFile; OSError: the disk is full."""
+def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
+    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as AudioStream; OSError: the disk is full."""
     count = 0
 
     def counted() -> Iterator[np.ndarray]:
@@ -179,7 +179,7 @@ def write_speech(sound: SoundFile, path: Path) -> SpeechFile:
     with Path(path).open("wb") as target:
         for block in speech_blocks(counted(), sound.sample_rate):
             target.write(block.tobytes())
-    return SpeechFile(path, count / sound.sample_rate)
+    return SpeechSamples(path, count / sound.sample_rate)
 
 
 def speech_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
@@ -276,7 +276,7 @@ def read_audio(path: Path, *, aligned: bool = True) -> AudioClip:
     Raises:
         MediaError: missing, unreadable, without a sound stream, without a sample, or more than 8 channels.
     """
-    sound = SoundFile(path)
+    sound = AudioStream(path)
     pieces = list(sound.blocks(aligned=aligned))
     return AudioClip(np.concatenate(pieces, axis=1), sound.sample_rate, 0.0 if aligned else sound.start)
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from ..types import AudioClip
-from .audio_stream import SoundFile, fit_audio, fitted_blocks, resampled_blocks
+from .audio_stream import AudioStream, fit_audio, fitted_blocks, resampled_blocks
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 FLAC_MAX_RATE = 655_350
@@ -29,7 +29,7 @@ class AudioTrack:
     def __init__(
         self,
         container: av.container.OutputContainer,
-        sound: AudioClip | SoundFile,
+        sound: AudioClip | AudioStream,
         file_format: str,
         *,
         lossless: bool,
@@ -113,7 +113,7 @@ class _SampleQueue:
         return joined[:, :count]
 
 
-def _blocks(sound: AudioClip | SoundFile, duration: float | None) -> Iterator[np.ndarray]:
+def _blocks(sound: AudioClip | AudioStream, duration: float | None) -> Iterator[np.ndarray]:
     if isinstance(sound, AudioClip):
         samples = sound.samples if duration is None else fit_audio(sound, duration).samples
         return (samples[:, at : at + BLOCK] for at in range(0, samples.shape[1], BLOCK))

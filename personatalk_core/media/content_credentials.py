@@ -197,12 +197,12 @@ def read_credentials(path: Path) -> Credentials | None:
             path.open("rb") as stream,
             c2pa.Reader(_type_of(path), stream, context=context) as reader,
         ):
-            store, state = json.loads(reader.json()), reader.get_validation_state() or "Invalid"
+            cache, state = json.loads(reader.json()), reader.get_validation_state() or "Invalid"
     except (c2pa.C2paError, OSError, ValueError) as error:
         if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
             return None
         raise MediaError(f"The content credentials of {path} cannot be read ({_reason(error)}).") from error
-    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    manifest = cache.get("manifests", {}).get(cache.get("active_manifest"), {})
     actions = [
         action
         for assertion in manifest.get("assertions", ())
@@ -217,7 +217,7 @@ def read_credentials(path: Path) -> Credentials | None:
             str(action["digitalSourceType"]) for action in actions if "digitalSourceType" in action
         ),
         ingredients=tuple(str(item.get("title", "")) for item in manifest.get("ingredients", ())),
-        problems=tuple(str(entry.get("code", "")) for entry in store.get("validation_status", ())),
+        problems=tuple(str(entry.get("code", "")) for entry in cache.get("validation_status", ())),
     )
 
 

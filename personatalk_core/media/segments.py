@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import MediaError
-from ..types import AudioClip, OnProgress, WindowStore
-from .audio_stream import SoundFile
+from ..types import AudioClip, Cache, OnProgress
+from .audio_stream import AudioStream
 from .picture_coding import PictureCoding
 from .video_writer import OutputFile, reraise
 
@@ -27,17 +27,15 @@ class SegmentedVideo:
     """The coded segments of one output, kept in a store: the packets in a file, its table of contents saved when it is whole.
 
     Args:
-        store:   where finished segments are kept.
+        cache:   where finished segments are kept.
         name:    of this video among others in the store.
         coding:  of the whole output.
         path:    the output.
         segment: frames of a segment.
     """
 
-    def __init__(
-        self, store: WindowStore, name: str, coding: PictureCoding, path: Path, segment: int
-    ) -> None:
-        self._store, self._name, self.coding, self._path = store, name, coding, Path(path)
+    def __init__(self, cache: Cache, name: str, coding: PictureCoding, path: Path, segment: int) -> None:
+        self._store, self._name, self.coding, self._path = cache, name, coding, Path(path)
         self._segment = segment
 
     @property
@@ -59,7 +57,7 @@ class SegmentedVideo:
 
     def join(
         self,
-        sound: AudioClip | SoundFile | None,
+        sound: AudioClip | AudioStream | None,
         metadata: dict[str, str],
         part: Path,
         on_progress: OnProgress | None = None,

@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import check_shape
 from ..errors import MediaError
 from ..types import AudioClip, Timeline, VideoInfo
-from .audio_stream import SoundFile
+from .audio_stream import AudioStream
 from .audio_writer import AudioTrack
 from .mp4_boxes import set_clean_aperture
 from .picture_coding import PictureCoding, format_of, picture_coding
@@ -40,7 +40,7 @@ class OutputFile:
         self,
         path: Path,
         coding: PictureCoding,
-        sound: AudioClip | SoundFile | None = None,
+        sound: AudioClip | AudioStream | None = None,
         metadata: dict[str, str] | None = None,
         part: Path | None = None,
     ) -> None:
@@ -165,7 +165,7 @@ class VideoWriter:
         width: int,
         height: int,
         timeline: Timeline,
-        audio: AudioClip | SoundFile | None = None,
+        audio: AudioClip | AudioStream | None = None,
         *,
         lossless: bool = False,
         metadata: dict[str, str] | None = None,

@@ -15,12 +15,12 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from .carried_pixels import carry_pixels
+from .carried_pixels import warp_references
 from .detail import DETAIL_REACH, blend_in_detail
 from .dual_attention import aligned_weights, blend, fuse, geometric_logits, seen_weights
 from .local_linear import corrected
 from .pooling import mean_pool
-from .reference_batch import LentReferences
+from .reference_batch import ReferenceBatch
 from .surface import Surface, Window, bounding_window, corresponding_positions, sample_rows
 
 
@@ -70,7 +70,7 @@ def lip_window(mask: Tensor, step: int) -> Window:
 def attend(
     queries: Queries,
     surface: Surface,
-    references: LentReferences,
+    references: ReferenceBatch,
     key_value: Tensor,
     window: Window,
     colour: tuple[Tensor, Tensor] | None = None,
@@ -89,7 +89,7 @@ def attend(
     size, latent = images.shape[-1], queries.query.shape[-1]
     step, targets = size // latent, references.rows.shape
     positions, seen = corresponding_positions(surface, references.points, references.seen, window)
-    pixels = carry_pixels(images, rows, positions.flatten(0, 1)).unflatten(0, targets)  # (B, N, 3, h, w)
+    pixels = warp_references(images, rows, positions.flatten(0, 1)).unflatten(0, targets)  # (B, N, 3, h, w)
     shift = None if colour is None else colour_shift(pixels, seen, *colour)
     coarse, some = mean_pool(positions.flatten(0, 1), step), rows.clamp_min(0)  # (B N, 2, h / step, w / step)
     read = sample_rows((key_value, references.whole.strength), some, coarse, scale=latent / size)
@@ -121,8 +121,8 @@ def sample_aligned(
     surface: Surface,
     points: Tensor,
     mask: Tensor,
-    lip: LentReferences,
-    face: LentReferences,
+    lip: ReferenceBatch,
+    face: ReferenceBatch,
     dense: bool = False,
     wanted: Window | None = None,
 ) -> tuple[Tensor, Tensor]:

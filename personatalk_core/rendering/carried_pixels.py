@@ -18,7 +18,7 @@ SUBPIXELS = 32  # OpenCV's own grid
 KERNEL = "bicubic"  # bilinear reading alone costs a fifth of the finest detail
 
 
-def carry_pixels(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+def warp_references(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
     """Read some references at their own positions.
 
     Args:
@@ -29,7 +29,7 @@ def carry_pixels(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         (n, 3, h, w); beyond the border the nearest pixel counts.
     """
     if images.device.type != "cpu" or images.dtype != torch.float32 or images.requires_grad:
-        read = carry_pixels_plain(
+        read = warp_references_plain(
             images, rows.clamp_min(0), torch.round(positions.float() * SUBPIXELS) / SUBPIXELS
         )
         return read * (rows >= 0)[:, None, None, None]
@@ -51,6 +51,6 @@ def carry_pixels(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
     return torch.from_numpy(carried)
 
 
-def carry_pixels_plain(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+def warp_references_plain(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
     """The same through torch on any device, at the positions as they come."""
     return sample_at(images.index_select(0, rows), positions, mode=KERNEL)

@@ -131,7 +131,7 @@ def _resized(position: Tensor, size: int) -> Tensor:
     return F.interpolate(position, (size, size), mode="bilinear", align_corners=False)
 
 
-def unlikeness(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
+def squared_distance(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
     """Squared differences of mouth shape and head pose between targets, (B, S) and (B, 9), and references: (B, N, 2), >= 0.
 
     The references are shared, (N, S) and (N, 9), or each target's own, (B, N, S) and (B, N, 9).

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .aligned_sampling import Queries
 from .dual_attention import augmented, fuse, token_attention, tokens
-from .reference_batch import EncodedReferences, LentReferences
+from .reference_batch import EncodedReferences, ReferenceBatch
 from .surface import Window
 
 COORDINATE_SHARPNESS = 60.0  # t: logits fall by one at a PNCC distance of 1 / t
@@ -66,7 +66,7 @@ def sample_global(
     pncc: Tensor,
     mask: Tensor,
     lip: EncodedReferences,
-    face: LentReferences,
+    face: ReferenceBatch,
     sharpness: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Dual attention of target frames over all tokens (eq. 3 and 4), one after the other.

@@ -20,7 +20,7 @@ RIDGE = 1e-5  # squared units of mouth shape: differences below its root need no
 LEAST = 0.2  # least sum of the corrected weights, of 1, that is divided by
 
 
-def most_alike(difference: Tensor, sharpness: Tensor, allowed: Tensor, count: int = MOST_USED) -> Tensor:
+def topk_references(difference: Tensor, sharpness: Tensor, allowed: Tensor, count: int = MOST_USED) -> Tensor:
     """The references with the largest geometric logits.
 
     Args:

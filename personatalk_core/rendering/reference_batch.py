@@ -50,14 +50,14 @@ class EncodedReferences:
             **{f.name: getattr(self, f.name).index_select(0, rows) for f in fields(self)}
         )
 
-    def lend(self, rows: Tensor) -> LentReferences:
+    def gather(self, rows: Tensor) -> ReferenceBatch:
         """Some of the references for each of B targets, (B, n) int64 of which -1 is none, without copying pixels or latents."""
         flat = rows.clamp_min(0).flatten()
         parts = (
             x.index_select(0, flat).unflatten(0, rows.shape)
             for x in (self.points, self.seen, self.shape, self.pose)
         )
-        return LentReferences(self, rows, *parts)
+        return ReferenceBatch(self, rows, *parts)
 
     def to(self, device: torch.device | str) -> EncodedReferences:
         """The same references on another device."""
@@ -74,7 +74,7 @@ class EncodedReferences:
 
 
 @dataclass(frozen=True, eq=False)
-class LentReferences:
+class ReferenceBatch:
     """n of many references for each of B targets.
 
     rows (B, n) int64 names them, -1 where a target uses fewer; points (B, n, V, 3), seen (B, n, V), shape (B, n, S) and pose (B, n, 9)
@@ -93,9 +93,9 @@ class LentReferences:
         """(B, n) bool."""
         return self.rows >= 0
 
-    def only(self, kept: Tensor, *others: Tensor) -> tuple[LentReferences, ...]:
+    def only(self, kept: Tensor, *others: Tensor) -> tuple[ReferenceBatch, ...]:
         """Of these, the ones that are kept, (B, n) bool, and the same of others (B, n); as many as the target has that keeps most."""
         first = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, : int(kept.sum(dim=1).max())]
-        return self.whole.lend(torch.where(kept, self.rows, -1).gather(1, first)), *(
+        return self.whole.gather(torch.where(kept, self.rows, -1).gather(1, first)), *(
             other.gather(1, first) for other in others
         )

@@ -31,14 +31,14 @@ from .dual_attention import (
     JointKeyValues,
     JointQueries,
     ReferenceAttention,
-    unlikeness,
+    squared_distance,
 )
 from .encoders import LatentEncoder
 from .frame_threads import over_frames
 from .global_sampling import COORDINATE_SHARPNESS, sample_global
-from .local_linear import linear_correction, most_alike
+from .local_linear import linear_correction, topk_references
 from .pooling import mean_pool
-from .reference_batch import EncodedReferences, LentReferences
+from .reference_batch import EncodedReferences, ReferenceBatch
 from .references import head_pose, mouth_shape
 from .regions import lip_weight, vertex_visibility
 from .surface import Surface, Window, bounding_window, draw_surface
@@ -251,7 +251,7 @@ class DualAttentionRenderer(nn.Module):
                     surface, geometry, target_points[part], shape[part], pose[part], window, dense
                 )
                 rgb = self._render_targets(
-                    targets, lip, face.lend(face_index[part]), lip_allowed[part], project, half
+                    targets, lip, face.gather(face_index[part]), lip_allowed[part], project, half
                 )
                 yield rgb, geometry[:, 3:], surface.face[:, None].float()
 
@@ -267,7 +267,7 @@ class DualAttentionRenderer(nn.Module):
         self,
         targets: _Targets,
         lip: EncodedReferences,
-        face: LentReferences,
+        face: ReferenceBatch,
         allowed: Tensor,
         project: JointQueries,
         half: torch.dtype | None,
@@ -277,8 +277,8 @@ class DualAttentionRenderer(nn.Module):
         base = _at_crop_size(targets.geometry)  # (B, 4, 256, 256)
         with torch.autocast(base.device.type, half, enabled=half is not None):
             to_lips, to_face = self._queries(base, window.scaled(size // LATENT_SIZE), project)
-        unlike = unlikeness(targets.shape, targets.pose, lip.shape, lip.pose)
-        of_face = Queries(*to_face, unlikeness(targets.shape, targets.pose, face.shape, face.pose))
+        unlike = squared_distance(targets.shape, targets.pose, lip.shape, lip.pose)
+        of_face = Queries(*to_face, squared_distance(targets.shape, targets.pose, face.shape, face.pose))
         mask = self.fusion_mask(targets.geometry, surface)
         if self.config.variant == "global":
             of_lips, coarse = Queries(*to_lips, unlike, allowed), mean_pool(base[:, :3], LATENT_STRIDE)
@@ -287,7 +287,7 @@ class DualAttentionRenderer(nn.Module):
             )
         else:
             near, correction = self._likest(targets, lip, unlike, allowed)
-            unlike = unlikeness(targets.shape, targets.pose, near.shape, near.pose)
+            unlike = squared_distance(targets.shape, targets.pose, near.shape, near.pose)
             of_lips = Queries(*to_lips, unlike, near.present, correction)
             pixels, latent = sample_aligned(
                 of_lips, of_face, surface, targets.points, mask, near, face, targets.dense, window
@@ -303,10 +303,10 @@ class DualAttentionRenderer(nn.Module):
 
     def _likest(
         self, targets: _Targets, lip: EncodedReferences, unlike: Tensor, allowed: Tensor
-    ) -> tuple[LentReferences, Tensor]:
+    ) -> tuple[ReferenceBatch, Tensor]:
         """The lip references that each target blends, and what to multiply their weights by, (B, N); the others are not read."""
         start = self.lip_attention.start()
-        near = lip.lend(most_alike(unlike, start, allowed))
+        near = lip.gather(topk_references(unlike, start, allowed))
         logits = -unlike.gather(1, near.rows.clamp_min(0)[..., None].expand(-1, -1, 2)) @ start
         shape, pose = near.shape - targets.shape[:, None], near.pose - targets.pose[:, None]
         correction = linear_correction(shape, pose, logits.masked_fill(~near.present, -torch.inf))

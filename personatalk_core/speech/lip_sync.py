@@ -14,7 +14,7 @@ from ..checks import check_shape
 from ..config import SAMPLES_PER_FRAME
 from ..errors import ShapeError
 from ..geometry.face_model import FaceModel
-from ..types import FaceGeometry, OnProgress, StyleEmbedding, Timeline, WindowStore
+from ..types import Cache, FaceGeometry, OnProgress, StyleEmbedding, Timeline
 from .audio_encoder import Samples, clip_statistics, samples_between
 from .calibration import StyleCalibration
 from .local_attention import LocalAttention
@@ -152,7 +152,7 @@ def predict_expression(
     *,
     inner_frames: int = INNER_FRAMES,
     on_progress: OnProgress | None = None,
-    store: WindowStore | None = None,
+    cache: Cache | None = None,
 ) -> Tensor:
     """Lower expression at 25 fps for speech of any length, in overlapping windows whose inner parts are kept.
 
@@ -164,7 +164,7 @@ def predict_expression(
         frames:   T; frame t covers the samples [640 t, 640 (t + 1)).
         style:    (D,).
         template: (L, 3).
-        store:    keeps finished windows; those it holds already are not made again.
+        cache:    keeps finished windows; those it holds already are not made again.
     Returns:
         (T, E_low).
     """
@@ -179,7 +179,7 @@ def predict_expression(
     parts = []
     for first in range(0, frames, inner_frames):
         kept, name = min(inner_frames, frames - first), f"speech-{first:07d}"
-        earlier = store.load(name) if store is not None else None
+        earlier = cache.load(name) if cache is not None else None
         if (
             earlier is not None and len(earlier.tensors["expression"]) == kept
         ):  # a run with less memory kept shorter ones
@@ -190,8 +190,8 @@ def predict_expression(
         window = _window(samples, start, end * SAMPLES_PER_FRAME + reach, device)
         features = encoder(window[None], begin * SAMPLES_PER_FRAME - start, end - begin, statistics)
         parts.append(lip_sync(features, style[None], template[None])[0, margin : margin + kept].cpu())
-        if store is not None:
-            store.save(name, {"expression": parts[-1]})
+        if cache is not None:
+            cache.save(name, {"expression": parts[-1]})
         if on_progress is not None:
             on_progress(first + kept, frames)
     spoken = torch.cat(parts)
@@ -212,7 +212,7 @@ def generate_geometry(
     strength: float = 1.0,
     inner_frames: int = INNER_FRAMES,
     on_progress: OnProgress | None = None,
-    store: WindowStore | None = None,
+    cache: Cache | None = None,
 ) -> FaceGeometry:
     """The target geometry G^tgt: pose and upper face of the source frames, lower face from the speech.
 
@@ -225,7 +225,7 @@ def generate_geometry(
         strength:   of the style, 0 to 2.
         inner_frames: length of the windows of speech at 25 fps; less memory, the same result.
         on_progress: frames done and in all, at 25 fps.
-        store:      keeps finished windows of speech.
+        cache:      keeps finished windows of speech.
     Returns:
         FaceGeometry of the timeline's T frames.
     Raises:
@@ -252,7 +252,7 @@ def generate_geometry(
         networks,
         inner_frames=inner_frames,
         on_progress=on_progress,
-        store=store,
+        cache=cache,
     )
     expression = geometry.expression[index].clone()
     expression[:, : face_model.lower_count] = interpolate_frames(lower, times, durations).to(expression.dtype)

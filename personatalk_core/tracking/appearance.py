@@ -128,7 +128,7 @@ LARGEST_CHANGE = 60.0  # 8-bit values; more is no more
 CHANGE_QUANTILE = 0.7
 LEAST_CONTRAST = 30.0  # 8-bit values: a face flatter than this is compared as if it were not
 
-SAME_LOOK = 0.38  # distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
+SAME_APPEARANCE = 0.38  # distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
 
 _STEADY = np.setdiff1d(np.arange(SKIN_COUNT), INNER_LIPS)
 _INSIDE = np.setdiff1d(_STEADY, FACE_OVAL)
@@ -141,7 +141,7 @@ def landmark_colours(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
     return small[at[:, 1], at[:, 0]].astype(np.float32)
 
 
-def look_distance(a: np.ndarray, b: np.ndarray) -> float:
+def appearance_distance(a: np.ndarray, b: np.ndarray) -> float:
     """How differently two faces are coloured: 0 alike; below 0.3 mostly one person, two people mostly 0.5 and more.
 
     One minus the correlation of the colours, each channel's mean removed, plus a little for the change of the mean.
@@ -162,7 +162,7 @@ def lower_face(landmarks: np.ndarray) -> np.ndarray:
     return _INSIDE[height > 0.5]
 
 
-def lower_change(before: np.ndarray, now: np.ndarray, lower: np.ndarray) -> float:
+def lower_face_change(before: np.ndarray, now: np.ndarray, lower: np.ndarray) -> float:
     """How much the lower face's colours changed, over their contrast, once the whole face's change of brightness is removed.
 
     The change that 70 % of the landmarks stay below: a microphone hides a third of them, while a word changes fewer.
@@ -174,7 +174,7 @@ def lower_change(before: np.ndarray, now: np.ndarray, lower: np.ndarray) -> floa
     return float(np.quantile(change, CHANGE_QUANTILE)) / contrast
 
 
-class RememberedLook:
+class AppearanceMemory:
     """The colours of one person's face so far, one set for each step of the head's turn."""
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class RememberedLook:
             self.looks[step] = colours
             return 0.0
         before = self.looks[self._nearest(pose)]
-        change = lower_change(before, colours, lower_face(landmarks))
+        change = lower_face_change(before, colours, lower_face(landmarks))
         rate = LEARNING_RATE if change < DOUBTFUL else DOUBTFUL_RATE
         if step in self.looks or change < DOUBTFUL:
             known = self.looks.get(step, colours)
@@ -200,17 +200,17 @@ class RememberedLook:
         return change
 
     def distance(self, colours: np.ndarray, pose: tuple[float, float]) -> float:
-        """How unlike this person a reading is (see look_distance)."""
-        return look_distance(self.looks[self._nearest(pose)], colours)
+        """How unlike this person a reading is (see appearance_distance)."""
+        return appearance_distance(self.looks[self._nearest(pose)], colours)
 
-    def distance_to(self, other: "RememberedLook") -> float:
+    def distance_to(self, other: "AppearanceMemory") -> float:
         """How unlike two people are: the smallest distance of looks at most one step apart, else of the most frontal ones."""
         near = [
-            look_distance(a, b)
+            appearance_distance(a, b)
             for p, a in self.looks.items()
             for q, b in other.looks.items()
             if abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 1
         ]
         if near:
             return min(near)
-        return look_distance(self.looks[self._nearest((0, 0))], other.looks[other._nearest((0, 0))])
+        return appearance_distance(self.looks[self._nearest((0, 0))], other.looks[other._nearest((0, 0))])

@@ -8,24 +8,24 @@ import numpy as np
 
 from ..config import FaceChoice
 from ..errors import FaceError
-from .appearance import SAME_LOOK
-from .tracklet import Candidate
+from .appearance import SAME_APPEARANCE
+from .tracklet import Tracklet
 
 
-def same_person(person: Candidate, candidates: list[Candidate]) -> list[Candidate]:
+def same_person(person: Tracklet, tracklets: list[Tracklet]) -> list[Tracklet]:
     """The chosen candidate and its parts in other shots, in order of time, never two at one frame.
 
     Args:
         person:     the chosen candidate.
-        candidates: everybody who was found.
+        tracklets: everybody who was found.
     Returns:
         Candidates with disjoint frames, person among them.
     """
     parts = [person]
     taken = set(person.frames)
-    others = [(person.look.distance_to(c.look), c) for c in candidates if c is not person]
+    others = [(person.look.distance_to(c.look), c) for c in tracklets if c is not person]
     for distance, other in sorted(others, key=lambda pair: pair[0]):
-        if distance < SAME_LOOK and taken.isdisjoint(other.frames):
+        if distance < SAME_APPEARANCE and taken.isdisjoint(other.frames):
             parts.append(other)
             taken.update(other.frames)
     return sorted(parts, key=lambda c: c.frames[0])
@@ -39,20 +39,20 @@ MIN_SHARE = 0.3  # ... or in less than this of the frames from its first to its 
 MOST_COMPARED = 40  # candidates whose other shots are looked for, the best first
 
 
-def speaking_score(person: Candidate) -> float:
+def speaking_score(person: Tracklet) -> float:
     """How much a face speaks and how large it is: frames x size x (movement of the lips)^1.5."""
     openings = person.openings
     movement = float(np.abs(openings - np.median(openings)).mean())
     return len(person.frames) * float(np.median(person.size)) * (min(movement, SPEAKING) + 1e-4) ** 1.5
 
 
-def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
+def choose_person(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
     """The candidate that the choice names, in one of its shots.
 
     Raises:
         FaceError: the index or the point matches no face; the faces found are listed.
     """
-    lasting = [c for c in candidates if lasts(c)] or candidates
+    lasting = [c for c in tracklets if lasts(c)] or tracklets
     if choice.kind == "auto":
         return _best_person(lasting, speaking_score)
     if choice.kind == "largest":
@@ -69,29 +69,29 @@ def choose_person(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     return _at_point(lasting, choice)
 
 
-def lasts(candidate: Candidate) -> bool:
+def lasts(tracklet: Tracklet) -> bool:
     """A face, not a pattern that looks like one now and then."""
-    seen = len(candidate.frames)
-    return seen >= MIN_READINGS and seen >= MIN_SHARE * (candidate.frames[-1] - candidate.frames[0] + 1)
+    seen = len(tracklet.frames)
+    return seen >= MIN_READINGS and seen >= MIN_SHARE * (tracklet.frames[-1] - tracklet.frames[0] + 1)
 
 
-def _best_person(candidates: list[Candidate], score: Callable[[Candidate], float]) -> Candidate:
+def _best_person(tracklets: list[Tracklet], score: Callable[[Tracklet], float]) -> Tracklet:
     """The best candidate of the person whose shots together score most."""
-    scores = {id(c): score(c) for c in candidates}
-    seeds = sorted(candidates, key=lambda c: -scores[id(c)])[:MOST_COMPARED]
-    return max(seeds, key=lambda seed: sum(scores[id(part)] for part in same_person(seed, candidates)))
+    scores = {id(c): score(c) for c in tracklets}
+    seeds = sorted(tracklets, key=lambda c: -scores[id(c)])[:MOST_COMPARED]
+    return max(seeds, key=lambda seed: sum(scores[id(part)] for part in same_person(seed, tracklets)))
 
 
-def _at_point(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
-    present = [c for c in candidates if c.frames[0] <= choice.frame <= c.frames[-1]]
+def _at_point(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
+    present = [c for c in tracklets if c.frames[0] <= choice.frame <= c.frames[-1]]
     hits = []
-    for candidate in present:
-        points = _nearest(candidate, choice.frame)[:, :2]
+    for tracklet in present:
+        points = _nearest(tracklet, choice.frame)[:, :2]
         low, high = points.min(0), points.max(0)
         middle, half = (low + high) / 2, (high - low) / 2
         outside = float((np.abs(np.array(choice.point) - middle) / half).max())
         if outside <= 1.3:  # a little more than the landmarks' bounds: hair and chin are the face, too
-            hits.append((outside, candidate))
+            hits.append((outside, tracklet))
     if not hits:
         x, y = choice.point
         raise FaceError(
@@ -101,17 +101,17 @@ def _at_point(candidates: list[Candidate], choice: FaceChoice) -> Candidate:
     return min(hits, key=lambda hit: hit[0])[1]
 
 
-def _nearest(person: Candidate, frame: int) -> np.ndarray:
+def _nearest(person: Tracklet, frame: int) -> np.ndarray:
     """Landmarks (478, 3) of the reading nearest in time to a frame."""
     return person.landmarks[int(np.argmin(np.abs(np.array(person.frames) - frame)))]
 
 
-def _centre(person: Candidate, frame: int) -> np.ndarray:
+def _centre(person: Tracklet, frame: int) -> np.ndarray:
     points = _nearest(person, frame)[:, :2]
     return (points.min(0) + points.max(0)) / 2
 
 
-def _listed(present: list[Candidate], frame: int) -> str:
+def _listed(present: list[Tracklet], frame: int) -> str:
     """'2 faces, at (120, 80) and (310, 92)'."""
     places = [f"({x:.0f}, {y:.0f})" for x, y in (_centre(c, frame) for c in present)]
     if not places:

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from .landmarks import FaceLandmarker, FaceReading
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
 from .shots import Continuity, CutDetector
-from .tracklet import Candidate, RowFile, RowsInFile
+from .tracklet import RowFile, RowsInFile, Tracklet
 
 LOOK_AROUND = 12  # frames between looks for people who came in (coarse tiles only)
 SEARCH_LEVELS = 2  # tile sizes of such a look
@@ -45,9 +45,9 @@ class FaceFollower:
         self._all_sizes = all_sizes
         self._landmarker = landmarker
         self.cuts = CutDetector()
-        self.active: list[Candidate] = []
+        self.active: list[Tracklet] = []
         self.next_deep_search = 0
-        self.candidates: list[Candidate] = []
+        self.tracklets: list[Tracklet] = []
         self.shots = array("q")
         self.glimpses: list[int] = []
 
@@ -70,14 +70,14 @@ class FaceFollower:
 
     def _read_followed(self, number: int, frame: np.ndarray) -> list[FaceReading]:
         readings: list[FaceReading] = []
-        for candidate in self.active:
-            box = candidate.box
-            if candidate.frames[-1] < number - 1:
-                box = (*candidate.expected_centre(number), box[2])
+        for tracklet in self.active:
+            box = tracklet.box
+            if tracklet.frames[-1] < number - 1:
+                box = (*tracklet.expected_centre(number), box[2])
             crowded = any(
                 np.hypot(box[0] - other.box[0], box[1] - other.box[1]) < CROWD * (box[2] + other.box[2]) / 2
                 for other in self.active
-                if other is not candidate
+                if other is not tracklet
             )
             readings += self._landmarker.read(frame, box, several=crowded)
         return _distinct_readings(readings)
@@ -88,10 +88,10 @@ class FaceFollower:
 
     def _assign(self, number: int, readings: list[FaceReading]) -> None:
         """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
-        waiting = [c for c in self.candidates if c.shot == self.shots[-1] and c.frames[-1] < number]
+        waiting = [c for c in self.tracklets if c.shot == self.shots[-1] and c.frames[-1] < number]
         taken: set[int] = set()
         if readings and waiting:
-            cost = np.array([[c.mismatch(number, r) for c in waiting] for r in readings])
+            cost = np.array([[c.association_cost(number, r) for c in waiting] for r in readings])
             for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
                 if np.isfinite(cost[row, column]):
                     waiting[column].add(number, readings[row])
@@ -102,13 +102,13 @@ class FaceFollower:
             if row not in taken:
                 person = self._new_person()
                 person.add(number, reading)
-                self.candidates.append(person)
+                self.tracklets.append(person)
                 self.active.append(person)
 
-    def _new_person(self) -> Candidate:
+    def _new_person(self) -> Tracklet:
         if self.files is None:
-            return Candidate(self.shots[-1])
-        return Candidate(
+            return Tracklet(self.shots[-1])
+        return Tracklet(
             self.shots[-1], landmarks=RowsInFile(self.files[0]), blendshapes=RowsInFile(self.files[1])
         )
 
@@ -142,7 +142,7 @@ class FaceFollower:
         readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, c) for c in seen)]
         self._assign(number, readings)
 
-    def _search_near(self, number: int, frame: np.ndarray, person: Candidate) -> np.ndarray:
+    def _search_near(self, number: int, frame: np.ndarray, person: Tracklet) -> np.ndarray:
         """Boxes (N, 4) found in a square three times the face around where a lost face should be."""
         height, width = frame.shape[:2]
         x, y = person.expected_centre(number)
@@ -156,7 +156,7 @@ class FaceFollower:
         return boxes
 
 
-def _same_place(reading: FaceReading, person: Candidate) -> bool:
+def _same_place(reading: FaceReading, person: Tracklet) -> bool:
     return bool(np.linalg.norm(reading.centre - person.centre) < 0.4 * max(reading.extent, person.extent))
 
 

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tracklet import Candidate, RowsInFile
+from .tracklet import RowsInFile, Tracklet
 
 if TYPE_CHECKING:
     from .follow import FaceFollower
 
-ARRAYS = ("frames", "turn", "size", "look_change")  # of each candidate, one entry a reading
+ARRAYS = ("frames", "turn", "size", "appearance_change")  # of each candidate, one entry a reading
 POINTS = ("colours", "centre", "velocity")
 
 
 def state_of(follower: "FaceFollower") -> tuple[dict[str, Tensor], dict]:
     """Everything that the next frame's reading depends on. The follower must keep its readings in files."""
-    people = follower.candidates
+    people = follower.tracklets
     tensors = {"shots": _tensor(follower.shots), "glimpses": _tensor(array("q", follower.glimpses))}
     for name in ARRAYS:
         tensors[name] = _tensor(*(getattr(person, name) for person in people))
@@ -64,7 +64,7 @@ def restore(follower: "FaceFollower", tensors: dict[str, Tensor], config: dict) 
     for k, known in enumerate(config["people"]):
         part = slice(at, at + known["readings"])
         at = part.stop
-        person = Candidate(int(known["shot"]), box=tuple(known["box"]), extent=known["extent"])
+        person = Tracklet(int(known["shot"]), box=tuple(known["box"]), extent=known["extent"])
         for name in ARRAYS:
             setattr(person, name, array(getattr(person, name).typecode, tensors[name][part].tolist()))
         rows = tensors["rows"][part].tolist()
@@ -75,8 +75,8 @@ def restore(follower: "FaceFollower", tensors: dict[str, Tensor], config: dict) 
         person.look.looks = (
             dict(zip(steps, tensors[f"{k}.looks"].numpy().copy(), strict=True)) if steps else {}
         )
-        follower.candidates.append(person)
-    follower.active = [follower.candidates[k] for k in config["active"]]
+        follower.tracklets.append(person)
+    follower.active = [follower.tracklets[k] for k in config["active"]]
 
 
 def _tensor(*parts: array) -> Tensor:

@@ -8,14 +8,14 @@ from scipy.ndimage import label, median_filter
 from ..config import MIN_FACE_PIXELS
 from ..types import FrameStatus
 from .choose import lasts
-from .tracklet import Candidate
+from .tracklet import Tracklet
 
 SIDE_DEGREES = 55.0  # turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth is hidden
 TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost because it turned on, not because something covered it
-# Change of the lower face's look that says something lies before it: at least HIDDEN_LOOK, and HIDDEN_RISE above the clip's usual
+# Change of the lower face's look that says something lies before it: at least HIDDEN_CHANGE, and HIDDEN_RISE above the clip's usual
 # change. On 14 clips bare faces reached 0.59 (one that grimaces 1.0, its usual 0.5); microphones and cups began at 0.8, those that leave
 # the upper lip free at 0.6, painted skin-coloured hands at 0.36: not all hands are noticed (a real one on the corpus is, at 0.8 to 1.2).
-HIDDEN_LOOK = 0.68
+HIDDEN_CHANGE = 0.68
 HIDDEN_RISE = 0.42
 HIDDEN_STAY = 0.5  # of the threshold: once hidden, a mouth stays so until the change falls below this
 GLIMPSE_REACH = 25  # frames between two glimpses of an unreadable face that are one stretch of it
@@ -23,8 +23,8 @@ LIPS = (61, 291, 0, 17, 13, 14)  # corners and middles
 
 
 def frame_status(
-    parts: list[Candidate],
-    candidates: list[Candidate],
+    parts: list[Tracklet],
+    tracklets: list[Tracklet],
     shot: np.ndarray,
     landmarks: np.ndarray,
     frame_size: tuple[int, int],
@@ -33,7 +33,7 @@ def frame_status(
 
     Args:
         parts:      the chosen person, at most one candidate a shot or several that follow each other in it.
-        candidates: everybody who was found.
+        tracklets: everybody who was found.
         shot:       (T,) number of the shot.
         landmarks:  (T, 478, 3) image pixels of the chosen person; zeros where not read.
         frame_size: (height, width).
@@ -42,7 +42,7 @@ def frame_status(
     """
     status = np.full(len(shot), FrameStatus.NO_FACE, np.uint8)
     followed = {part.shot for part in parts}
-    for other in candidates:
+    for other in tracklets:
         if other.shot not in followed and lasts(other):
             status[shot == other.shot] = FrameStatus.CUT
     for part in parts:
@@ -62,8 +62,8 @@ def frame_status(
     return status
 
 
-def _read_status(part: Candidate, frame_size: tuple[int, int]) -> np.ndarray:
-    turn, size, change = (np.array(v) for v in (part.turn, part.size, part.look_change))
+def _read_status(part: Tracklet, frame_size: tuple[int, int]) -> np.ndarray:
+    turn, size, change = (np.array(v) for v in (part.turn, part.size, part.appearance_change))
     turn = median_filter(turn, 5, mode="nearest")
     status = np.full(len(turn), FrameStatus.OK, np.uint8)
     status[_hidden(change)] = FrameStatus.COVERED
@@ -87,7 +87,7 @@ def name_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> 
 def _hidden(change: np.ndarray) -> np.ndarray:
     """(T,) bool: something lies before the mouth. change (T,): of the lower face's look."""
     steady = median_filter(change, 3, mode="nearest")  # one blurred frame is not a hand
-    threshold = max(HIDDEN_LOOK, float(np.median(change)) + HIDDEN_RISE)
+    threshold = max(HIDDEN_CHANGE, float(np.median(change)) + HIDDEN_RISE)
     runs, _ = label(steady > HIDDEN_STAY * threshold)
     return np.isin(runs, np.setdiff1d(runs[steady > threshold], 0))
 

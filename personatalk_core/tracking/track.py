@@ -11,13 +11,13 @@ import numpy as np
 from ..checks import check_shape
 from ..config import MIN_FACE_PIXELS, FaceChoice
 from ..errors import FaceError, ShapeError
-from ..types import FaceTrack, FrameStatus, OnProgress, WindowStore
+from ..types import Cache, FaceTrack, FrameStatus, OnProgress
 from .choose import choose_person, same_person
 from .follow import FaceFollower
 from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
 from .state import restore, state_of
 from .status import frame_status, name_glimpses
-from .tracklet import Candidate, RowFile, RowList, TrackRows
+from .tracklet import RowFile, RowList, Tracklet, TrackRows
 
 STATE = "tracking"
 KEEP_EVERY = 250  # frames after which the state is kept, at least ...
@@ -35,7 +35,7 @@ def track_face(
     source: str = "",
     on_progress: OnProgress | None = None,
     landmarker: FaceLandmarker | Path | None = None,
-    store: WindowStore | None = None,
+    cache: Cache | None = None,
 ) -> FaceTrack:
     """Follow one face through a video.
 
@@ -49,7 +49,7 @@ def track_face(
         source:      sha256 of the video, kept in the track.
         on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
-        store:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks and blendshapes then
+        cache:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks and blendshapes then
             stay on disk and are read by slices.
     Returns:
         FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated between the frames around them;
@@ -62,7 +62,7 @@ def track_face(
     times = np.asarray(times, np.float64)
     own = None if isinstance(landmarker, FaceLandmarker) else FaceLandmarker(landmarker or TASK_FILE)
     choice = choice or FaceChoice("auto")
-    follower = _follower(own or landmarker, choice.kind in ("index", "point"), store)
+    follower = _follower(own or landmarker, choice.kind in ("index", "point"), cache)
     first = len(follower.shots)
     try:
         for number, frame in enumerate(frames(first) if callable(frames) else frames, start=first):
@@ -70,8 +70,8 @@ def track_face(
             if frame.dtype != np.uint8:
                 raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
             follower.step(frame)
-            if store is not None and number + 1 - first >= max(KEEP_EVERY, first // KEEP_SHARE):
-                store.save(STATE, *state_of(follower))
+            if cache is not None and number + 1 - first >= max(KEEP_EVERY, first // KEEP_SHARE):
+                cache.save(STATE, *state_of(follower))
                 first = number + 1
             if on_progress is not None:
                 on_progress(number + 1, len(times))
@@ -82,7 +82,7 @@ def track_face(
         raise ShapeError(
             f"{len(follower.shots)} frames came but {len(times)} frame times; expected one time a frame."
         )
-    if not follower.candidates:
+    if not follower.tracklets:
         glimpses = follower.glimpses
         seen = (
             f"a face is seen in frame {glimpses[0]} but can be read in none"
@@ -93,21 +93,21 @@ def track_face(
             f"{seen} of the {len(times)} frames; use a video in which a face is seen from the front, "
             f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
         )
-    person = choose_person(follower.candidates, choice)
-    parts = same_person(person, follower.candidates)
+    person = choose_person(follower.tracklets, choice)
+    parts = same_person(person, follower.tracklets)
     track = _assemble(parts, follower, times, frame_size, source)
     _refuse_tiny(track, parts)
     return track
 
 
-def _follower(landmarker: FaceLandmarker, all_sizes: bool, store: WindowStore | None) -> FaceFollower:
+def _follower(landmarker: FaceLandmarker, all_sizes: bool, cache: Cache | None) -> FaceFollower:
     """A follower at the beginning, or where an earlier run kept its state."""
-    if store is None:
+    if cache is None:
         return FaceFollower(landmarker, all_sizes=all_sizes)
-    kept = store.load(STATE)
+    kept = cache.load(STATE)
     count = 0 if kept is None else len(kept.tensors["frames"])
     paths, shapes = (
-        (store.path("landmarks.f32"), store.path("blendshapes.f32")),
+        (cache.path("landmarks.f32"), cache.path("blendshapes.f32")),
         ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,)),
     )
     wanted = [4 * count * prod(shape) for shape in shapes]  # bytes
@@ -121,7 +121,7 @@ def _follower(landmarker: FaceLandmarker, all_sizes: bool, store: WindowStore | 
 
 
 def _assemble(
-    parts: list[Candidate],
+    parts: list[Tracklet],
     follower: FaceFollower,
     times: np.ndarray,
     frame_size: tuple[int, int],
@@ -142,7 +142,7 @@ def _assemble(
         )
         rows = RowList(lists[0], (LANDMARK_COUNT, 3)), RowList(lists[1], (BLENDSHAPE_COUNT,))
     landmarks, blendshapes = (TrackRows(file, number) for file in rows)
-    status = frame_status(parts, follower.candidates, shot, landmarks, frame_size)
+    status = frame_status(parts, follower.tracklets, shot, landmarks, frame_size)
     gaps = _gaps(status, np.sort(np.concatenate([part.frames for part in parts])))
     for values in (landmarks, blendshapes):
         values.bridge(*gaps)
@@ -161,7 +161,7 @@ def _gaps(status: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return gaps, read[after - 1], read[after], weight
 
 
-def _refuse_tiny(track: FaceTrack, parts: list[Candidate]) -> None:
+def _refuse_tiny(track: FaceTrack, parts: list[Tracklet]) -> None:
     shown = track.status[np.concatenate([p.frames for p in parts])]
     if (shown == FrameStatus.TINY).all():
         largest = max(max(p.size) for p in parts)

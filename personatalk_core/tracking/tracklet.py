@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import check_finite
-from .appearance import RememberedLook, look_distance
+from .appearance import AppearanceMemory, appearance_distance
 from .landmarks import LIP_MIDDLES, FaceReading
 
 BLOCK = 256  # rows read at once
@@ -148,16 +148,16 @@ HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved
 HOLD_ZOOM = 0.08
 SAME_PLACE = 0.25  # of the face
 SAME_SIZE = 0.12  # logarithm of the ratio
-NEXT_LOOK = 0.16  # look distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person jumps by 0.2 or more
-USUAL_LOOK = 0.4  # look distance that counts as much as a face at the edge of where it can be
+NEXT_APPEARANCE = 0.16  # look distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person jumps by 0.2 or more
+USUAL_APPEARANCE = 0.4  # look distance that counts as much as a face at the edge of where it can be
 
 
 @dataclass(eq=False)
-class Candidate:
+class Tracklet:
     """A face followed within a shot. Lists run in parallel, one entry a frame it was read in.
 
     frames: frame numbers, rising.  landmarks (478, 3), blendshapes (52,), turn (degrees), size (pixels) of
-    each.  look_change: how much the lower face differs from what it looked like before, 0 not at all.
+    each.  appearance_change: how much the lower face differs from what it looked like before, 0 not at all.
     box: the square that is read next (centre x, centre y, side).  colours: of the last reading.
     """
 
@@ -167,9 +167,9 @@ class Candidate:
     blendshapes: list[np.ndarray] | RowsInFile = field(default_factory=list)
     turn: array = field(default_factory=lambda: array("d"))
     size: array = field(default_factory=lambda: array("d"))
-    look_change: array = field(default_factory=lambda: array("d"))
+    appearance_change: array = field(default_factory=lambda: array("d"))
     colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
-    look: RememberedLook = field(default_factory=RememberedLook)
+    look: AppearanceMemory = field(default_factory=AppearanceMemory)
     box: tuple[float, float, float] = (0.0, 0.0, 1.0)
     centre: np.ndarray = field(default_factory=lambda: np.zeros(2))
     extent: float = 1.0
@@ -186,7 +186,7 @@ class Candidate:
         self.blendshapes.append(reading.blendshapes)
         self.turn.append(reading.turn)
         self.size.append(reading.size)
-        self.look_change.append(self.look.add(reading.colours, reading.landmarks, reading.pose))
+        self.appearance_change.append(self.look.add(reading.colours, reading.landmarks, reading.pose))
         self.centre, self.extent, self.colours = reading.centre, reading.extent, reading.colours
         self._hold_crop()
 
@@ -202,7 +202,7 @@ class Candidate:
         passed = frame_number - self.frames[-1]
         return self.centre + self.velocity * (1 - 0.8**passed) / 0.2 * 0.8
 
-    def mismatch(self, frame_number: int, reading: FaceReading) -> float:
+    def association_cost(self, frame_number: int, reading: FaceReading) -> float:
         """How unlikely the reading is this person: 0 sure, infinite refused. Place, size and look count."""
         passed = frame_number - self.frames[-1]
         distance = float(np.linalg.norm(reading.centre - self.expected_centre(frame_number))) / max(
@@ -212,7 +212,7 @@ class Candidate:
         zoom = abs(np.log(reading.extent / self.extent)) / min(0.3 + 0.03 * passed, 0.7)
         if max(place, zoom) > 1:
             return float("inf")
-        return max(place, zoom) + self.look.distance(reading.colours, reading.pose) / USUAL_LOOK
+        return max(place, zoom) + self.look.distance(reading.colours, reading.pose) / USUAL_APPEARANCE
 
     def continues(self, frame_number: int, reading: FaceReading) -> bool:
         """The reading is surely this person in the same shot: hardly moved, of the same size, looking the same."""
@@ -221,7 +221,7 @@ class Candidate:
         return (
             distance < SAME_PLACE * self.extent
             and same_size
-            and look_distance(self.colours, reading.colours) < NEXT_LOOK
+            and appearance_distance(self.colours, reading.colours) < NEXT_APPEARANCE
         )
 
     @property

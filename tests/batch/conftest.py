@@ -34,13 +34,13 @@ def quick_dub(monkeypatch, tmp_path):
     """pipeline.dub joins the two inputs; one named ``bad`` fails. Returns the list of outputs that were asked for."""
     asked = []
 
-    def dub(video, audio, out, models, options, *, style=None, mask_out=None, stages=None):
+    def dub(video, audio, out, models, options, *, style=None, mask_out=None, progress=None):
         asked.append(Path(out).name)
         if "bad" in Path(video).name:
             raise MediaError(f"{video} is bad;\nexport it again.")
         if "bug" in Path(video).name:
             raise ZeroDivisionError("division by zero")
-        stages.stage("rendering")(1, 1)
+        progress.stage("rendering")(1, 1)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_bytes(Path(video).read_bytes() + Path(audio).read_bytes() + options.length.encode())
         return DubReport(frames=2, dubbed=1, passed_through={"side": 1}, warnings=["a remark"])

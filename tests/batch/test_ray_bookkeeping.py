@@ -189,9 +189,9 @@ def test_a_worker_loads_its_models_once(monkeypatch, tmp_path):
     loads, ran = [], []
     monkeypatch.setattr(ray_runner, "load_models", lambda *_, **__: loads.append(1) or "models")
 
-    def run_job(job, folder, models, base, stages, signer):
+    def run_job(job, folder, models, base, progress, signer):
         ran.append((job.out, models, signer))
-        stages.stage("rendering")(3, 8)
+        progress.stage("rendering")(3, 8)
         return JobResult(out=job.out, line=job.line, status="done")
 
     monkeypatch.setattr(ray_runner, "run_job", run_job)

@@ -90,14 +90,14 @@ def test_pictures_are_an_input_like_any_other(run, tmp_path, quick_dub, monkeypa
 def test_a_working_folder_that_a_dying_worker_holds_is_waited_for(run, monkeypatch, quick_dub):
     from personatalk_core import pipeline
     from personatalk_core.batch import job as job_module
-    from personatalk_core.errors import WorkHeldError
+    from personatalk_core.errors import CacheLockedError
 
     dub, held = pipeline.dub, [1, 1]
 
     def busy(*args, **more):
         if held:
             held.pop()
-            raise WorkHeldError("Another run is writing here at this moment")
+            raise CacheLockedError("Another run is writing here at this moment")
         return dub(*args, **more)
 
     monkeypatch.setattr(pipeline, "dub", busy)

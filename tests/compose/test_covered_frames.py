@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from personatalk_core.compose.masks import lower_face_mask
-from personatalk_core.compose.occlusion import ENOUGH, CoveredFrames
+from personatalk_core.compose.occlusion import ENOUGH, OcclusionDetector
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
 from personatalk_core.evaluation.metrics.image_quality import seam_visibility
@@ -28,7 +28,7 @@ SHOWN = [16, 19, 20, 21, 26]
 def scene(tmp_path_factory):
     """The sample's geometry with the mouths of other frames, what renders it, and where the mouth is in each frame."""
     from personatalk_core import pipeline
-    from personatalk_core.dubbing.progress import Stages
+    from personatalk_core.dubbing.progress import Progress
     from personatalk_core.media.array_files import write_frames
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
@@ -37,7 +37,7 @@ def scene(tmp_path_factory):
     video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:FRAMES], FRAMES, 15)
     options = DubOptions(device="cpu")
     models, info = load_models(options, parts=("renderer",)), probe(video)
-    source = pipeline.geometry_of_video(info, models, options, Stages())
+    source = pipeline.geometry_of_video(info, models, options, Progress())
     target = video_rendering.frames_of(source, SHOWN)
     expression = target.expression.clone()
     lower = models.face_model.lower_count
@@ -192,6 +192,6 @@ def test_too_few_references_judge_nothing(scene):
         torch.rand(ENOUGH - 1, 3, 256, 256),
         256 * torch.rand(ENOUGH - 1, models.face_model.vertex_count, 3),
     )
-    few = CoveredFrames(models.face_model, pixels, points)
+    few = OcclusionDetector(models.face_model, pixels, points)
     assert few.knows(7) and bool((few.seen(7) == 1).all())
     assert not bool(few.mask(7, [6, 8], torch.zeros(models.face_model.vertex_count, 3), 256).any())

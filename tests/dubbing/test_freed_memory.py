@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from personatalk_core.dubbing.run_cache import WorkFolder, give_back_freed_memory
+from personatalk_core.dubbing.run_cache import RunCache, give_back_freed_memory
 
 
 def resident_mib() -> float:
@@ -31,10 +31,10 @@ def test_room_between_what_lives_is_given_back():
 def test_every_window_kept_gives_back_what_it_freed(tmp_path):
     if not give_back_freed_memory():
         pytest.skip("this C library has no malloc_trim")
-    with WorkFolder(tmp_path / "work", {"input": 1}) as store:
+    with RunCache(tmp_path / "work", {"input": 1}) as cache:
         living = scattered()
         before = resident_mib()
-        store.save("window", {})
+        cache.save("window", {})
         assert resident_mib() < before - 100
     assert len(living) == 100
 

@@ -114,7 +114,7 @@ def scene(tmp_path_factory):
     """A short clip, its geometry speaking, and what renders it."""
     from personatalk_core import pipeline
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Stages
+    from personatalk_core.dubbing.progress import Progress
     from personatalk_core.media.array_files import write_frames
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
@@ -123,7 +123,7 @@ def scene(tmp_path_factory):
     video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:14], 14, 15)
     options = DubOptions(device="cpu", lip_references=4, face_references=1)
     models, info = load_models(options), probe(video)
-    geometry = pipeline.geometry_of_video(info, models, options, Stages())
+    geometry = pipeline.geometry_of_video(info, models, options, Progress())
     target = pipeline.animate(geometry, DEMO_SPEECH, models, options)
     return info, target, pipeline._references(geometry, target, models, options), models, options
 
@@ -161,14 +161,14 @@ def heard():
 
 def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
     """The windows that were kept before memory ran out are not trusted to be of the new length, and the words stay the same."""
-    from personatalk_core.dubbing.run_cache import WorkFolder
+    from personatalk_core.dubbing.run_cache import RunCache
     from personatalk_core.speech.lip_sync import predict_expression
 
     networks, sound = heard
     style, template = networks.lip_sync.style.average, torch.zeros(networks.lip_sync.config.vertices, 3)
     tried = []
 
-    def say(networks, frames, store=None, limit=LEAST_SPEECH):
+    def say(networks, frames, cache=None, limit=LEAST_SPEECH):
         tried.append(frames)
 
         def room(done, total):
@@ -176,7 +176,7 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
                 raise OutOfMemory("simulated")
 
         return predict_expression(
-            sound, 550, style, template, networks, inner_frames=frames, on_progress=room, store=store
+            sound, 550, style, template, networks, inner_frames=frames, on_progress=room, cache=cache
         )
 
     usual, warnings = speak_within_memory(
@@ -184,9 +184,9 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
     )
     assert not warnings
     tried.clear()
-    with WorkFolder(tmp_path / "work", {}) as store:
+    with RunCache(tmp_path / "work", {}) as cache:
         shorter, warnings = speak_within_memory(
-            networks, lambda networks, frames: say(networks, frames, store)
+            networks, lambda networks, frames: say(networks, frames, cache)
         )
     assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH]
     assert len(warnings) == 1 and f"windows of {LEAST_SPEECH} frames" in warnings[0]

@@ -21,7 +21,7 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
 
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Stages
+    from personatalk_core.dubbing.progress import Progress
     from personatalk_core.evaluation.speed.stubs import small_windows
     from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
@@ -38,7 +38,7 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     def prepare() -> None:
         save_geometry(
             target,
-            animate(geometry_of_video(probe(video), models, options, Stages()), audio, models, options),
+            animate(geometry_of_video(probe(video), models, options, Progress()), audio, models, options),
         )
 
     def run(verb: str, out: str) -> object:

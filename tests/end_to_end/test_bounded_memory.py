@@ -10,7 +10,7 @@ import pytest
 from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.dubbing.run_cache import give_back_freed_memory
 from personatalk_core.evaluation.speed.long_clip import write_long_clip, write_long_speech
 from personatalk_core.evaluation.speed.stubs import small_windows, without_networks
@@ -23,7 +23,7 @@ FRAMES = 150
 ALL_FRAMES_MIB = FRAMES * SIZE[0] * SIZE[1] * 3 / 2**20  # 44
 
 
-class Watch(Stages):
+class Watch(Progress):
     """What lives, in MiB, each time a segment has been finished."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ def test_what_lives_does_not_grow_with_the_frames_done(tmp_path, monkeypatch):
     write_long_clip(tmp_path / "clip.mp4", MINUTES, SIZE)
     write_long_speech(tmp_path / "speech.m4a", MINUTES)
     report = pipeline.dub(
-        tmp_path / "clip.mp4", tmp_path / "speech.m4a", tmp_path / "out.mp4", models, options, stages=watch
+        tmp_path / "clip.mp4", tmp_path / "speech.m4a", tmp_path / "out.mp4", models, options, progress=watch
     )
     assert report.dubbed == report.frames == FRAMES
     for name, living in watch.living.items():

@@ -135,7 +135,7 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
 def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     """The video goes after tracking; put back, the same call finishes with the geometry that was kept."""
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Stages
+    from personatalk_core.dubbing.progress import Progress
     from personatalk_core.errors import MediaError
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import dub
@@ -144,7 +144,7 @@ def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     video.write_bytes(clip[0].read_bytes())
     names = []
 
-    class Vanishing(Stages):
+    class Vanishing(Progress):
         def show(self, name: str, done: int, total: int) -> None:
             names.append(name)
             if name == "speech to geometry" and video.exists():
@@ -155,15 +155,15 @@ def test_vanished_source_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     with pytest.raises(
         MediaError, match=r"v\.mp4 does not exist.*inished work is kept in .*\.out\.mp4\.personatalk"
     ):
-        dub(video, clip[1], out, models, options, stages=Vanishing())
+        dub(video, clip[1], out, models, options, progress=Vanishing())
     assert not out.exists()
     away.rename(video)
     names.clear()
 
-    class Watching(Stages):
+    class Watching(Progress):
         def show(self, name: str, done: int, total: int) -> None:
             names.append(name)
 
-    dub(video, clip[1], out, models, options, stages=Watching())
+    dub(video, clip[1], out, models, options, progress=Watching())
     assert set(names) <= {"speech to geometry", "rendering"}  # tracking and fitting were finished
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "v.mp4"]

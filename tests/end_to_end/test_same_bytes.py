@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.errors import MediaError
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ short_dub = runpy.run_path(str(HERE / "short_dub.py"))
 LONGEST_STEP = 1.0  # seconds of computing between two questions whether to go on
 
 
-class Watch(Stages):
+class Watch(Progress):
     """Notes the longest time this thread computed between two progress steps; raises at one of them."""
 
     def __init__(self, cancel_at: tuple[str, int] | None = None) -> None:
@@ -54,8 +54,8 @@ def dub(clip):
     options = DubOptions(device="cpu", lip_references=3, face_references=1)
     models = load_models(options)
 
-    def run(out: Path, stages: Stages | None = None) -> bytes:
-        dub(*clip, out, models, options, stages=stages)
+    def run(out: Path, progress: Progress | None = None) -> bytes:
+        dub(*clip, out, models, options, progress=progress)
         return out.read_bytes()
 
     yield run
@@ -78,7 +78,7 @@ def test_one_output_belongs_to_one_run(dub, alone, tmp_path):
     """The second of two dubs to one path is refused in a sentence; the first finishes."""
     out, refused = tmp_path / "out.mp4", []
 
-    class Intruding(Stages):
+    class Intruding(Progress):
         def show(self, name: str, done: int, total: int) -> None:
             if name == "geometry" and not refused:
                 with pytest.raises(MediaError, match="Another run is writing") as caught:

@@ -25,7 +25,7 @@ import torch
 from personatalk_core import pipeline
 from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.evaluation.metrics.flicker import jitter
 from personatalk_core.evaluation.metrics.image_quality import seam_visibility
 from personatalk_core.evaluation.speed import benchmark
@@ -48,7 +48,7 @@ FRAMES, EMPTY, MICROPHONE = 46, range(14, 17), range(30, 38)
 SPEECH, SILENCE = 1.0, 1.5  # seconds
 
 
-class Watched(Stages):
+class Watched(Progress):
     """Every step of every stage."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Scene:
     geometry: FaceGeometry
     target: FaceGeometry
     report: DubReport
-    stages: Watched
+    progress: Watched
     models: object
     out: Path
     source: np.ndarray
@@ -127,20 +127,22 @@ def scene(tmp_path_factory) -> Scene:
         for frame in frames:
             writer.write(frame)
     append_uuid(folder / "scene.mp4", C2PA_BOX, b"\0\0\0\0manifest\0" + bytes(8) + b"jumb")
-    options, stages = (
+    options, progress = (
         DubOptions(device="cpu", face="point:162,200@0", lossless=True, length="silence", lip_references=12),
         Watched(),
     )
     models, info, out = load_models(options), probe(folder / "scene.mp4"), folder / "out.mkv"
     speech = spoken(folder / "speech.wav", SPEECH, FRAMES / float(RATE) - SPEECH)
-    geometry = pipeline.geometry_of_video(info, models, options, stages)
-    target = pipeline.animate(geometry, speech, models, options, stages=stages)
-    report = pipeline.render(info, target, out, models, options, mask_out=folder / "mask.mkv", stages=stages)
+    geometry = pipeline.geometry_of_video(info, models, options, progress)
+    target = pipeline.animate(geometry, speech, models, options, progress=progress)
+    report = pipeline.render(
+        info, target, out, models, options, mask_out=folder / "mask.mkv", progress=progress
+    )
     output, mask = (
         np.stack(list(VideoReader(out).frames())),
         np.stack([f[..., 0] for f in VideoReader(folder / "mask.mkv").frames()]),
     )
-    return Scene(info, geometry, target, report, stages, models, out, frames, output, mask)
+    return Scene(info, geometry, target, report, progress, models, out, frames, output, mask)
 
 
 def test_pain_01_install_hell():
@@ -326,7 +328,7 @@ def test_pain_12_slow(scene, monkeypatch):
 def test_pain_13_jitter(scene):
     """The fitted upper face rests more than the landmarks that it was fitted to."""
     options, model = DubOptions(device="cpu", face="point:162,200@0"), scene.models.face_model
-    track = pipeline.track_video(scene.info, scene.models, options, Stages())
+    track = pipeline.track_video(scene.info, scene.models, options, Progress())
     rows = slice(0, EMPTY.start)
     still = model.lower_weight[model.landmark_vertex] == 0
     raw = torch.from_numpy(track.landmarks[rows][:, model.landmark_id[still], :2])
@@ -418,8 +420,8 @@ def test_pain_18_languages_other_than_english(scene, tmp_path):
 
 def test_pain_19_stuck_at_61_percent(scene):
     """Every stage counts up without a leap of more than a tenth (or one batch), and ends at its total."""
-    assert {"tracking", "geometry", "speech to geometry", "rendering"} <= set(scene.stages.steps)
-    for name, steps in scene.stages.steps.items():
+    assert {"tracking", "geometry", "speech to geometry", "rendering"} <= set(scene.progress.steps)
+    for name, steps in scene.progress.steps.items():
         done, total = [d for d, _ in steps], steps[-1][1]
         assert done == sorted(done) and done[-1] == total, (name, steps)
         if name in ("tracking", "rendering"):

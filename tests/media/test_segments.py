@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from personatalk_core.dubbing.run_cache import work_beside
+from personatalk_core.dubbing.run_cache import cache_beside
 from personatalk_core.errors import MediaError
 from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.picture_coding import format_of, picture_coding
@@ -53,7 +53,7 @@ def test_joined_in_one_run_or_in_several(tmp_path, suffix, lossless, varies):
     for stops in ((), (0, 2, 4)):
         out = tmp_path / f"{len(stops)}{suffix}"
         for stop in stops:
-            with pytest.raises(KeyboardInterrupt), work_beside(out, {}) as work:
+            with pytest.raises(KeyboardInterrupt), cache_beside(out, {}) as work:
                 video = segmented(work, out, line, lossless=lossless)
                 for number in [k for k in range(video.count) if not video.finished(k)]:
                     if number == stop:
@@ -61,7 +61,7 @@ def test_joined_in_one_run_or_in_several(tmp_path, suffix, lossless, varies):
                             writer.write(picture(0))
                             raise KeyboardInterrupt  # in the middle of a segment
                     code(video, number)
-        with work_beside(out, {}) as work:
+        with cache_beside(out, {}) as work:
             video = segmented(work, out, line, lossless=lossless)
             missing = [k for k in range(video.count) if not video.finished(k)]
             assert missing == list(range(stops[-1] if stops else 0, 5))
@@ -80,7 +80,7 @@ def test_joined_in_one_run_or_in_several(tmp_path, suffix, lossless, varies):
 
 def test_a_part_that_is_gone_is_a_sentence_and_no_file(tmp_path):
     out = tmp_path / "o.mp4"
-    with pytest.raises(MediaError, match="finished part"), work_beside(out, {}) as work:
+    with pytest.raises(MediaError, match="finished part"), cache_beside(out, {}) as work:
         video = segmented(work, out, timeline(False))
         for number in range(video.count):
             code(video, number)
@@ -91,7 +91,7 @@ def test_a_part_that_is_gone_is_a_sentence_and_no_file(tmp_path):
 
 
 def test_a_segment_of_too_few_frames_is_not_kept(tmp_path):
-    with work_beside(tmp_path / "o.mp4", {}) as work:
+    with cache_beside(tmp_path / "o.mp4", {}) as work:
         video = segmented(work, tmp_path / "o.mp4", timeline(False))
         with pytest.raises(MediaError, match="has 8"), video.writer(0) as writer:
             writer.write(picture(0))
@@ -105,7 +105,7 @@ def test_no_encoder_outlives_its_segment(tmp_path):
         return sum(type(item).__name__ == "OutputContainer" for item in gc.get_objects())
 
     out = tmp_path / "out.mp4"
-    with work_beside(out, {}, keep=False) as work:
+    with cache_beside(out, {}, keep=False) as work:
         video = segmented(work, out, timeline(False))
         gc.collect()
         before = encoders()

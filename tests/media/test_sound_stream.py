@@ -10,7 +10,7 @@ from scipy.signal import resample_poly
 
 from personatalk_core.media.array_files import write_sound
 from personatalk_core.media.audio_stream import (
-    SoundFile,
+    AudioStream,
     fitted_blocks,
     read_audio,
     resampled_blocks,
@@ -43,7 +43,7 @@ def test_resampled_in_blocks_is_resampled_at_once(rate, wanted):
 
 def test_a_speech_file_holds_what_the_speech_stages_hear(tmp_path):
     path = write_sound(tmp_path / "a.wav", AudioClip(0.1 * NOISE, 44_100))
-    speech, whole = write_speech(SoundFile(path), tmp_path / "speech.f32"), speech_samples(read_audio(path))
+    speech, whole = write_speech(AudioStream(path), tmp_path / "speech.f32"), speech_samples(read_audio(path))
     assert speech.duration == pytest.approx(150_001 / 44_100) and len(speech) == len(whole)
     assert np.array_equal(speech[:], whole)
     assert np.array_equal(speech[100:1000], whole[100:1000])

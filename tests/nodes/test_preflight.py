@@ -47,7 +47,7 @@ def throw():
     asked.append(1)
     if cancelled: raise Stop
 mm.throw_exception_if_processing_interrupted = throw
-NodeStages = part("nodes.progress_bar").NodeStages
+NodeProgress = part("nodes.progress_bar").NodeProgress
 """
 FOLDERS = """
 import json, folder_paths
@@ -81,7 +81,7 @@ def test_progress_runs_once_over_all_stages_and_asks_for_cancel(in_host):
     sent, stopped = in_host(
         HOST
         + """
-with NodeStages("1", "tracking", "geometry", "rendering") as stages:
+with NodeProgress("1", "tracking", "geometry", "rendering") as stages:
     try:
         for name in ("tracking", "geometry", "rendering"):
             step = stages.stage(name)
@@ -107,7 +107,7 @@ def test_cancel_reaches_into_a_long_computation(in_host):
 import time, torch
 done = 0
 try:
-    with NodeStages("1", "rendering"), torch.inference_mode():
+    with NodeProgress("1", "rendering"), torch.inference_mode():
         while done < 2000:
             torch.ones(3) + 1
             time.sleep(0.001)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.carried_pixels import SUBPIXELS, carry_pixels, carry_pixels_plain
+from personatalk_core.rendering.carried_pixels import SUBPIXELS, warp_references, warp_references_plain
 
 
 def images(layout: torch.memory_format) -> torch.Tensor:
@@ -26,8 +26,8 @@ def test_the_fast_way_equals_torch_at_the_same_positions():
         snapped = torch.round(positions * SUBPIXELS) / SUBPIXELS
         rows = torch.tensor([2, 0, 2])
         fast, plain = (
-            carry_pixels(images(layout), rows, positions),
-            carry_pixels_plain(images(layout), rows, snapped),
+            warp_references(images(layout), rows, positions),
+            warp_references_plain(images(layout), rows, snapped),
         )
         assert fast.shape == (3, 3, 50, 60) and float((fast - plain).abs().max()) < 1e-4
 
@@ -35,7 +35,7 @@ def test_the_fast_way_equals_torch_at_the_same_positions():
 def test_rounding_positions_is_invisible_on_a_picture():
     smooth = torch.nn.functional.interpolate(images(torch.contiguous_format), scale_factor=8, mode="bicubic")
     row = torch.tensor([1])
-    difference = carry_pixels(smooth, row, 8 * wandering(1)) - carry_pixels_plain(
+    difference = warp_references(smooth, row, 8 * wandering(1)) - warp_references_plain(
         smooth, row, 8 * wandering(1)
     )
     assert float(difference.abs().max()) < 1 / 255 and float(difference.abs().mean()) < 0.25 / 255
@@ -43,17 +43,17 @@ def test_rounding_positions_is_invisible_on_a_picture():
 
 def test_pixel_centres_read_the_pixels_themselves():
     y, x = torch.meshgrid(torch.arange(64.0) + 0.5, torch.arange(80.0) + 0.5, indexing="ij")
-    read = carry_pixels(images(torch.channels_last), torch.tensor([3]), torch.stack([x, y])[None])
+    read = warp_references(images(torch.channels_last), torch.tensor([3]), torch.stack([x, y])[None])
     assert float((read - images(torch.channels_last)[3]).abs().max()) < 1e-6
 
 
 def test_no_reference_reads_nothing():
     for source in (images(torch.channels_last), images(torch.contiguous_format).requires_grad_(True)):
-        read = carry_pixels(source, torch.tensor([1, -1]), wandering(2))
+        read = warp_references(source, torch.tensor([1, -1]), wandering(2))
         assert float(read[0].detach().abs().max()) > 0 and float(read[1].detach().abs().max()) == 0
 
 
 def test_images_that_learn_go_through_torch():
     learned = images(torch.contiguous_format).requires_grad_(True)
-    carry_pixels(learned, torch.tensor([0]), wandering(1)).sum().backward()
+    warp_references(learned, torch.tensor([0]), wandering(1)).sum().backward()
     assert float(learned.grad.abs().max()) > 0

@@ -15,9 +15,9 @@ from personatalk_core.rendering.dual_attention import (
     fuse,
     geometric_logits,
     seen_weights,
+    squared_distance,
     token_attention,
     token_attention_plain,
-    unlikeness,
 )
 
 
@@ -85,7 +85,7 @@ def test_the_likest_reference_wins_before_training():
     shape, pose = random(1, 6)[0] * 0.02, random(1, 9)[0]
     shapes, poses = torch.stack([shape + 0.05, shape, shape - 0.03]), pose.expand(3, -1)
     logits = geometric_logits(
-        attention.sharpness(random(1, 8, 5, 5)), unlikeness(shape[None], pose[None], shapes, poses)
+        attention.sharpness(random(1, 8, 5, 5)), squared_distance(shape[None], pose[None], shapes, poses)
     )
     assert bool((logits.argmax(dim=1) == 1).all())
     assert float(attention.query(random(1, 8, 5, 5)).abs().max()) == 0.0

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.local_linear import MOST_CORRECTION, corrected, linear_correction, most_alike
+from personatalk_core.rendering.local_linear import (
+    MOST_CORRECTION,
+    corrected,
+    linear_correction,
+    topk_references,
+)
 
 
 def test_the_likest_come_first_and_only_those_allowed():
     difference = torch.tensor([[4.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [90.0, 0.0]])
     allowed = torch.tensor([[True, True, True, False, True], [False, False, True, True, False]])
     both, sharpness = difference.expand(2, -1, -1), torch.tensor([1.0, 2.0])
-    assert most_alike(both, sharpness, allowed).tolist() == [
+    assert topk_references(both, sharpness, allowed).tolist() == [
         [1, 2, 0, -1, -1],
         [3, 2, -1, -1, -1],
     ]  # 90 would hardly weigh
-    assert most_alike(both, sharpness, allowed, count=2).tolist() == [[1, 2], [3, 2]]
+    assert topk_references(both, sharpness, allowed, count=2).tolist() == [[1, 2], [3, 2]]
 
 
 def test_the_blend_has_the_targets_own_shape():

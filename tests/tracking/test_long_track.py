@@ -59,10 +59,10 @@ class Store:
         return self.kept.get(name)
 
 
-def track(count: int, store=None, source=None, **choices):
+def track(count: int, cache=None, source=None, **choices):
     source = source or (lambda first: frames(count, first, choices.pop("black", range(0))))
     return track_face(
-        source if store else source(0), np.arange(count) / 25, SIZE, landmarker=Puppet(), store=store
+        source if cache else source(0), np.arange(count) / 25, SIZE, landmarker=Puppet(), cache=cache
     )
 
 
@@ -81,7 +81,7 @@ def test_on_disk_is_as_in_memory(tmp_path):
 @pytest.mark.parametrize("stop", [3, 10, 11, 37, 59])
 def test_a_stopped_run_goes_on_with_the_frames_after_its_last_state(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(tracking, "KEEP_EVERY", 10)
-    whole, store, read = track(60), Store(tmp_path), []
+    whole, cache, read = track(60), Store(tmp_path), []
 
     def until_stop(first):
         for number, frame in enumerate(frames(60, first), start=first):
@@ -90,20 +90,20 @@ def test_a_stopped_run_goes_on_with_the_frames_after_its_last_state(tmp_path, mo
             yield frame
 
     with pytest.raises(KeyboardInterrupt):
-        track(60, store, until_stop)
+        track(60, cache, until_stop)
 
     def watched(first):
         read.append(first)
         return frames(60, first)
 
-    again = track(60, store, watched)
+    again = track(60, cache, watched)
     assert read == [stop // 10 * 10]
     assert np.array_equal(whole.landmarks, again.landmarks[:])
     assert np.array_equal(whole.status, again.status) and np.array_equal(whole.shot, again.shot)
 
 
 def test_memory_grows_by_what_is_small(tmp_path):
-    def growth(store) -> float:
+    def growth(cache) -> float:
         """Bytes a frame between frame 300 and frame 1500."""
         marks = {}
 
@@ -115,7 +115,7 @@ def test_memory_grows_by_what_is_small(tmp_path):
 
         tracemalloc.start()
         try:
-            track(1501, store, watched)
+            track(1501, cache, watched)
         finally:
             tracemalloc.stop()
         return (marks[1500] - marks[300]) / 1200

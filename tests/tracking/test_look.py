@@ -8,11 +8,11 @@ import pytest
 
 from personatalk_core.tracking.appearance import (
     LEARNING_RATE,
-    RememberedLook,
+    AppearanceMemory,
+    appearance_distance,
     landmark_colours,
-    look_distance,
-    lower_change,
     lower_face,
+    lower_face_change,
 )
 
 BOX = (165.0, 140.0, 290.0)
@@ -35,8 +35,8 @@ def test_colours_are_taken_where_the_points_are():
 def test_one_person_is_nearer_than_two(landmarker, woman, man):
     a, b = (landmarker.read(woman[i], BOX)[0].colours for i in (0, 20))
     other = landmarker.read(man[0], (175, 130, 300))[0].colours
-    assert look_distance(a, a) < 1e-6
-    assert look_distance(a, b) < 0.2 < 0.38 < look_distance(a, other)
+    assert appearance_distance(a, a) < 1e-6
+    assert appearance_distance(a, b) < 0.2 < 0.38 < appearance_distance(a, other)
 
 
 def test_the_lower_face_is_below_the_nose_in_any_pose(reading, woman, landmarker):
@@ -49,14 +49,14 @@ def test_the_lower_face_is_below_the_nose_in_any_pose(reading, woman, landmarker
 
 def test_brightness_is_not_a_change_but_a_cover_is(reading):
     lower = lower_face(reading.landmarks)
-    assert lower_change(reading.colours, reading.colours + 20, lower) < 0.05
+    assert lower_face_change(reading.colours, reading.colours + 20, lower) < 0.05
     covered = reading.colours.copy()
     covered[lower] = (40, 40, 45)
-    assert lower_change(reading.colours, covered, lower) > 0.6
+    assert lower_face_change(reading.colours, covered, lower) > 0.6
 
 
 def test_a_cover_is_not_learned_and_a_slow_change_is(reading):
-    look, lower = RememberedLook(), lower_face(reading.landmarks)
+    look, lower = AppearanceMemory(), lower_face(reading.landmarks)
     look.add(reading.colours, reading.landmarks, (0, 0))
     covered = reading.colours.copy()
     covered[lower] = (40, 40, 45)
@@ -70,7 +70,7 @@ def test_a_cover_is_not_learned_and_a_slow_change_is(reading):
 
 
 def test_each_turn_of_the_head_has_its_own_look(reading):
-    look = RememberedLook()
+    look = AppearanceMemory()
     side = reading.colours[::-1].copy()
     look.add(reading.colours, reading.landmarks, (0, 0))
     look.looks[(3, 0)] = side

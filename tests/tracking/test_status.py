@@ -7,34 +7,34 @@ import pytest
 
 from personatalk_core.errors import FaceError
 from personatalk_core.tracking.landmarks import FaceLandmarker
-from personatalk_core.tracking.status import HIDDEN_LOOK, SIDE_DEGREES, frame_status, name_glimpses
+from personatalk_core.tracking.status import HIDDEN_CHANGE, SIDE_DEGREES, frame_status, name_glimpses
 from personatalk_core.tracking.track import track_face
-from personatalk_core.tracking.tracklet import Candidate
+from personatalk_core.tracking.tracklet import Tracklet
 from personatalk_core.types import FrameStatus
 
 SIZE = (200, 200)
 OK, NO_FACE, SIDE, COVERED, CUT, TINY = FrameStatus
 
 
-def person(frames, *, shot: int = 0, **changes) -> Candidate:
-    """A face in the middle of the frame; changes: frame -> value of turn, size, look_change."""
+def person(frames, *, shot: int = 0, **changes) -> Tracklet:
+    """A face in the middle of the frame; changes: frame -> value of turn, size, appearance_change."""
     points = np.random.default_rng(0).uniform(60, 140, (478, 3)).astype(np.float32)
-    one = Candidate(shot)
+    one = Tracklet(shot)
     for frame in frames:
         one.frames.append(frame)
         one.landmarks.append(points + changes.get("shift", {}).get(frame, 0))
         one.blendshapes.append(np.zeros(52, np.float32))
         one.turn.append(changes.get("turn", {}).get(frame, 5.0))
         one.size.append(changes.get("size", {}).get(frame, 90.0))
-        one.look_change.append(changes.get("look", {}).get(frame, 0.1))
+        one.appearance_change.append(changes.get("look", {}).get(frame, 0.1))
     return one
 
 
-def statuses(parts, shots, candidates=None) -> list[int]:
+def statuses(parts, shots, tracklets=None) -> list[int]:
     landmarks = np.zeros((len(shots), 478, 3), np.float32)
     for part in parts:
         landmarks[part.frames] = np.stack(part.landmarks)
-    return frame_status(parts, candidates or parts, np.array(shots), landmarks, SIZE).tolist()
+    return frame_status(parts, tracklets or parts, np.array(shots), landmarks, SIZE).tolist()
 
 
 def test_gaps_inside_a_shot_are_covered_and_others_are_not():
@@ -71,7 +71,7 @@ def test_turned_tiny_and_hidden_frames_have_their_names():
         frames,
         turn=dict.fromkeys(range(10, 15), SIDE_DEGREES + 3),
         size=dict.fromkeys(range(20, 24), 20.0),
-        look=dict.fromkeys(range(30, 35), HIDDEN_LOOK + 0.3),
+        look=dict.fromkeys(range(30, 35), HIDDEN_CHANGE + 0.3),
     )
     found = statuses([one], [0] * 40)
     assert [i for i in frames if found[i] == SIDE] == list(range(10, 15))

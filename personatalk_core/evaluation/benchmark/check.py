@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...config import DubOptions
-from ...dubbing.progress import StageBars, Stages
+from ...dubbing.progress import Progress, ProgressBars
 from ...errors import MediaError
 from ...media.audio_stream import read_audio
 from ...media.video_writer import VideoWriter
@@ -52,7 +52,7 @@ def check_quality(
     models: Models,
     baseline: Path = BASELINE,
     corpus: Path = CORPUS,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     *,
     store: bool = False,
 ) -> tuple[list[str], list[str]]:
@@ -64,9 +64,9 @@ def check_quality(
         MediaError: there is no baseline, or it is of other clips.
     """
     out, notes, worse = Path(out), [], []
-    results = {"sample": _run("sample", _write_samples(out / "clips"), out / "sample", models, stages)}
+    results = {"sample": _run("sample", _write_samples(out / "clips"), out / "sample", models, progress)}
     if corpus.is_dir():
-        results["corpus"] = _run("corpus", corpus, out / "corpus", models, stages)
+        results["corpus"] = _run("corpus", corpus, out / "corpus", models, progress)
     else:
         notes.append(f"corpus: not at {corpus}, left out; the samples were checked.")
     if store:
@@ -106,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        with StageBars() as stages:
+        with ProgressBars() as progress:
             models = load_models(DubOptions())
             notes, worse = check_quality(
-                args.out, models, args.baseline, args.corpus, stages, store=args.store
+                args.out, models, args.baseline, args.corpus, progress, store=args.store
             )
     except MediaError as error:
         sys.stderr.write(f"quality: {error}\n")
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if worse else 0
 
 
-def _run(name: str, folder: Path, out: Path, models: Models, stages: Stages | None) -> dict:
+def _run(name: str, folder: Path, out: Path, models: Models, progress: Progress | None) -> dict:
     protocol = PROTOCOLS[name]
     for cached in [
         *out.glob("*/*.json"),
@@ -130,7 +130,7 @@ def _run(name: str, folder: Path, out: Path, models: Models, stages: Stages | No
         out,
         models,
         DubOptions(),
-        stages,
+        progress,
         rows=protocol.rows,
         frames=protocol.frames,
         clips=protocol.clips,

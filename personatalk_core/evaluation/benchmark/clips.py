@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ... import pipeline
 from ...config import DubOptions
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import FaceError, MediaError, OptionsError, PersonaTalkError
 from ...geometry.geometry_file import load_geometry, save_geometry
 from ...media.video_reader import probe
@@ -73,7 +73,7 @@ def load_clip(
     out: Path,
     models: Models,
     options: DubOptions,
-    stages: Stages,
+    progress: Progress,
     *,
     lags: dict[str, float],
     frames: int | None,
@@ -88,7 +88,7 @@ def load_clip(
     cached = out / "geometry" / f"{info.path.stem}.safetensors"
     geometry = _cached_geometry(cached, info.sha256, models)
     if geometry is None:
-        geometry = pipeline.geometry_of_video(info, models, options, stages)
+        geometry = pipeline.geometry_of_video(info, models, options, progress)
         cached.parent.mkdir(parents=True, exist_ok=True)
         save_geometry(cached, geometry)
     if not bool(geometry.usable.any()):

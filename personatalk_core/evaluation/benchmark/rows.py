@@ -12,7 +12,7 @@ import torch
 from ... import pipeline
 from ...config import DubOptions
 from ...dubbing.frame_renderer import frames_of
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import FaceModelMismatchError, WeightsError
 from ...media.audio_stream import read_audio, speech_samples
 from ...media.video_reader import probe
@@ -53,7 +53,7 @@ class RowTools:
 
     models: Models
     options: DubOptions
-    stages: Stages
+    progress: Progress
     ridge: tuple[SpeechRidge, AudioEncoder] | None = None
 
     def for_clip(self) -> RowTools:
@@ -213,7 +213,7 @@ def _ablated(tools: RowTools, kind: type) -> RowTools:
 
 def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions) -> FaceGeometry:
     """The clip's first frames speaking."""
-    target = pipeline.animate(clip.geometry, audio, tools.models, options, stages=tools.stages)
+    target = pipeline.animate(clip.geometry, audio, tools.models, options, progress=tools.progress)
     if clip.frames is not None and clip.frames < target.frame_count:
         target = replace(
             frames_of(target, range(clip.frames)), audio=target.audio, reference=target.reference
@@ -235,5 +235,5 @@ def _render(
     target = change(target) if change else target
     references = choose(target) if choose else None
     pipeline.render(
-        probe(clip.video), target, out, tools.models, options, references=references, stages=tools.stages
+        probe(clip.video), target, out, tools.models, options, references=references, progress=tools.progress
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ... import __version__
 from ...config import DubOptions
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import MediaError, OptionsError, PersonaTalkError
 from ...media.audio_stream import read_audio
 from ...media.timing import make_timeline
@@ -36,7 +36,7 @@ def benchmark_quality(
     out: Path,
     models: Models,
     options: DubOptions,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     *,
     rows: Sequence[str] = tuple(ROWS),
     outputs: Mapping[str, Path] | None = None,
@@ -71,7 +71,7 @@ def benchmark_quality(
     Raises:
         OptionsError: an unknown row or clip, or both frames and seconds.  MediaError: no usable clip.
     """
-    stages, out, judges = stages or Stages(), Path(out), judges or load_judges(None)
+    progress, out, judges = progress or Progress(), Path(out), judges or load_judges(None)
     unknown = sorted(set(rows) - set(ROWS))
     if unknown:
         raise OptionsError(
@@ -104,18 +104,18 @@ def benchmark_quality(
             for n, (r, _) in plan.items()
         },
     }
-    tools = RowTools(models, options, stages, ridge)
+    tools = RowTools(models, options, progress, ridge)
     state = json.dumps(
         [__version__, PROTOCOL, result["weights"], list(judges.present), vars(options), most_frames],
         sort_keys=True,
     )
     lags, sources = read_lags(Path(folder)), {}
-    progress = stages.stage("quality")
+    on_progress = progress.stage("quality")
     _write_pairs(out, found, chosen)
     for number, info in enumerate(chosen):
         try:
             clip = load_clip(
-                info, found, out, models, options, stages, lags=lags, frames=frames, seconds=seconds
+                info, found, out, models, options, progress, lags=lags, frames=frames, seconds=seconds
             )
         except PersonaTalkError as error:
             left_out[info.path.name] = str(error)
@@ -129,7 +129,7 @@ def benchmark_quality(
                 result["rows"][name]["clips"][info.path.name] = scores
             except PersonaTalkError as error:
                 left_out[f"{row.title}: {info.path.name}"] = str(error)
-            progress(number * len(plan) + step + 1, len(chosen) * len(plan))
+            on_progress(number * len(plan) + step + 1, len(chosen) * len(plan))
         for entry in result["rows"].values():
             entry["mean"] = means([scores["metrics"] for scores in entry["clips"].values()])
         write_table(result, out)
@@ -209,7 +209,7 @@ def _score(
         audio,
         tools.models,
         tools.options,
-        tools.stages,
+        tools.progress,
         judges=judges,
         source_geometry=clip.geometry,
         output_geometry=clip.geometry if is_source else None,

@@ -11,7 +11,7 @@ import torch
 
 from ... import pipeline
 from ...config import MODEL_FPS, SAMPLE_RATE, DubOptions
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import PersonaTalkError
 from ...geometry.geometry_file import load_geometry, save_geometry
 from ...geometry.vertices import mouth_opening, shape_vertices
@@ -128,7 +128,7 @@ def fitted(path: Path, models: Models, cache: Path | None = None) -> FaceGeometr
                 return geometry
         except PersonaTalkError:
             pass  # of another face model or release: made again below
-    geometry = pipeline.geometry_of_video(info, models, DubOptions(), Stages())
+    geometry = pipeline.geometry_of_video(info, models, DubOptions(), Progress())
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         save_geometry(kept, geometry)

@@ -13,7 +13,7 @@ from ...checks import check_shape
 from ...compose.crop import crop_boxes, crop_points
 from ...config import CROP_SIZE, DubOptions
 from ...dubbing.frame_renderer import frames_of
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import FaceError, MediaError, OptionsError
 from ...geometry.vertices import canonical_vertices, posed_vertices
 from ...media.audio_stream import read_audio, speech_samples
@@ -43,7 +43,7 @@ def evaluate_video(
     audio: Path,
     models: Models,
     options: DubOptions,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     *,
     judges: JudgeNetworks | None = None,
     hear: HearOpening | None = None,
@@ -77,7 +77,7 @@ def evaluate_video(
     Raises:
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """
-    stages, judges = stages or Stages(), judges or load_judges(None)
+    progress, judges = progress or Progress(), judges or load_judges(None)
     networks = (
         hears_with(models.speech, models.face_model) if models.speech is not None and hear is None else None
     )
@@ -91,8 +91,8 @@ def evaluate_video(
         )
     sound = read_audio(audio)
     samples = torch.from_numpy(speech_samples(sound))
-    truth = source_geometry or pipeline.geometry_of_video(given, models, options, stages)
-    seen = output_geometry or pipeline.geometry_of_video(made, models, options, stages)
+    truth = source_geometry or pipeline.geometry_of_video(given, models, options, progress)
+    seen = output_geometry or pipeline.geometry_of_video(made, models, options, progress)
     check_shape("output geometry", seen.expression, made.frame_count, "E")
     shown = pair_frames(made, truth, sound.duration, options.length)[:first_frames]
     seen = frames_of(seen, range(len(shown)))
@@ -110,7 +110,16 @@ def evaluate_video(
     metrics |= _lip_scores(seen, truth, shown, keep, own_sound, models)
     looks = SourceLooks() if looks is None else looks
     scores = picture_scores(
-        made, given, seen, truth, shown, keep[:most_frames], models, judges, looks, stages.stage("comparing")
+        made,
+        given,
+        seen,
+        truth,
+        shown,
+        keep[:most_frames],
+        models,
+        judges,
+        looks,
+        progress.stage("comparing"),
     )
     metrics |= picture_means(scores, own_sound, judges, samples if judges.syncnet else None)
     metrics["shape_similarity"] = shape_similarity(seen.identity, truth.identity)

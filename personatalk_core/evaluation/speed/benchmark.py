@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ... import __version__
 from ...compose.masks import lower_face_mask
 from ...config import CROP_SIZE, MODEL_FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, DubOptions, FaceChoice
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import DependencyError, OptionsError
 from ...geometry.fitting import estimate_geometry
 from ...geometry.pncc import draw_pncc
@@ -165,33 +165,33 @@ def relative_speed(models: Models, on_progress: Callable[[int, int], None] | Non
 
 
 @torch.no_grad()
-def run_benchmark(models: Models, options: DubOptions, stages: Stages) -> dict:
+def run_benchmark(models: Models, options: DubOptions, progress: Progress) -> dict:
     """Time every stage alone, on synthetic input where no media is needed.
 
     Args:
         models:  from ``load_models``; a stage whose network is None is left out.
         options: face choice of the tracking stage.
-        stages:  one progress bar a stage.
+        progress:  one progress bar a stage.
     Returns:
         {"machine": {...}, "frames_a_second": {stage: fps}, "relative": {...}, "gflop": {...}, "peak_rss_mib": float, "remarks": [...]}
     """
     speeds: dict[str, float] = {}
     remarks: list[str] = []
     clip = synthetic_clip(models.face_model, 100)
-    _time_tracking(models, options, stages, speeds, remarks)
+    _time_tracking(models, options, progress, speeds, remarks)
     track = _synthetic_track(clip, models)
-    speeds["fitting"] = _rate(100, lambda: estimate_geometry(track, models.face_model), stages, "fitting")
+    speeds["fitting"] = _rate(100, lambda: estimate_geometry(track, models.face_model), progress, "fitting")
     speeds["pncc"] = _rate(
-        32, lambda: draw_pncc(clip.points[:32], models.face_model, (CROP_SIZE, CROP_SIZE)), stages, "pncc"
+        32, lambda: draw_pncc(clip.points[:32], models.face_model, (CROP_SIZE, CROP_SIZE)), progress, "pncc"
     )
     if models.speech is not None:
-        speeds["speech"] = _time_speech(models, stages)
+        speeds["speech"] = _time_speech(models, progress)
     result = {"machine": _machine(models), "frames_a_second": speeds, "relative": {}, "gflop": {}}
     if models.renderer is not None:
-        result["relative"] = relative_speed(models, stages.stage("rendering"))
+        result["relative"] = relative_speed(models, progress.stage("rendering"))
         speeds["rendering"] = result["relative"]["renderer_fps"]
         result["gflop"] = renderer_flops(models)
-        speeds["compose"] = _time_compose(clip, models, stages)
+        speeds["compose"] = _time_compose(clip, models, progress)
     result["peak_rss_mib"], result["remarks"] = peak_rss_mib(), remarks
     return result
 
@@ -237,7 +237,7 @@ def _job(models: Models) -> RenderJob:
 
 
 def _time_tracking(
-    models: Models, options: DubOptions, stages: Stages, speeds: dict[str, float], remarks: list[str]
+    models: Models, options: DubOptions, progress: Progress, speeds: dict[str, float], remarks: list[str]
 ) -> None:
     from ...samples.demo import sample_frames
     from ...tracking.track import track_face
@@ -248,7 +248,7 @@ def _time_tracking(
         remarks.append(f"tracking was not timed: {error}")
         return
     times = torch.arange(len(frames)).numpy() / 15.0
-    choice, progress = FaceChoice.parse(options.face), stages.stage("tracking")
+    choice, on_progress = FaceChoice.parse(options.face), progress.stage("tracking")
     started = time.perf_counter()
     track_face(
         frames,
@@ -257,7 +257,7 @@ def _time_tracking(
         source="",
         choice=choice,
         landmarker=models.landmarker,
-        on_progress=progress,
+        on_progress=on_progress,
     )
     speeds["tracking"] = len(frames) / (time.perf_counter() - started)
 
@@ -280,7 +280,7 @@ def _synthetic_track(clip: SyntheticClip, models: Models) -> FaceTrack:
     )
 
 
-def _time_speech(models: Models, stages: Stages, frames: int = 200) -> float:
+def _time_speech(models: Models, progress: Progress, frames: int = 200) -> float:
     from ...speech.lip_sync import predict_expression, template_offsets
     from ...speech.style import style_vector
 
@@ -289,11 +289,14 @@ def _time_speech(models: Models, stages: Stages, frames: int = 200) -> float:
     style = style_vector(None, models.speech)
     predict_expression(samples[:SAMPLE_RATE], MODEL_FPS, style, template, models.speech)  # warms up
     return _rate(
-        frames, lambda: predict_expression(samples, frames, style, template, models.speech), stages, "speech"
+        frames,
+        lambda: predict_expression(samples, frames, style, template, models.speech),
+        progress,
+        "speech",
     )
 
 
-def _time_compose(clip: SyntheticClip, models: Models, stages: Stages, frames: int = 8) -> float:
+def _time_compose(clip: SyntheticClip, models: Models, progress: Progress, frames: int = 8) -> float:
     from ...compose.paste_back import paste_back
 
     picture = (clip.pixels[0].permute(1, 2, 0) * 255).byte().numpy()
@@ -304,7 +307,7 @@ def _time_compose(clip: SyntheticClip, models: Models, stages: Stages, frames: i
             mask = lower_face_mask(clip.points[t], clip.points[t + 1], models.face_model, CROP_SIZE)
             paste_back(picture, clip.pixels[t + 1], mask, box, weight=1.0)
 
-    return _rate(frames, compose, stages, "compose")
+    return _rate(frames, compose, progress, "compose")
 
 
 def _machine(models: Models) -> dict[str, object]:
@@ -324,8 +327,8 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _rate(frames: int, call: Callable[[], object], stages: Stages, name: str) -> float:
-    progress = stages.stage(name)
+def _rate(frames: int, call: Callable[[], object], progress: Progress, name: str) -> float:
+    on_progress = progress.stage(name)
     seconds = _seconds(call)
-    progress(1, 1)
+    on_progress(1, 1)
     return frames / seconds

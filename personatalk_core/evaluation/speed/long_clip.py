@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from ...config import DubOptions
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...errors import OptionsError
-from ...media.audio_stream import SoundFile
+from ...media.audio_stream import AudioStream
 from ...models import load_models
 from ...pipeline import dub
 from ...samples.demo import DEMO_SPEECH, sample_frames
@@ -67,7 +67,9 @@ def write_long_speech(path: Path, minutes: float) -> None:
     from ...media.audio_stream import resampled_blocks
 
     line = np.concatenate(
-        list(resampled_blocks(SoundFile(DEMO_SPEECH).blocks(), SoundFile(DEMO_SPEECH).sample_rate, 48_000)),
+        list(
+            resampled_blocks(AudioStream(DEMO_SPEECH).blocks(), AudioStream(DEMO_SPEECH).sample_rate, 48_000)
+        ),
         axis=1,
     )
     left = round(minutes * 60 * 48_000)
@@ -99,8 +101,8 @@ def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: i
         from .stubs import small_windows
 
         small_windows(windows)
-    stages, started, cpu = Stages(), time.monotonic(), time.process_time()
-    report = dub(video, sound, out, models, options, stages=stages)
+    progress, started, cpu = Progress(), time.monotonic(), time.process_time()
+    report = dub(video, sound, out, models, options, progress=progress)
     frames = report.frames
     return {
         "minutes": minutes,
@@ -110,7 +112,7 @@ def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: i
         "cpu_ms_a_frame": 1000 * (time.process_time() - cpu) / frames,
         "peak_rss_mib": peak_rss_mib(),
         "stages_ms_a_frame": {
-            name: round(1000 * seconds / frames, 2) for name, seconds in stages.seconds.items()
+            name: round(1000 * seconds / frames, 2) for name, seconds in progress.seconds.items()
         },
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ... import pipeline
 from ...config import DubOptions
-from ...dubbing.progress import Stages
+from ...dubbing.progress import Progress
 from ...media.video_reader import probe
 from ...models import Models
 from ..metrics.table import METRICS
@@ -20,7 +20,7 @@ def compare_with_source(
     audio: Path,
     models: Models,
     options: DubOptions,
-    stages: Stages | None = None,
+    progress: Progress | None = None,
     *,
     most_frames: int | None = None,
 ) -> dict[str, dict]:
@@ -36,14 +36,14 @@ def compare_with_source(
     Raises:
         MediaError, FaceError: see evaluate_video.
     """
-    stages = stages or Stages()
+    progress = progress or Progress()
     given = probe(source)
-    truth = pipeline.geometry_of_video(given, models, options, stages)
+    truth = pipeline.geometry_of_video(given, models, options, progress)
     shared = {"source_geometry": truth, "most_frames": most_frames}
-    rows = {"dub": evaluate_video(output, source, audio, models, options, stages, **shared)}
+    rows = {"dub": evaluate_video(output, source, audio, models, options, progress, **shared)}
     if given.has_audio:
         rows["source"] = evaluate_video(
-            source, source, source, models, options, stages, output_geometry=truth, own_sound=True, **shared
+            source, source, source, models, options, progress, output_geometry=truth, own_sound=True, **shared
         )
     return rows
 

@@ -9,7 +9,7 @@ MARGIN = 12  # pixels around the lip mask that the adversary also sees
 LEAST_SIDE = 48  # pixels of the smallest picture it is shown
 
 
-class PatchAdversary(nn.Module):
+class PatchDiscriminator(nn.Module):
     """Pictures (B, 3, H, W) in [0, 1] to scores (B, 1, H/8, W/8): high where a patch looks filmed."""
 
     def __init__(self, width: int = 24) -> None:
@@ -43,11 +43,11 @@ def mouth_cut(lip: Tensor) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def adversary_loss(adversary: PatchAdversary, image: Tensor, truth: Tensor) -> Tensor:
+def gan_loss(discriminator: PatchDiscriminator, image: Tensor, truth: Tensor) -> Tensor:
     """Hinge loss that teaches the adversary; nothing flows back into the picture."""
-    return F.relu(1.0 - adversary(truth)).mean() + F.relu(1.0 + adversary(image.detach())).mean()
+    return F.relu(1.0 - discriminator(truth)).mean() + F.relu(1.0 + discriminator(image.detach())).mean()
 
 
-def fooling_loss(adversary: PatchAdversary, image: Tensor) -> Tensor:
+def generator_loss(discriminator: PatchDiscriminator, image: Tensor) -> Tensor:
     """Hinge loss that teaches the renderer: minus the mean score."""
-    return -adversary(image).mean()
+    return -discriminator(image).mean()

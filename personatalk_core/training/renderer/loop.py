@@ -22,7 +22,7 @@ from ..distributed import OneProcess
 from ..image_grid import write_sheet
 from ..state import resume_run, save_run
 from .data import ExampleSampler, PreparedClip, PreparedFrames, RenderingExample
-from .discriminator import PatchAdversary, adversary_loss, mouth_cut
+from .discriminator import PatchDiscriminator, gan_loss, mouth_cut
 from .losses import RendererLossWeights, renderer_loss
 
 ADVERSARY_RATE = 2e-4
@@ -93,25 +93,27 @@ class RendererTrainer:
         self.step, self.best = 0, -1.0
         self.best_state: dict[str, Tensor] = copy.deepcopy(self.average.state_dict())
         self.history: list[dict[str, float]] = []
-        self.adversary = PatchAdversary().to(self.processes.device) if options.loss.adversarial else None
-        if self.adversary is not None:
+        self.discriminator = (
+            PatchDiscriminator().to(self.processes.device) if options.loss.adversarial else None
+        )
+        if self.discriminator is not None:
             self.adversary_optimiser = torch.optim.Adam(
-                self.adversary.parameters(), ADVERSARY_RATE, betas=(0.0, 0.9)
+                self.discriminator.parameters(), ADVERSARY_RATE, betas=(0.0, 0.9)
             )
 
     @property
     def adversary_state(self) -> dict:
         """Adversary and its optimiser, kept with the run; empty without one."""
         return (
-            {"model": self.adversary.state_dict(), "optimiser": self.adversary_optimiser.state_dict()}
-            if self.adversary
+            {"model": self.discriminator.state_dict(), "optimiser": self.adversary_optimiser.state_dict()}
+            if self.discriminator
             else {}
         )
 
     @adversary_state.setter
     def adversary_state(self, state: dict) -> None:
-        if self.adversary and state:
-            self.adversary.load_state_dict(state["model"])
+        if self.discriminator and state:
+            self.discriminator.load_state_dict(state["model"])
             self.adversary_optimiser.load_state_dict(state["optimiser"])
 
     def run(self, on_progress: OnProgress | None = None) -> DualAttentionRenderer:
@@ -148,7 +150,7 @@ class RendererTrainer:
                 crops = render_example(self.model, example, self.face_model)
             crops = RenderedCrops(crops.rgb.float(), crops.lip.float(), crops.face.float())
             loss, terms = renderer_loss(
-                crops.rgb, example.target.crops, crops.lip, crops.face, options.loss, self.adversary
+                crops.rgb, example.target.crops, crops.lip, crops.face, options.loss, self.discriminator
             )
             losses.append(loss / options.accumulate)
             shown.append((crops, example.target.crops))
@@ -156,7 +158,7 @@ class RendererTrainer:
                 logged[name] = logged.get(name, 0.0) + float(value.detach()) / options.accumulate
         self.processes.descend(torch.stack(losses).sum(), self.model.parameters(), LARGEST_GRADIENT)
         self.optimiser.step()
-        for crops, truth in shown if self.adversary is not None else ():
+        for crops, truth in shown if self.discriminator is not None else ():
             logged["adversary"] = float(self._teach_adversary(crops, truth).detach())
         keep = min(options.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
@@ -167,8 +169,8 @@ class RendererTrainer:
     def _teach_adversary(self, crops: RenderedCrops, truth: Tensor) -> Tensor:
         rows, columns = mouth_cut(crops.lip)
         self.adversary_optimiser.zero_grad(set_to_none=True)
-        loss = adversary_loss(self.adversary, crops.rgb[..., rows, columns], truth[..., rows, columns])
-        self.processes.descend(loss, self.adversary.parameters(), LARGEST_GRADIENT)
+        loss = gan_loss(self.discriminator, crops.rgb[..., rows, columns], truth[..., rows, columns])
+        self.processes.descend(loss, self.discriminator.parameters(), LARGEST_GRADIENT)
         self.adversary_optimiser.step()
         return loss
 

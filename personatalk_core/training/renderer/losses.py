@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .discriminator import PatchAdversary, fooling_loss, mouth_cut
+from .discriminator import PatchDiscriminator, generator_loss, mouth_cut
 
 ORIENTATIONS = 3
 LEVELS = 3
@@ -117,13 +117,13 @@ def renderer_loss(
     lip: Tensor,
     face: Tensor,
     weights: RendererLossWeights,
-    adversary: PatchAdversary | None = None,
+    discriminator: PatchDiscriminator | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """All terms.
 
     Args:
         image, truth: (B, 3, H, W) in about [0, 1].  lip, face: (B, 1, H, W) of RenderedCrops.
-        adversary:    judges the mouth; None leaves its term out.
+        discriminator:    judges the mouth; None leaves its term out.
     Returns:
         the sum, and each term by name.
     """
@@ -135,8 +135,8 @@ def renderer_loss(
     }
     if weights.perceptual:
         terms["perceptual"] = steerable_loss(image, truth, weight)
-    if adversary is not None and weights.adversarial:
+    if discriminator is not None and weights.adversarial:
         rows, columns = mouth_cut(lip)
-        terms["adversarial"] = fooling_loss(adversary, image[..., rows, columns])
+        terms["adversarial"] = generator_loss(discriminator, image[..., rows, columns])
     total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return total, terms

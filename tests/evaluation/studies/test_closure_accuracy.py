@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from personatalk_core.config import SAMPLE_RATE, DubOptions
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.metrics.lip_closure import hama_recogniser, phoneme_times
 from personatalk_core.evaluation.studies.closure_accuracy import (
@@ -119,7 +119,7 @@ def test_the_recogniser_hears_lips_meet_in_the_demo_line():
 def test_a_mouth_compared_with_itself_misses_nothing(sample_video):
     models = load_models(DubOptions(), parts=("speech",))
     samples = speech_samples(read_audio(DEMO_SPEECH))
-    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Stages())
+    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
     truth = spoken_by(geometry, samples, models)
     clip = TalkingClip("a", truth, samples, 0.0)
     row = closure_accuracy([clip], models, None)["a"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.evaluation.benchmark.sound_disturbances import DISTURBANCES, disturb
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, delayed, spoken_by
 from personatalk_core.evaluation.metrics.landmark_distance import mouth_correlation
@@ -36,7 +36,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def geometry(models, sample_video):
-    return geometry_of_video(probe(sample_video), models, DubOptions(), Stages())
+    return geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Stages
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.studies.spoken_meshes import SIDE, draw_openings, write_meshes
 from personatalk_core.media.audio_stream import read_audio, speech_samples
@@ -18,7 +18,7 @@ from personatalk_core.samples.demo import DEMO_SPEECH
 def test_true_and_predicted_mesh_stand_beside_the_face(sample_video, tmp_path):
     pytest.importorskip("matplotlib")
     models = load_models(DubOptions(), parts=("speech",))
-    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Stages())
+    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
     clip = TalkingClip("sample", geometry, speech_samples(read_audio(DEMO_SPEECH)), 0.0)
     output = spoken_by(geometry, clip.heard, models)
     write_meshes(sample_video, clip, output, models, tmp_path / "m.mp4")

@@ -26,9 +26,9 @@ from personatalk_core.training.renderer.data import (
     prepare_clip,
 )
 from personatalk_core.training.renderer.discriminator import (
-    PatchAdversary,
-    adversary_loss,
-    fooling_loss,
+    PatchDiscriminator,
+    gan_loss,
+    generator_loss,
     mouth_cut,
 )
 from personatalk_core.training.renderer.loop import RendererTraining
@@ -220,15 +220,21 @@ def test_the_adversary_learns_to_tell_and_is_shown_the_mouth():
     rows, columns = mouth_cut(lip)
     assert rows.start <= 80 and rows.stop >= 100 and columns.start <= 40 and columns.stop >= 90
     torch.manual_seed(0)
-    adversary, truth, image = PatchAdversary(8), torch.rand(1, 3, 48, 48), torch.full((1, 3, 48, 48), 0.5)
-    optimiser = torch.optim.Adam(adversary.parameters(), 1e-2)
-    before = float(adversary_loss(adversary, image, truth).detach())
+    discriminator, truth, image = (
+        PatchDiscriminator(8),
+        torch.rand(1, 3, 48, 48),
+        torch.full((1, 3, 48, 48), 0.5),
+    )
+    optimiser = torch.optim.Adam(discriminator.parameters(), 1e-2)
+    before = float(gan_loss(discriminator, image, truth).detach())
     for _ in range(20):
         optimiser.zero_grad()
-        adversary_loss(adversary, image, truth).backward()
+        gan_loss(discriminator, image, truth).backward()
         optimiser.step()
-    assert float(adversary_loss(adversary, image, truth).detach()) < before
-    assert float(fooling_loss(adversary, image).detach()) > float(fooling_loss(adversary, truth).detach())
+    assert float(gan_loss(discriminator, image, truth).detach()) < before
+    assert float(generator_loss(discriminator, image).detach()) > float(
+        generator_loss(discriminator, truth).detach()
+    )
 
 
 def test_adversarial_training_resumes_with_its_adversary(folder, face_model, tmp_path):
