@@ -35,9 +35,8 @@ MAY_IMPORT = {
     "rendering": FOUNDATION | {"geometry"},
     "compose": FOUNDATION | {"geometry"},
 }
-TRACKING_FILES_WITH_GEOMETRY = {"crop.py"}  # the crop follows the fitted pose
-TRAINING_USERS = {"training", "cli", "commands"}  # commands holds the verbs of the command line
-MAY_READ_ENVIRONMENT = {"cli/parser.py", "samples/demo.py", "cli/doctor.py"}
+TRAINING_USERS = {"training", "cli"}  # the command line has verbs for it
+MAY_READ_ENVIRONMENT = {"cli/parser.py", "cli/doctor.py"}
 HOST_MODULES = {"folder_paths", "nodes", "server", "execution", "node_helpers"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "jsonpickle", "joblib", "marshal", "shelve"}
 PICKLED_FILES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy"}
@@ -96,8 +95,6 @@ def stages_import_only_what_lies_below(root: Path) -> list[str]:
     found = []
     for path, line, own, other in core_arrows(root):
         allowed = MAY_IMPORT.get(own)
-        if own == "tracking" and path.name in TRACKING_FILES_WITH_GEOMETRY:
-            allowed = FOUNDATION | {"geometry"}
         is_module = (root / CORE / f"{other}.py").exists() or (
             root / CORE / other
         ).is_dir()  # else a name of the core's __init__
@@ -159,7 +156,7 @@ def core_imports_itself_relatively(root: Path) -> list[str]:
 def core_reads_no_environment(root: Path) -> list[str]:
     found = []
     for path, tree in source_files(root, CORE):
-        if path.parent == root / CORE and path.name in MAY_READ_ENVIRONMENT:
+        if path.relative_to(root / CORE).as_posix() in MAY_READ_ENVIRONMENT:
             continue
         for node in ast.walk(tree):
             attribute = (
@@ -300,7 +297,7 @@ PLANTED: dict = {
         {"weights/hub.py": "import os\nos.environ['HF_HOME']"},
         {"models.py": "import os\nos.getenv('DEVICE')"},
         {"models.py": "from os import environ"},
-        {"media/cli.py": "import os\nos.environ"},
+        {"media/parser.py": "import os\nos.environ"},
     ],
     nothing_unpickles_or_evaluates: [
         {"weights/a.py": "import pickle"},
