@@ -4,7 +4,8 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():
-    """Return the pack's extension; a failure is logged with its traceback, since ComfyUI prints one line only."""
+    """Return the pack's extension; a failure is logged with its traceback, since ComfyUI prints one line
+    only."""
     import logging
 
     try:

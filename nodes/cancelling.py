@@ -1,4 +1,5 @@
-"""Cancel within one long call of the core: while it computes, every operation of torch may ask whether the user cancelled.
+"""Cancel within one long call of the core: while it computes, every operation of torch may ask whether the
+user cancelled.
 
 Progress steps ask too, but one step of a long clip may take seconds. Nothing in the core has to know of this.
 """
@@ -14,7 +15,8 @@ ASK_SECONDS = 0.1  # between two questions, so that asking costs nothing
 
 
 class Cancellable(TorchFunctionMode):
-    """Within ``with``: operations of this thread raise ComfyUI's interruption soon after the user cancelled."""
+    """Within ``with``: operations of this thread raise ComfyUI's interruption soon after the user
+    cancelled."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,8 +16,10 @@ def face_input() -> io.Input:
         default=DEFAULTS.face,
         advanced=True,
         tooltip=(
-            "Which face is dubbed where there are several; all others stay untouched. auto: the one seen longest and largest. "
-            "largest: the biggest. index:1: the second from the left. point:320,180@0: the face at that pixel of frame 0."
+            "Which face is dubbed where there are several; all others stay untouched. auto: the one "
+            "seen longest and largest. "
+            "largest: the biggest. index:1: the second from the left. point:320,180@0: the face at "
+            "that pixel of frame 0."
         ),
     )
 
@@ -29,7 +31,10 @@ def style_strength_input() -> io.Input:
         min=0.0,
         max=2.0,
         step=0.05,
-        tooltip="How strongly the speaking style shows: 0 speaks like the average person, 1 like the style, 2 exaggerates it.",
+        tooltip=(
+            "How strongly the speaking style shows: 0 speaks like the average person, 1 like the "
+            "style, 2 exaggerates it."
+        ),
     )
 
 
@@ -39,8 +44,10 @@ def length_input() -> io.Input:
         options=list(LENGTH_MODES),
         default=DEFAULTS.length,
         tooltip=(
-            "What happens where sound and picture differ in length. cut_off: the result is as long as the shorter one. bounce: the picture"
-            " runs forwards and backwards until the sound ends. loop: it starts again (visible jump). remap: it is stretched or squeezed."
+            "What happens where sound and picture differ in length. cut_off: the result is as long as "
+            "the shorter one. bounce: the picture"
+            " runs forwards and backwards until the sound ends. loop: it starts again (visible jump). "
+            "remap: it is stretched or squeezed."
             " silence: as long as the picture, the mouth closes when the sound is over."
         ),
     )
@@ -55,7 +62,8 @@ def lip_references_input() -> io.Input:
         step=1,
         advanced=True,
         tooltip=(
-            "Frames that lend the mouth its pixels, spread from closed to wide open. More give truer teeth and lips and take more time and"
+            "Frames that lend the mouth its pixels, spread from closed to wide open. More give truer "
+            "teeth and lips and take more time and"
             " memory."
         ),
     )
@@ -70,7 +78,8 @@ def face_references_input() -> io.Input:
         step=1,
         advanced=True,
         tooltip=(
-            "Neighbouring frames that lend the skin its pixels. More are steadier against flicker and take more time; few keep more detail."
+            "Neighbouring frames that lend the skin its pixels. More are steadier against flicker and "
+            "take more time; few keep more detail."
         ),
     )
 
@@ -81,7 +90,8 @@ def lossless_input() -> io.Input:
         default=DEFAULTS.lossless,
         advanced=True,
         tooltip=(
-            "On: RGB without loss, untouched pixels identical bit for bit, large files that browsers may not play. Off: H.264 in high"
+            "On: RGB without loss, untouched pixels identical bit for bit, large files that browsers "
+            "may not play. Off: H.264 in high"
             " quality."
         ),
     )
@@ -92,12 +102,16 @@ def provenance_input() -> io.Input:
         "provenance",
         default=DEFAULTS.provenance,
         advanced=True,
-        tooltip="On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: it does not.",
+        tooltip=(
+            "On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: "
+            "it does not."
+        ),
     )
 
 
 def check_face(face: str | None) -> bool | str:
-    """True, or the sentence that ComfyUI shows on the node before anything runs. A linked widget arrives as None."""
+    """True, or the sentence that ComfyUI shows on the node before anything runs. A linked widget arrives as
+    None."""
     try:
         FaceChoice.parse(face or "auto")
     except OptionsError as error:

@@ -17,7 +17,8 @@ class DubImages(io.ComfyNode):
             display_name="Dub Images (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Dub Video for IMAGE batches. All frames are in memory at once, about 11 MB each at 720p: for longer clips use Dub Video."
+                "Dub Video for IMAGE batches. All frames are in memory at once, about 11 MB each at "
+                "720p: for longer clips use Dub Video."
             ),
             search_aliases=["lip sync images", "VideoHelperSuite lip sync"],
             inputs=[
@@ -29,7 +30,10 @@ class DubImages(io.ComfyNode):
                     min=1.0,
                     max=240.0,
                     step=0.001,
-                    tooltip="Frames a second of the images. A wrong number makes the mouth drift away from the sound.",
+                    tooltip=(
+                        "Frames a second of the images. A wrong number makes the mouth drift away "
+                        "from the sound."
+                    ),
                 ),
                 io.Audio.Input("audio", tooltip="The new speech."),
                 Style.Input(

@@ -22,7 +22,10 @@ def dubbed_outputs() -> list[io.Output]:
         io.Video.Output(display_name="video", tooltip="The dubbed video with the new sound: to Save Video."),
         io.Video.Output(
             display_name="mask",
-            tooltip="A grey video of what was changed: black untouched, white replaced. To Video to Mask for a MASK.",
+            tooltip=(
+                "A grey video of what was changed: black untouched, white replaced. To Video to "
+                "Mask for a MASK."
+            ),
         ),
         io.String.Output(
             display_name="report", tooltip="What happened to each frame, and the settings, as JSON."
@@ -46,7 +49,8 @@ def report_text(report: DubReport, progress: Progress) -> str:
 
 
 def dub_ui(before: Path, after: Path, *, length: str = "", geometry: FaceGeometry | None = None) -> dict:
-    """Both videos for the before/after player, and how the picture lies along the sound: by name, or read from the geometry."""
+    """Both videos for the before/after player, and how the picture lies along the sound: by name, or read
+    from the geometry."""
     shown = {"before": view_of(before), "after": view_of(after), "length": length}
     if geometry is not None and geometry.reference is not None:
         shown["times"] = _milliseconds(geometry.times)

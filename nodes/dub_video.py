@@ -29,7 +29,8 @@ class DubVideo(io.ComfyNode):
             display_name="Dub Video (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Makes the person in the video speak new words, with their own face and way of speaking. Everything but the mouth region"
+                "Makes the person in the video speak new words, with their own face and way of "
+                "speaking. Everything but the mouth region"
                 " stays."
             ),
             search_aliases=[
@@ -45,11 +46,17 @@ class DubVideo(io.ComfyNode):
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input(
                     "video",
-                    tooltip="A video of a talking person who agreed to this. Size, frame rate and duration of the frames stay as they are.",
+                    tooltip=(
+                        "A video of a talking person who agreed to this. Size, frame rate and "
+                        "duration of the frames stay as they are."
+                    ),
                 ),
                 io.Audio.Input(
                     "audio",
-                    tooltip="The new speech, in any language. Music and noise move the mouth too: use a clean voice.",
+                    tooltip=(
+                        "The new speech, in any language. Music and noise move the mouth too: use "
+                        "a clean voice."
+                    ),
                 ),
                 Style.Input(
                     "style",

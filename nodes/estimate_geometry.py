@@ -14,7 +14,10 @@ class EstimateGeometry(io.ComfyNode):
             node_id="PersonaTalkEstimateGeometry",
             display_name="Estimate Geometry (PersonaTalk)",
             category=CATEGORY,
-            description="Fits the 3D face to the whole clip: one shape, and an expression and a pose for every frame, smooth in time.",
+            description=(
+                "Fits the 3D face to the whole clip: one shape, and an expression and a pose "
+                "for every frame, smooth in time."
+            ),
             search_aliases=["3dmm", "face fitting", "face mesh"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -23,7 +26,9 @@ class EstimateGeometry(io.ComfyNode):
             outputs=[
                 Geometry.Output(
                     display_name="geometry",
-                    tooltip="How the face in the video moves: to Extract Style and Generate Lip-Synced Geometry.",
+                    tooltip=(
+                        "How the face in the video moves: to Extract Style and Generate Lip-Synced Geometry."
+                    ),
                 )
             ],
             hidden=[io.Hidden.unique_id],

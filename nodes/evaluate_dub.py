@@ -18,14 +18,18 @@ class EvaluateDub(io.ComfyNode):
             display_name="Evaluate Dub (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Measures a dubbed video of any maker: lip sync, sharpness, seam, flicker, identity; beside the source's own numbers."
+                "Measures a dubbed video of any maker: lip sync, sharpness, seam, flicker, identity; "
+                "beside the source's own numbers."
             ),
             search_aliases=["metrics", "lip sync score", "quality"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input(
                     "source",
-                    tooltip="The video that was dubbed. Where it has sound of its own, its numbers stand beside the dub's.",
+                    tooltip=(
+                        "The video that was dubbed. Where it has sound of its own, its numbers "
+                        "stand beside the dub's."
+                    ),
                 ),
                 io.Video.Input(
                     "dubbed", tooltip="The dubbed video, from this pack or any other, of the same size."
@@ -40,7 +44,10 @@ class EvaluateDub(io.ComfyNode):
                     max=100000,
                     step=1,
                     advanced=True,
-                    tooltip="Compare the pixels of this many frames at most; 0 compares all. Motion and sound are always compared whole.",
+                    tooltip=(
+                        "Compare the pixels of this many frames at most; 0 compares all. Motion "
+                        "and sound are always compared whole."
+                    ),
                 ),
             ],
             outputs=[

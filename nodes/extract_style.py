@@ -14,13 +14,19 @@ class ExtractStyle(io.ComfyNode):
             node_id="PersonaTalkExtractStyle",
             display_name="Extract Style (PersonaTalk)",
             category=CATEGORY,
-            description="Learns how a person speaks (how far they open, round, press and smile) from one or more clips of them.",
+            description=(
+                "Learns how a person speaks (how far they open, round, press and smile) from "
+                "one or more clips of them."
+            ),
             search_aliases=["speaking style", "talking style", "persona"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
                 Geometry.Input(
                     "geometry",
-                    tooltip="A clip of the person, from Estimate Geometry. At least half a second; ten seconds are steadier.",
+                    tooltip=(
+                        "A clip of the person, from Estimate Geometry. At least half a second; ten "
+                        "seconds are steadier."
+                    ),
                 ),
                 Geometry.Input(
                     "geometry_2",
@@ -31,7 +37,9 @@ class ExtractStyle(io.ComfyNode):
                 io.Video.Input(
                     "video",
                     optional=True,
-                    tooltip="The clip of the first geometry: gives the style its picture. Changes nothing else.",
+                    tooltip=(
+                        "The clip of the first geometry: gives the style its picture. Changes nothing else."
+                    ),
                 ),
                 io.String.Input(
                     "name",

@@ -19,7 +19,8 @@ class LoadModels(io.ComfyNode):
             display_name="Load Models (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Finds, verifies and loads the networks that every other PersonaTalk node uses. The shipped weights need no download."
+                "Finds, verifies and loads the networks that every other PersonaTalk node uses. The "
+                "shipped weights need no download."
             ),
             search_aliases=["lip sync model", "dubbing model", "talking head"],
             inputs=[
@@ -28,8 +29,10 @@ class LoadModels(io.ComfyNode):
                     options=model_folders.weight_choices(),
                     default=model_folders.ROOT,
                     tooltip=(
-                        "models/personatalk: your own files there win, the shipped ones fill in. A subfolder: the same with that folder,"
-                        " such as one fine-tuned person. bundled: only the shipped files. A file with a wrong checksum stops the run"
+                        "models/personatalk: your own files there win, the shipped ones fill in. A "
+                        "subfolder: the same with that folder,"
+                        " such as one fine-tuned person. bundled: only the shipped files. A file with "
+                        "a wrong checksum stops the run"
                         " instead of giving garbage."
                     ),
                 ),
@@ -39,7 +42,8 @@ class LoadModels(io.ComfyNode):
                     default="auto",
                     advanced=True,
                     tooltip=(
-                        "Number format of the renderer. auto: fp32, the format the weights were checked in. bf16 and fp16 take half the"
+                        "Number format of the renderer. auto: fp32, the format the weights were "
+                        "checked in. bf16 and fp16 take half the"
                         " memory on a GPU and change pixels slightly; fp16 is refused on a CPU."
                     ),
                 ),
@@ -48,7 +52,8 @@ class LoadModels(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip=(
-                        "A Hugging Face repository with weights, as OWNER/NAME@COMMIT with the full commit hash. Its files win over the"
+                        "A Hugging Face repository with weights, as OWNER/NAME@COMMIT with the full "
+                        "commit hash. Its files win over the"
                         " shipped ones and are downloaded once. Empty: nothing is downloaded."
                     ),
                 ),
@@ -59,8 +64,10 @@ class LoadModels(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "What the fitting of the face starts from. landmarks: the tracked face. A file of models/personatalk/initializers:"
-                        " the coefficient network of Deng et al., as the paper has it, converted to safetensors by you; its licence forbids"
+                        "What the fitting of the face starts from. landmarks: the tracked face. A file "
+                        "of models/personatalk/initializers:"
+                        " the coefficient network of Deng et al., as the paper has it, converted to "
+                        "safetensors by you; its licence forbids"
                         " shipping it."
                     ),
                 ),

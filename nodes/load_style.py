@@ -22,7 +22,8 @@ class LoadStyle(io.ComfyNode):
                     "file",
                     options=style_choices(),
                     tooltip=(
-                        "A file saved by Save Style or 'personatalk style'. A style works only with the speech weights it was made with;"
+                        "A file saved by Save Style or 'personatalk style'. A style works only with "
+                        "the speech weights it was made with;"
                         " with others the run stops and says so. Press R to see new files."
                     ),
                 ),
@@ -49,7 +50,8 @@ class LoadStyle(io.ComfyNode):
         path = style_path(file)
         if path is None:
             raise WeightsError(
-                f"The style file '{file}' is not in models/personatalk/styles; copy it there or choose another."
+                f"The style file '{file}' is not in models/personatalk/styles; copy it there or choose "
+                "another."
             )
         style = load_style(path)
         return io.NodeOutput(style, ui=style_ui([style]))

@@ -1,6 +1,7 @@
 """ComfyUI's VIDEO, AUDIO and IMAGE on one side, files on the other: the core streams from file to file.
 
-Temporary files are named by their content, so that the same input always is the same file; ComfyUI empties the folder.
+Temporary files are named by their content, so that the same input always is the same file; ComfyUI empties
+the folder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def temporary(suffix: str, name: str = "") -> Path:
 
 
 def video_path(video) -> Path:
-    """The file behind a VIDEO; one is written where there is none (a buffer, a trimmed video, pictures in memory)."""
+    """The file behind a VIDEO; one is written where there is none (a buffer, a trimmed video, pictures in
+    memory)."""
     if isinstance(video, InputImpl.VideoFromComponents):
         components = video.get_components()
         return images_path(components.images, Fraction(components.frame_rate), sound=components.audio)
@@ -84,7 +86,8 @@ def video_mask(path: Path, progress: Progress):
 
 
 def audio_path(audio: dict) -> Path:
-    """A .wav of an AUDIO, which is {"waveform": [B, C, S], "sample_rate": Hz}. Raises MediaError for a batch."""
+    """A .wav of an AUDIO, which is {"waveform": [B, C, S], "sample_rate": Hz}. Raises MediaError for a
+    batch."""
     from ..personatalk_core.media.array_files import write_sound
 
     clip = _clip(audio)
@@ -108,7 +111,8 @@ def _digest(clip: AudioClip) -> str:
 
 
 def view_of(path: Path) -> dict | None:
-    """How the page asks the server for a file: filename, subfolder and type; None outside ComfyUI's folders."""
+    """How the page asks the server for a file: filename, subfolder and type; None outside ComfyUI's
+    folders."""
     folders = {
         "temp": folder_paths.get_temp_directory(),
         "input": folder_paths.get_input_directory(),

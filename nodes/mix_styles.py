@@ -30,7 +30,10 @@ class MixStyles(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip=f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 leaves the style out.",
+                    tooltip=(
+                        f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 "
+                        "leaves the style out."
+                    ),
                 )
             )
         inputs.append(io.String.Input("name", default="mix", tooltip="What the mixed style is called."))

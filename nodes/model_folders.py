@@ -1,4 +1,5 @@
-"""Where ComfyUI keeps this pack's files: models/personatalk for weights, its folders styles and initializers for those."""
+"""Where ComfyUI keeps this pack's files: models/personatalk for weights, its folders styles and initializers
+for those."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def weight_choices() -> list[str]:
 def weights_folder(choice: str) -> Path | None:
     """The folder of a choice, or None where the shipped files are meant or the folder does not exist yet.
 
-    Raises OptionsError for anything that is not offered: a workflow made by somebody else must not point outside these folders.
+    Raises OptionsError for anything that is not offered: a workflow made by somebody else must not point
+    outside these folders.
     """
     if choice not in weight_choices():
         raise OptionsError(f"weights is '{choice}' but expected one of {', '.join(weight_choices())}.")
@@ -69,12 +71,14 @@ def folder_state(choice: str) -> str:
 
 
 def initializer_choices() -> list[str]:
-    """What the initializer widget offers: the landmarks, and the converted coefficient networks a user put there."""
+    """What the initializer widget offers: the landmarks, and the converted coefficient networks a user put
+    there."""
     return [LANDMARKS, *sorted(_initializers())]
 
 
 def initializer_of(choice: str) -> str:
-    """``landmarks``, or the path of the file of a choice. Raises OptionsError for anything that is not offered."""
+    """``landmarks``, or the path of the file of a choice. Raises OptionsError for anything that is not
+    offered."""
     if choice == LANDMARKS:
         return LANDMARKS
     found = _initializers()
@@ -105,16 +109,19 @@ def style_path(name: str) -> Path | None:
 def new_style_path(name: str) -> Path:
     """Where a style of that name is saved: the first styles folder.
 
-    Raises OptionsError for what is no plain file name on Windows, macOS and Linux alike, or would be the same file there.
+    Raises OptionsError for what is no plain file name on Windows, macOS and Linux alike, or would be the same
+    file there.
     """
     name = unicodedata.normalize("NFC", name)
     if not re.fullmatch(r"\w(?:[\w .-]*[\w-])?", name):
         raise OptionsError(
-            f"file_name is '{name}' but expected letters, digits, spaces, dots, dashes and underscores, without a folder."
+            f"file_name is '{name}' but expected letters, digits, spaces, dots, dashes and underscores, "
+            "without a folder."
         )
     if len(name.encode()) > LONGEST_NAME:
         raise OptionsError(
-            f"file_name takes {len(name.encode())} bytes but expected at most {LONGEST_NAME}; use a shorter one."
+            f"file_name takes {len(name.encode())} bytes but expected at most {LONGEST_NAME}; use a "
+            "shorter one."
         )
     if name.partition(".")[0].strip().upper() in RESERVED:
         raise OptionsError(f"file_name is '{name}', which Windows keeps for a device; use another.")
@@ -122,7 +129,8 @@ def new_style_path(name: str) -> Path:
     for other in path.parent.glob("*.safetensors"):
         if other.name != path.name and _same_file_name(other.name) == _same_file_name(path.name):
             raise OptionsError(
-                f"file_name is '{name}' but '{other.stem}' exists, which is the same file on Windows and macOS; use that name or another."
+                f"file_name is '{name}' but '{other.stem}' exists, which is the same file on Windows "
+                "and macOS; use that name or another."
             )
     return path
 

@@ -1,4 +1,5 @@
-"""The networks under ComfyUI's memory management: loaded onto its device when a node runs, moved off when others need the room."""
+"""The networks under ComfyUI's memory management: loaded onto its device when a node runs, moved off when
+others need the room."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class ManagedModels:
 
 
 def manage(models: Models, dtype: str) -> ManagedModels:
-    """Hand the networks over to ComfyUI, which says where they compute. Raises OptionsError for a dtype that device cannot do."""
+    """Hand the networks over to ComfyUI, which says where they compute. Raises OptionsError for a dtype that
+    device cannot do."""
     import comfy.model_management as mm
     from comfy.model_patcher import CoreModelPatcher
 

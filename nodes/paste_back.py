@@ -16,13 +16,17 @@ class PasteBack(io.ComfyNode):
             display_name="Paste Back (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Lays rendered faces over another version of the video, such as a graded one. Render Faces pastes over the source already."
+                "Lays rendered faces over another version of the video, such as a graded one. Render "
+                "Faces pastes over the source already."
             ),
             search_aliases=["composite", "blend face", "mask blend"],
             inputs=[
                 io.Video.Input(
                     "video",
-                    tooltip="The video under the faces: the source or another version of it, of the same size and frames.",
+                    tooltip=(
+                        "The video under the faces: the source or another version of it, of the "
+                        "same size and frames."
+                    ),
                 ),
                 io.Video.Input(
                     "rendered",
@@ -30,11 +34,17 @@ class PasteBack(io.ComfyNode):
                 ),
                 io.Video.Input(
                     "mask",
-                    tooltip="The mask output of the same Render Faces. You may edit it in between, for instance to keep a beard.",
+                    tooltip=(
+                        "The mask output of the same Render Faces. You may edit it in between, for "
+                        "instance to keep a beard."
+                    ),
                 ),
                 Geometry.Input(
                     "geometry",
-                    tooltip="The geometry that was rendered: says which frame of the video each rendered frame lies over.",
+                    tooltip=(
+                        "The geometry that was rendered: says which frame of the video each "
+                        "rendered frame lies over."
+                    ),
                 ),
                 io.Float.Input(
                     "strength",
@@ -43,7 +53,8 @@ class PasteBack(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip=(
-                        "How much of the rendered face shows: 1 all, 0 gives the video untouched. Between, the old mouth shines through."
+                        "How much of the rendered face shows: 1 all, 0 gives the video untouched. "
+                        "Between, the old mouth shines through."
                     ),
                 ),
                 io.Float.Input(
@@ -52,7 +63,10 @@ class PasteBack(io.ComfyNode):
                     min=0.0,
                     max=64.0,
                     step=0.5,
-                    tooltip="Pixels over which the edge fades inwards. Hides a seam after grading; too much lets the old lips show.",
+                    tooltip=(
+                        "Pixels over which the edge fades inwards. Hides a seam after grading; too "
+                        "much lets the old lips show."
+                    ),
                 ),
                 lossless_input(),
                 provenance_input(),

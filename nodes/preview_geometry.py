@@ -14,7 +14,10 @@ class PreviewGeometry(io.ComfyNode):
             node_id="PersonaTalkPreviewGeometry",
             display_name="Preview Geometry (PersonaTalk)",
             category=CATEGORY,
-            description="Shows the 3D face: over the video as a mesh or as its coordinate map (PNCC), and as a model to turn on the node.",
+            description=(
+                "Shows the 3D face: over the video as a mesh or as its coordinate map (PNCC), "
+                "and as a model to turn on the node."
+            ),
             search_aliases=["pncc", "face mesh", "show geometry"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -25,7 +28,8 @@ class PreviewGeometry(io.ComfyNode):
                     options=["mesh", "pncc"],
                     default="mesh",
                     tooltip=(
-                        "mesh: triangle edges over the picture, shows how well the face is met. pncc: what the renderer sees, each point of"
+                        "mesh: triangle edges over the picture, shows how well the face is met. pncc: "
+                        "what the renderer sees, each point of"
                         " the face in its own colour."
                     ),
                 ),

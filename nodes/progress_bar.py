@@ -1,4 +1,5 @@
-"""The core's progress on ComfyUI's bar. Every step, and every operation of torch in between, also asks whether the user cancelled."""
+"""The core's progress on ComfyUI's bar. Every step, and every operation of torch in between, also asks
+whether the user cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ PREVIEW_SIZE = 384  # pixels of their longer side
 
 
 class NodeProgress(Progress):
-    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time. Used as ``with NodeProgress(...)``."""
+    """One bar over the stages a node runs, in order; a stage's part of it is its share of the time. Used as
+    ``with NodeProgress(...)``."""
 
     def __init__(self, node_id: str | None, *plan: str) -> None:
         super().__init__()

@@ -16,7 +16,10 @@ class RenderFaces(io.ComfyNode):
             node_id="PersonaTalkRenderFaces",
             display_name="Render Faces (PersonaTalk)",
             category=CATEGORY,
-            description="Renders the speaking face with the video's own pixels and pastes it back, frame by frame from file to file.",
+            description=(
+                "Renders the speaking face with the video's own pixels and pastes it back, "
+                "frame by frame from file to file."
+            ),
             search_aliases=["paste back", "face rendering", "neural rendering"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -27,7 +30,10 @@ class RenderFaces(io.ComfyNode):
                 References.Input(
                     "references",
                     optional=True,
-                    tooltip="From Select References. Not connected: chosen automatically with the two numbers below.",
+                    tooltip=(
+                        "From Select References. Not connected: chosen automatically with the two "
+                        "numbers below."
+                    ),
                 ),
                 io.Audio.Input(
                     "audio",

@@ -15,7 +15,10 @@ class SaveStyle(io.ComfyNode):
             node_id="PersonaTalkSaveStyle",
             display_name="Save Style (PersonaTalk)",
             category=CATEGORY,
-            description="Writes a style to models/personatalk/styles as a small file that can be shared and loaded again.",
+            description=(
+                "Writes a style to models/personatalk/styles as a small file that can be "
+                "shared and loaded again."
+            ),
             search_aliases=["export style"],
             inputs=[
                 Style.Input("style", tooltip="From Extract Style or Mix Styles."),
@@ -23,7 +26,8 @@ class SaveStyle(io.ComfyNode):
                     "file_name",
                     default="my_style",
                     tooltip=(
-                        "Name of the file, letters, digits, spaces, dots, dashes and underscores. A style of the same name is replaced."
+                        "Name of the file, letters, digits, spaces, dots, dashes and underscores. A "
+                        "style of the same name is replaced."
                     ),
                 ),
             ],

@@ -17,7 +17,10 @@ class SelectReferences(io.ComfyNode):
             node_id="PersonaTalkSelectReferences",
             display_name="Select References (PersonaTalk)",
             category=CATEGORY,
-            description="Chooses the frames whose pixels the new mouth and skin are made of, and shows them from closed to wide open.",
+            description=(
+                "Chooses the frames whose pixels the new mouth and skin are made of, and shows "
+                "them from closed to wide open."
+            ),
             search_aliases=["reference frames", "teeth", "lip references"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -28,12 +31,17 @@ class SelectReferences(io.ComfyNode):
                 io.String.Input(
                     "exclude",
                     default="",
-                    tooltip=f"Frames never used, for instance blurred ones or a hand over the mouth. {FRAMES_HELP}",
+                    tooltip=(
+                        "Frames never used, for instance blurred ones or a hand over the mouth. "
+                        f"{FRAMES_HELP}"
+                    ),
                 ),
                 io.String.Input(
                     "pin",
                     default="",
-                    tooltip=f"Frames always used for the mouth, for instance one with clear teeth. {FRAMES_HELP}",
+                    tooltip=(
+                        f"Frames always used for the mouth, for instance one with clear teeth. {FRAMES_HELP}"
+                    ),
                 ),
             ],
             outputs=[

@@ -1,4 +1,5 @@
-"""The pack's own sockets, and two of ComfyUI's. What travels over them is frozen: ComfyUI hands the same object to every receiver."""
+"""The pack's own sockets, and two of ComfyUI's. What travels over them is frozen: ComfyUI hands the same
+object to every receiver."""
 
 from __future__ import annotations
 

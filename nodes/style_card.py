@@ -6,7 +6,8 @@ import base64
 
 
 def style_ui(styles: list) -> dict:
-    """One card a style; the picture travels inside, since it is a few kilobytes. No picture: an empty text. No styles: nothing."""
+    """One card a style; the picture travels inside, since it is a few kilobytes. No picture: an empty text.
+    No styles: nothing."""
     cards = []
     for style in styles:
         picture = (

@@ -16,7 +16,9 @@ class StyleMap(io.ComfyNode):
             node_id="PersonaTalkStyleMap",
             display_name="Style Map (PersonaTalk)",
             category=CATEGORY,
-            description="Draws styles on a flat map: the nearer two are, the more alike they make a face speak.",
+            description=(
+                "Draws styles on a flat map: the nearer two are, the more alike they make a face speak."
+            ),
             search_aliases=["compare styles", "style plot"],
             inputs=[
                 Style.Input(

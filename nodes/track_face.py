@@ -17,7 +17,10 @@ class TrackFace(io.ComfyNode):
             node_id="PersonaTalkTrackFace",
             display_name="Track Face (PersonaTalk)",
             category=CATEGORY,
-            description="Follows one face through the video. Frames where it cannot be used are marked and later pass through untouched.",
+            description=(
+                "Follows one face through the video. Frames where it cannot be used are marked "
+                "and later pass through untouched."
+            ),
             search_aliases=["face landmarks", "mediapipe", "face detection"],
             inputs=[
                 Models.Input("models", tooltip="From Load Models."),
@@ -33,7 +36,8 @@ class TrackFace(io.ComfyNode):
                         "forceInput": True
                     },  # a socket, not four numbers that would always choose something
                     tooltip=(
-                        "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in the first box is followed, and the"
+                        "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in "
+                        "the first box is followed, and the"
                         " widget 'face' is ignored."
                     ),
                 ),
@@ -46,7 +50,10 @@ class TrackFace(io.ComfyNode):
                 ),
                 FaceLandmarks.Output(
                     display_name="face_landmarks",
-                    tooltip="The followed face for ComfyUI's own nodes, such as Draw Face Mask and Visualize Face Landmarks.",
+                    tooltip=(
+                        "The followed face for ComfyUI's own nodes, such as Draw Face Mask and "
+                        "Visualize Face Landmarks."
+                    ),
                 ),
                 FaceBoxes.Output(
                     display_name="boxes",

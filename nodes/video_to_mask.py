@@ -14,12 +14,17 @@ class VideoToMask(io.ComfyNode):
             node_id="PersonaTalkVideoToMask",
             display_name="Video to Mask (PersonaTalk)",
             category=CATEGORY,
-            description="Reads the mask video of Render Faces or Dub Video as a MASK, for nodes that take one.",
+            description=(
+                "Reads the mask video of Render Faces or Dub Video as a MASK, for nodes that take one."
+            ),
             search_aliases=["mask video", "load mask"],
             inputs=[
                 io.Video.Input(
                     "video",
-                    tooltip="The mask output of Render Faces or Dub Video. All its frames come into memory, about 4 MB each at 720p.",
+                    tooltip=(
+                        "The mask output of Render Faces or Dub Video. All its frames come into "
+                        "memory, about 4 MB each at 720p."
+                    ),
                 )
             ],
             hidden=[io.Hidden.unique_id],

@@ -1,4 +1,5 @@
-"""Checks at the borders of the types: one sentence each, naming the field, what came and what was expected."""
+"""Checks at the borders of the types: one sentence each, naming the field, what came and what was
+expected."""
 
 from __future__ import annotations
 
@@ -44,19 +45,22 @@ def check_finite(name: str, array: torch.Tensor | np.ndarray) -> None:
     if not bool(finite.all()):
         bad = (~finite).nonzero()
         raise ShapeError(
-            f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected finite numbers."
+            f"{name} has {len(bad)} non-finite values, the first at {tuple(bad[0].tolist())}; expected "
+            "finite numbers."
         )
 
 
 def check_rising(name: str, times: np.ndarray) -> None:
-    """Refuse times (T,) that are not strictly rising, with no frame at all counting as wrong too. Raises ShapeError."""
+    """Refuse times (T,) that are not strictly rising, with no frame at all counting as wrong too. Raises
+    ShapeError."""
     if len(times) == 0:
         raise ShapeError(f"{name} is empty but expected at least one frame.")
     falls = np.flatnonzero(~(np.diff(times) > 0))
     if len(falls):
         k = int(falls[0])
         raise ShapeError(
-            f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly rising seconds."
+            f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly "
+            "rising seconds."
         )
 
 

@@ -44,7 +44,8 @@ class DubOptions:
         seed: random generator seed; the same seed, input and device give the same bytes.
         lossless: write RGB losslessly instead of H.264 yuv420p.
         provenance: write "AI-edited" metadata.
-        initializer: what the fitting starts from (paper 3.1): ``landmarks``, or the path of Deng et al.'s coefficient
+        initializer: what the fitting starts from (paper 3.1): ``landmarks``, or the path of Deng et al.'s
+            coefficient
             network, converted to .safetensors.
     """
 
@@ -71,11 +72,13 @@ class DubOptions:
             raise OptionsError(f"dtype is '{self.dtype}' but expected one of {', '.join(DTYPES)}.")
         if not 0.0 <= self.style_strength <= 2.0:
             raise OptionsError(
-                f"style strength is {self.style_strength} but expected a number from 0 (average speaker) to 2 (exaggerated)."
+                f"style strength is {self.style_strength} but expected a number from 0 (average "
+                "speaker) to 2 (exaggerated)."
             )
         if self.lip_references < 1 or self.face_references < 1:
             raise OptionsError(
-                f"reference counts are {self.lip_references} lip and {self.face_references} face but each must be at least 1."
+                f"reference counts are {self.lip_references} lip and {self.face_references} face but "
+                "each must be at least 1."
             )
         if not self.initializer:
             raise OptionsError(
@@ -113,5 +116,6 @@ class FaceChoice:
         except ValueError:
             pass
         raise OptionsError(
-            f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such as point:320,180@0."
+            f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such "
+            "as point:320,180@0."
         )

@@ -30,13 +30,15 @@ def choose_device(name: str = "auto") -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available.get(name, False):
         raise OptionsError(
-            f"device is '{name}' but this machine offers {', '.join(k for k, v in available.items() if v)}; choose one of these or auto."
+            f"device is '{name}' but this machine offers "
+            f"{', '.join(k for k, v in available.items() if v)}; choose one of these or auto."
         )
     return torch.device(name)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format for ``auto | fp32 | bf16 | fp16``; ``auto`` is fp32 everywhere, the format the weights were checked in.
+    """The number format for ``auto | fp32 | bf16 | fp16``; ``auto`` is fp32 everywhere, the format the
+    weights were checked in.
 
     Raises:
         OptionsError: fp16 on a CPU, which has no fast half-precision kernels.
@@ -45,7 +47,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     if name == "fp16" and device.type == "cpu":
         raise OptionsError(
-            "dtype is 'fp16' but the device is the CPU, which computes it slowly and coarsely; choose fp32 or bf16."
+            "dtype is 'fp16' but the device is the CPU, which computes it slowly and coarsely; choose "
+            "fp32 or bf16."
         )
     return _DTYPES[name]
 
@@ -55,8 +58,8 @@ PARTS = ("face_landmarker", "face_model", "audio_encoder", "lip_sync", "renderer
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """Everything trained, on its device. ``speech`` and ``renderer`` are None where a run does not need them; ``initializer`` is
-    None where the fitting starts from the landmarks."""
+    """Everything trained, on its device. ``speech`` and ``renderer`` are None where a run does not need them;
+    ``initializer`` is None where the fitting starts from the landmarks."""
 
     landmarker: Path
     face_model: FaceModel

@@ -1,4 +1,5 @@
-"""The whole method, one call a stage, in the paper's order. Each stage is also usable alone and gives the same result."""
+"""The whole method, one call a stage, in the paper's order. Each stage is also usable alone and gives the
+same result."""
 
 from __future__ import annotations
 
@@ -59,15 +60,13 @@ def dub(
     """Make the person in ``video`` speak the words in ``audio``.
 
     Paper: section 3, figure 2.
-    Args:
-        video, audio: input files; ``audio`` may be a video with sound.
-        out:          file to write; it appears only when it is complete.
-        models:       networks from :func:`personatalk_core.models.load_models`.
-        options:      verified user choices.
-        style:        another speaking style; None keeps the person's own.
-        mask_out:     optional video of the changed pixels.
-        work:         folder in which finished windows are kept until the output is complete; None: a hidden one beside it.
-        resume:       leave finished windows there when something goes wrong; the same call then goes on from them.
+    Args: video, audio: input files; ``audio`` may be a video with sound. out:          file to write; it
+        appears only when it is complete. models:       networks from
+        :func:`personatalk_core.models.load_models`. options:      verified user choices. style:
+        another speaking style; None keeps the person's own. mask_out:     optional video of the changed
+        pixels. work:         folder in which finished windows are kept until the output is complete; None: a
+        hidden one beside it. resume:       leave finished windows there when something goes wrong; the same
+        call then goes on from them.
     Returns:
         What happened to each frame.
     Raises:
@@ -118,7 +117,8 @@ def track_video(
 def geometry_of_video(
     info: VideoInfo, models: Models, options: DubOptions, progress: Progress, cache: Cache | None = None
 ) -> FaceGeometry:
-    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation). ``cache`` keeps finished windows, then the whole."""
+    """Track and fit: C_{1:T} of the paper (3.1, hybrid geometry estimation). ``cache`` keeps finished
+    windows, then the whole."""
     kept = cache and cache.path("geometry.safetensors")
     if kept and kept.is_file():
         return load_geometry(kept, models.face_model)
@@ -169,9 +169,11 @@ def animate(
     speech: SpeechSamples | None = None,
     cache: Cache | None = None,
 ) -> FaceGeometry:
-    """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own style.
+    """Lip-synced geometry G^tgt of the paper (3.1): the words of ``audio``, in the given or the person's own
+    style.
 
-    ``speech`` is what the speech stages hear of ``audio`` where it was decoded already; ``cache`` keeps finished windows.
+    ``speech`` is what the speech stages hear of ``audio`` where it was decoded already; ``cache`` keeps
+    finished windows.
     """
     progress = progress or Progress()
     check_face_model(geometry, models)
@@ -218,12 +220,10 @@ def render(
 ) -> DubReport:
     """Dual-attention rendering of the target geometry and paste-back (paper 3.2), streamed from file to file.
 
-    Args:
-        info:       the source video.
-        target:     from :func:`animate`; its ``reference`` is the source's own geometry.
-        audio:      sound of the output; None takes the file ``target`` was made from.
-        references: another choice of references than Algorithm 1's.
-        cache:      keeps finished segments; None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
+    Args: info:       the source video. target:     from :func:`animate`; its ``reference`` is the source's
+        own geometry. audio:      sound of the output; None takes the file ``target`` was made from.
+        references: another choice of references than Algorithm 1's. cache:      keeps finished segments;
+        None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
     Raises:
         MediaError: the geometry belongs to another video, or its sound has moved or changed.
     """
@@ -233,7 +233,8 @@ def render(
     source = target.reference or target
     if source.source and source.source != info.sha256:
         raise MediaError(
-            f"The geometry was made from another video than {info.path} (sha256 differs); pass the video it was estimated from."
+            f"The geometry was made from another video than {info.path} (sha256 differs); pass the "
+            "video it was estimated from."
         )
     sound = _sound_of(target, audio)
     if cache is None:
@@ -271,11 +272,12 @@ def render(
 def reconstruct(
     video: Path, out: Path, models: Models, options: DubOptions, *, progress: Progress | None = None
 ) -> DubReport:
-    """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the renderer's self-test.
+    """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the
+    renderer's self-test.
 
-    Returns:
-        A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`, averaged over frames
-        (``detail_lips``: median), measured on the crops the renderer works on, before pasting.
+    Returns: A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`,
+        averaged over frames (``detail_lips``: median), measured on the crops the renderer works on, before
+        pasting.
     """
     progress = progress or Progress()
     check_target(out, options)
@@ -373,6 +375,7 @@ def _sound_of(target: FaceGeometry, audio: Path | None) -> AudioStream | None:
         )
     if sha256_of(Path(path)) != digest:
         raise MediaError(
-            f"The speech {path} has changed since the geometry was made from it; run animate again or pass the sound with --audio."
+            f"The speech {path} has changed since the geometry was made from it; run animate again or "
+            "pass the sound with --audio."
         )
     return AudioStream(Path(path))

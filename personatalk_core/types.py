@@ -71,7 +71,8 @@ def status_names(status: Iterable[int]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class AudioClip:
-    """Sound. samples (C, S) float32 in about [-1, 1]; sample_rate in Hz; start: seconds on the video's clock."""
+    """Sound. samples (C, S) float32 in about [-1, 1]; sample_rate in Hz; start: seconds on the video's
+    clock."""
 
     samples: np.ndarray
     sample_rate: int
@@ -95,10 +96,11 @@ class VideoInfo:
     width, height: displayed size in pixels, rotation applied.  times (T,): start of each frame in seconds,
     the first is 0, strictly increasing.  durations (T,): seconds each frame is shown.  rate: average
     frames a second.  constant_rate: all durations are equal.  sha256: of the file.
-    pixel_aspect: width over height of one pixel.  colour: ITU-T H.273 code points (primaries, transfer, matrix)
-    that a file made from these frames should state.  pts (T,) int64 and time_base: time stamps inside the file,
-    None where it has none to find frames by; keyframe (T,) bool.  clean_aperture: left, top, right, bottom of what is
-    shown of the stored picture, None for all.  remarks: what a user should know, a sentence each.
+    pixel_aspect: width over height of one pixel.  colour: ITU-T H.273 code points (primaries, transfer,
+    matrix) that a file made from these frames should state.  pts (T,) int64 and time_base: time stamps inside
+    the file, None where it has none to find frames by; keyframe (T,) bool.  clean_aperture: left, top, right,
+    bottom of what is shown of the stored picture, None for all.  remarks: what a user should know, a sentence
+    each.
     """
 
     path: Path
@@ -198,7 +200,8 @@ class FaceTrack:
 
 @dataclass(frozen=True, eq=False)
 class FaceGeometry:
-    """The 3DMM coefficients of a clip, C_{1:T} = {alpha, beta_t, p_t} of the paper, plus where each frame came from.
+    """The 3DMM coefficients of a clip, C_{1:T} = {alpha, beta_t, p_t} of the paper, plus where each frame
+    came from.
 
     identity (A,): alpha, in standard deviations of the face model.  expression (T, E): beta, likewise; the
     first ``face_model.lower_count`` columns move the lower face.  rotation (T, 3): axis-angle, radians.

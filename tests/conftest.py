@@ -1,4 +1,5 @@
-"""Fixtures that every test may use: the corpus where it is present, and a real-looking sample that installs with a package."""
+"""Fixtures that every test may use: the corpus where it is present, and a real-looking sample that installs
+with a package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a person sees while a batch runs: how many jobs are done, failed and left, and where each running one is."""
+"""What a person sees while a batch runs: how many jobs are done, failed and left, and where each running one
+is."""
 
 from __future__ import annotations
 

@@ -28,9 +28,11 @@ PATIENCE = 120.0  # seconds to wait for a working folder
 class JobResult:
     """One line of results.jsonl.
 
-    out: the job's file, relative to the output folder.  line: of the manifest.  status: ``done`` or ``failed``.  error: the
-    sentence, empty when done.  key: hash of the job, its inputs' contents and the weights.  sha256: of the file that was written.
-    attempts: runs that came to an end, this one included.  lost: runs whose worker died.  seconds: of the last run.  frames, dubbed,
+    out: the job's file, relative to the output folder.  line: of the manifest.  status: ``done`` or
+    ``failed``.  error: the sentence, empty when done.  key: hash of the job, its inputs' contents and the
+    weights.  sha256: of the file that was written.
+    attempts: runs that came to an end, this one included.  lost: runs whose worker died.  seconds: of the
+        last run.  frames, dubbed,
     passed_through, warnings: from the report.  worker: host that ran it.
     """
 
@@ -51,7 +53,8 @@ class JobResult:
 
 
 def job_key(job: Job, options: DubOptions, weights: dict[str, str], signed: bool = False) -> str:
-    """What a finished file must agree with to be kept: the job's choices, the bytes of its inputs, the weights, the release.
+    """What a finished file must agree with to be kept: the job's choices, the bytes of its inputs, the
+    weights, the release.
 
     Args:
         weights: sha256 of each by name.

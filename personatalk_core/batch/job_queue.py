@@ -69,7 +69,10 @@ class JobQueue:
         if self._lost[job.line] < MAX_LOST:
             self._waiting.appendleft(job)
             return
-        sentence = f"The worker died {MAX_LOST} times while it ran this job ({why}); it may need more memory than a worker has."
+        sentence = (
+            f"The worker died {MAX_LOST} times while it ran this job ({why}); it may need more "
+            "memory than a worker has."
+        )
         attempts, lost = self._attempts[job.line], self._lost[job.line]
         self._leave(
             JobResult(out=job.out, line=job.line, status=FAILED, error=sentence, attempts=attempts, lost=lost)

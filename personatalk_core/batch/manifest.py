@@ -1,4 +1,5 @@
-"""The manifest of a batch: one JSON object a line, one dub each. README.md beside this file lists the fields."""
+"""The manifest of a batch: one JSON object a line, one dub each. README.md beside this file lists the
+fields."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ REPORT_SUFFIX = ".report.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One dub. line: from 1.  out, mask_out: paths inside the output folder, relative to it.  options: as the manifest gave them."""
+    """One dub. line: from 1.  out, mask_out: paths inside the output folder, relative to it.  options: as the
+    manifest gave them."""
 
     line: int
     video: Path
@@ -70,7 +72,8 @@ def read_manifest(path: Path, base: DubOptions | None = None) -> list[Job]:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), start=1):
                 if len(line) > MAX_LINE:
                     raise OptionsError(
-                        f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line of its own."
+                        f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line "
+                        "of its own."
                     )
                 if not line.strip():
                     continue
@@ -92,7 +95,8 @@ def read_manifest(path: Path, base: DubOptions | None = None) -> list[Job]:
         ) from error
     if not jobs:
         raise OptionsError(
-            f"The manifest {path} holds no job; write one JSON object a line with at least video, audio and out."
+            f"The manifest {path} holds no job; write one JSON object a line with at least video, audio "
+            "and out."
         )
     return jobs
 
@@ -107,7 +111,8 @@ def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
         raise wrong(f"is not a JSON object ({error or 'nested too deeply'}).") from error
     if not isinstance(entry, dict):
         raise wrong(
-            f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": ..., "out": ...}}.'
+            f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": '
+            '..., "out": ...}.'
         )
     known = (*PATHS, *TARGETS, *KNOBS)
     for name in entry:
@@ -156,7 +161,8 @@ def _check_target(name: str, value: str, wrong) -> None:
     )
     if foreign or ".." in parts or not parts or any(part.startswith(".") for part in parts):
         raise wrong(
-            f"field '{name}' is {_shown(value)} but expected a file name inside the output folder, such as clips/one.mp4."
+            f"field '{name}' is {_shown(value)} but expected a file name inside the output folder, such "
+            "as clips/one.mp4."
         )
     if max(len(part.encode()) for part in parts) > 200 or len(value) > 1000:
         raise wrong(f"field '{name}' is longer than file systems allow; shorten it.")

@@ -1,7 +1,8 @@
 """The same jobs on Ray: actors that load the models once, on this machine or on a cluster.
 
-Ray is imported here only, inside functions. What travels between processes is text and numbers. At most one job is under way on
-an actor, and none is handed to an actor that has not started, so nothing piles up; an actor that dies gives its job back.
+Ray is imported here only, inside functions. What travels between processes is text and numbers. At most one
+job is under way on an actor, and none is handed to an actor that has not started, so nothing piles up; an
+actor that dies gives its job back.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ MAX_FALSE_STARTS = 5  # workers in a row that die before they are ready
 class RayOptions:
     """Where and how widely to run.
 
-    address: of a cluster; None starts Ray on this machine for the time of the batch.  workers: actors; None as many as fit.
-    cpus, gpus: what each holds; gpus None: 1 where the cluster has GPUs and ``device`` is not cpu, else 0; 0.5 puts two on a GPU.
+    address: of a cluster; None starts Ray on this machine for the time of the batch.  workers: actors; None
+        as many as fit.
+    cpus, gpus: what each holds; gpus None: 1 where the cluster has GPUs and ``device`` is not cpu, else 0;
+        0.5 puts two on a GPU.
     """
 
     address: str | None = None
@@ -88,7 +91,8 @@ def import_ray():
 
 
 class DubWorker:
-    """One actor: models once, then job after job. ``progress`` is answered while a job runs, by a second thread."""
+    """One actor: models once, then job after job. ``progress`` is answered while a job runs, by a second
+    thread."""
 
     def __init__(
         self, options: dict, folder: str, weights: WeightsChoice, signing: SigningChoice, threads: int
@@ -160,9 +164,9 @@ def run_on_ray(
         folder:   output folder; on a cluster every node must see it, and the inputs, under the same path.
         signing:  with what to sign; every node must see these files too.
         on_taken: called when a job was handed to an actor, with all that are under way, the new one last.
-    Raises:
-        DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has what a worker needs, or
-        workers die before they are ready. WeightsError: a worker cannot load the models.
+    Raises: DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has
+        what a worker needs, or workers die before they are ready. WeightsError: a worker cannot load the
+        models.
     """
     ray = import_ray()
     choice.verify()
@@ -216,7 +220,8 @@ def _drive(
             false_starts += not was_started
             if false_starts >= MAX_FALSE_STARTS:
                 raise OptionsError(
-                    f"{false_starts} workers in a row died while they loaded the models; start fewer with --workers."
+                    f"{false_starts} workers in a row died while they loaded the models; start fewer "
+                    "with --workers."
                 )
             seats[seats.index(seat)] = new_seat()
         for seat in seats:
@@ -292,7 +297,8 @@ def _gpu_share(ray, choice: RayOptions, base: DubOptions) -> float:
 
 
 def _worker_count(ray, choice: RayOptions, gpus: float, jobs: int) -> int:
-    """As many as were asked for, else as fit the nodes; never more than jobs. Raises OptionsError: none fits."""
+    """As many as were asked for, else as fit the nodes; never more than jobs. Raises OptionsError: none
+    fits."""
     fits = 0
     for node in ray.nodes():
         if node["Alive"]:

@@ -48,7 +48,8 @@ class ResultsFile:
         self._lock.close()  # the system lets go of the lock with the file, after a kill too
 
     def read(self) -> dict[str, JobResult]:
-        """The last line of each job by ``out``. Lines that make no sense, such as one cut off by a power failure, are left out."""
+        """The last line of each job by ``out``. Lines that make no sense, such as one cut off by a power
+        failure, are left out."""
         if not self.path.is_file():
             return {}
         found = {}

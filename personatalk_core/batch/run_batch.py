@@ -27,7 +27,8 @@ RUNNERS = ("auto", "ray", "one-by-one")
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """How a batch ended. total: jobs of the manifest.  kept: finished by an earlier run.  failed: their results."""
+    """How a batch ended. total: jobs of the manifest.  kept: finished by an earlier run.  failed: their
+    results."""
 
     total: int
     kept: int
@@ -64,8 +65,8 @@ def run_batch(
         retries:  further attempts after a failed one, >= 0.
     Returns:
         What happened; failed jobs raise nothing here.
-    Raises:
-        OptionsError: the manifest or a choice is wrong; nothing has run. WeightsError, DependencyError: as their stages.
+    Raises: OptionsError: the manifest or a choice is wrong; nothing has run. WeightsError, DependencyError:
+        as their stages.
     """
     if runner not in RUNNERS:
         raise OptionsError(f"runner is '{runner}' but expected one of {', '.join(RUNNERS)}.")
@@ -122,7 +123,8 @@ def _split(
     weights: dict[str, str],
     signed: bool,
 ):
-    """(jobs that an earlier run finished, jobs to run); results.jsonl keeps the lines of the former and of other manifests' jobs."""
+    """(jobs that an earlier run finished, jobs to run); results.jsonl keeps the lines of the former and of
+    other manifests' jobs."""
     known = results.read()
     kept = [job for job in jobs if is_finished(job, known.get(job.out), folder, base, weights, signed)]
     left = {job.out for job in jobs} - {job.out for job in kept}

@@ -1,4 +1,5 @@
-"""What is installed, which weights were found and verified, what device there is, and what a dub will cost."""
+"""What is installed, which weights were found and verified, what device there is, and what a dub will
+cost."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def examine(
 ) -> dict:
     """Look at everything a dub needs; never raises for what it finds, it says it.
 
-    Returns:
-        {"versions": {...}, "system": {...}, "weights": {name: {...}}, "device": {...}, "cost": {...}, "problems": [sentence, ...]}
+    Returns: {"versions": {...}, "system": {...}, "weights": {name: {...}}, "device": {...}, "cost": {...},
+        "problems": [sentence, ...]}
     """
     problems: list[str] = []
     versions = {"personatalk": __version__, "python": platform.python_version()}
@@ -103,7 +104,8 @@ def _system(problems: list[str]) -> dict:
                 ctypes.CDLL(library)
             except OSError:
                 problems.append(
-                    f"mediapipe needs the system library {library}; install it (Debian, Ubuntu: sudo apt-get install libegl1 libgles2)."
+                    f"mediapipe needs the system library {library}; install it (Debian, Ubuntu: sudo "
+                    "apt-get install libegl1 libgles2)."
                 )
     return found
 
@@ -136,6 +138,7 @@ def _cost(
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         cost["memory"] = (
-            f"about {peak / (1 << 20) if sys.platform == 'linux' else peak / (1 << 30):.1f} GiB so far, plus the frames in flight"
+            f"about {peak / (1 << 20) if sys.platform == 'linux' else peak / (1 << 30):.1f} GiB so far, "
+            "plus the frames in flight"
         )
     return device, cost

@@ -194,7 +194,8 @@ def user_study(args: argparse.Namespace, progress: Progress) -> str:
 
 
 def _named_folders(texts: list[str]) -> dict[str, Path]:
-    """``NAME=DIR`` arguments as a mapping. Raises OptionsError for any other form or a folder that does not exist."""
+    """``NAME=DIR`` arguments as a mapping. Raises OptionsError for any other form or a folder that does not
+    exist."""
     found = {}
     for text in texts:
         name, mark, folder = text.partition("=")

@@ -1,10 +1,12 @@
 """Squares of pixels at other scales: separable, exact to sub-pixels, area-averaging when shrinking.
 
-Two kernels: a triangle, which is soft and never overshoots, for looking at faces; and Lanczos' of three lobes, for pixels that
-are shown: there and back again at about the same scale, it keeps 0.89 to 0.97 of the finest detail, a triangle 0.61 to 0.69.
+Two kernels: a triangle, which is soft and never overshoots, for looking at faces; and Lanczos' of three
+    lobes, for pixels that
+are shown: there and back again at about the same scale, it keeps 0.89 to 0.97 of the finest detail, a
+    triangle 0.61 to 0.69.
 
-Written as two small sparse matrices, so that floats stay floats, nothing is quantised to fixed-point offsets, and a
-square at native scale on whole pixels comes back bit for bit.
+Written as two small sparse matrices, so that floats stay floats, nothing is quantised to fixed-point offsets,
+and a square at native scale on whole pixels comes back bit for bit.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ def resampling_matrix(
 ) -> tuple[int, csr_array]:
     """Weights that take samples of a line at another scale.
 
-    Sample i lies at start + (i + 0.5) * step in continuous coordinates (pixel j covers [j, j + 1], its centre is j + 0.5). The
-    kernel is as many pixels wide to each side as it has lobes, or as many steps where that is wider; beyond the ends the last
-    pixel repeats.
+    Sample i lies at start + (i + 0.5) * step in continuous coordinates (pixel j covers [j, j + 1], its centre
+    is j + 0.5). The kernel is as many pixels wide to each side as it has lobes, or as many steps where that
+    is wider; beyond the ends the last pixel repeats.
     Args:
         start:  where the first sample's cell begins, in pixels.
         step:   pixels a sample, > 0; above 1 shrinks.
         count:  samples.
         length: pixels of the line.
         lobes:  TRIANGLE or LANCZOS.
-    Returns:
-        first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row sums to 1.
+    Returns: first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row
+        sums to 1.
     """
     centre = start + (np.arange(count) + 0.5) * step - 0.5  # in indices of pixel centres
     wide = max(1.0, step)
@@ -109,14 +111,14 @@ FACE_REGION = 0  # Region.FACE of the face model
 def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
     """Squares around the head, smooth in time within each shot.
 
-    Paper: 4.1 (crops by landmarks); here by identity and pose, so that a crop stays where it is while the mouth moves.
+    Paper: 4.1 (crops by landmarks); here by identity and pose, so that a crop stays where it is while the
+        mouth moves.
     Args:
         geometry:   T frames.
         face_model: mean (V, 3), identity_basis (A, V, 3), region (V is over vertices of any region; those of
             triangles of the face count).
-    Returns:
-        CropBoxes.box (T, 3): centre x, centre y, side in image pixels. The neutral face is about FACE_SHARE of the
-        side high, and the face with an open mouth lies inside in every frame.
+    Returns: CropBoxes.box (T, 3): centre x, centre y, side in image pixels. The neutral face is about
+        FACE_SHARE of the side high, and the face with an open mouth lies inside in every frame.
     """
     neutral = face_model.mean + torch.einsum(
         "a,avk->vk", geometry.identity, face_model.identity_basis
@@ -166,7 +168,8 @@ def _blocks(count: int) -> list[slice]:
 
 
 def _project(points: np.ndarray, geometry: FaceGeometry, part: slice | np.ndarray) -> np.ndarray:
-    """points (V, 3) canonical -> (n, V, 2) image pixels in the frames of a part, by the camera of types.py."""
+    """points (V, 3) canonical -> (n, V, 2) image pixels in the frames of a part, by the camera of
+    types.py."""
     rotation = Rotation.from_rotvec(geometry.rotation[part].double().numpy()).as_matrix()  # (n, 3, 3)
     turned = np.einsum("tij,vj->tvi", rotation[:, :2], points) * (1.0, -1.0)
     return (
@@ -187,9 +190,8 @@ def crop_image(frame: np.ndarray, box: Tensor | np.ndarray, size: int, lobes: in
         box:   (3,) centre x, centre y, side in image pixels.
         size:  pixels of the crop's side.
         lobes: TRIANGLE to look at a face; LANCZOS for pixels that will be shown.
-    Returns:
-        (size, size, 3) of the frame's dtype. Shrinking averages; outside the frame the border repeats. A box of whole
-        pixels at side == size gives those pixels exactly.
+    Returns: (size, size, 3) of the frame's dtype. Shrinking averages; outside the frame the border repeats. A
+        box of whole pixels at side == size gives those pixels exactly.
     """
     check_shape("frame", frame, "H", "W", 3)
     x, y, side = _box(box)
@@ -205,9 +207,9 @@ def uncrop_image(
         picture:    (size, size, C) uint8 or float.
         box:        (3,) as in crop_image.
         frame_size: (H, W).
-    Returns:
-        part (h, w, C) of the picture's dtype, rows, columns: ``frame[rows, columns]`` is what the part covers: every
-        whole frame pixel whose centre lies in the box. Empty slices where box and frame do not meet.
+    Returns: part (h, w, C) of the picture's dtype, rows, columns: ``frame[rows, columns]`` is what the part
+        covers: every whole frame pixel whose centre lies in the box. Empty slices where box and frame do not
+        meet.
     """
     check_shape("crop", picture, "size", "size", "C")
     x, y, side = _box(box)
@@ -232,7 +234,8 @@ def uncrop_image(
 
 
 def crop_points(points: Tensor, boxes: CropBoxes, size: int) -> Tensor:
-    """Image -> crop. points (T, V, 3) image pixels with depth -> (T, V, 3) crop pixels, the depth scaled alike."""
+    """Image -> crop. points (T, V, 3) image pixels with depth -> (T, V, 3) crop pixels, the depth scaled
+    alike."""
     corner, scale = _corner_and_scale(points, boxes, size)
     return (points - corner) * scale
 

@@ -1,9 +1,10 @@
-"""What lies before the lower face: places of the skin that look like none of the clip's other frames show them.
+"""What lies before the lower face: places of the skin that look like none of the clip's other frames show
+them.
 
-A hand, a microphone or a strand of hair over the mouth must stay the source's. The mesh carries each place of the skin from
-frame to frame, so a source frame can be compared with the references place by place. A place is judged covered only when its
-colour is far from what nearly all references show there, whatever their mouth does: wrinkles, shadows, beards and open mouths
-occur in the references too.
+A hand, a microphone or a strand of hair over the mouth must stay the source's. The mesh carries each place of
+the skin from frame to frame, so a source frame can be compared with the references place by place. A place is
+judged covered only when its colour is far from what nearly all references show there, whatever their mouth
+does: wrinkles, shadows, beards and open mouths occur in the references too.
 """
 
 from __future__ import annotations
@@ -23,25 +24,30 @@ from ..geometry.face_model import FaceModel, Region
 SAMPLE_SIZE = 128  # pixels of the crop's side on which colours are compared and masks are painted
 PARTS = 2  # each triangle is cut into PARTS ** 2 places
 UPPER_STEP = 6  # of the upper face, which only tells the light, every so many triangles are read
-AGREEING = 0.25  # share of the references that must look unlike before a place is in doubt: the nearest of them count
+# share of the references that must look unlike before a place is in doubt: the nearest of them count
+AGREEING = 0.25
 TOLERANCE = 0.10  # of full scale: colour distance that skin reaches by itself
 LIP_TOLERANCE = 0.16  # the same on the lips, where teeth, tongue and tracking errors come in
-USUAL = 1.5  # times what the references differ among themselves is tolerated, between LEAST_TOLERANCE and 1 of the above
+# times what the references differ among themselves is tolerated, between LEAST_TOLERANCE and 1 of the above
+USUAL = 1.5
 LEAST_TOLERANCE = 0.5
 EXPOSURE = 0.12  # of full scale: largest change of light of the whole face that is allowed for
 CERTAIN = (
     1.25  # of the tolerance: from here on a place is covered for sure, between 1 and this it is in doubt
 )
-SPREADS = 0.5  # of the tolerance of bare skin: around what is covered, places beyond this are taken for the same thing
+# of the tolerance of bare skin: around what is covered, places beyond this are taken for the same thing
+SPREADS = 0.5
 LEAST_AREA = 0.02  # of the lower face: smaller patches are noise
-GAP = 0.06  # of the crop's side: gaps as wide between covered patches, such as a mouth under a hand, are covered too
+# of the crop's side: gaps as wide between covered patches, such as a mouth under a hand, are covered too
+GAP = 0.06
 GROWTH = 0.02  # of the crop's side: what is covered is kept this much wider, for its own soft edge
 SEAM = 0.012  # of the crop's side: standard deviation of the blur of its edge
 
 
 @dataclass(frozen=True, eq=False)
 class SkinPlaces:
-    """Where colours are compared. vertex (P, 3) int64 and share (P, 3): corners, weights; tolerance (P,); upper (P,) bool: never pasted."""
+    """Where colours are compared. vertex (P, 3) int64 and share (P, 3): corners, weights; tolerance (P,);
+    upper (P,) bool: never pasted."""
 
     vertex: np.ndarray
     share: np.ndarray
@@ -53,7 +59,8 @@ class SkinPlaces:
         return einsum(points[self.vertex], self.share, "p k c, p k -> p c").astype(np.float32)
 
     def facing(self, points: np.ndarray) -> np.ndarray:
-        """(P,) bool: places on triangles that are turned to the viewer, from vertices (V, 2) with y downwards."""
+        """(P,) bool: places on triangles that are turned to the viewer, from vertices (V, 2) with y
+        downwards."""
         a, b, c = (points[self.vertex[:, k]] for k in range(3))
         area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
         return area < -0.15 * np.abs(area).mean()
@@ -100,7 +107,8 @@ def place_colours(crop: np.ndarray, points: np.ndarray, places: SkinPlaces) -> n
 
 @dataclass(frozen=True, eq=False)
 class KnownSkin:
-    """How N references show the skin. colours (N, P, 3) of :func:`place_colours`; strictness: share of the tolerance that is granted."""
+    """How N references show the skin. colours (N, P, 3) of :func:`place_colours`; strictness: share of the
+    tolerance that is granted."""
 
     places: SkinPlaces
     colours: np.ndarray
@@ -111,8 +119,8 @@ class KnownSkin:
 
         Args:
             colours: (P, 3) of the frame.
-        Returns:
-            (P,) float32 in units of the tolerance: up to 1 is skin, CERTAIN and more is something else; 0 where nothing is known.
+        Returns: (P,) float32 in units of the tolerance: up to 1 is skin, CERTAIN and more is something else;
+            0 where nothing is known.
         """
         difference = colours - self.colours  # (N, P, 3)
         upper = difference[:, self.places.upper]
@@ -128,7 +136,8 @@ class KnownSkin:
 
 
 def known_skin(places: SkinPlaces, colours: np.ndarray) -> KnownSkin:
-    """Learn what is usual from references (N, P, 3): the less they differ among themselves, the less is tolerated."""
+    """Learn what is usual from references (N, P, 3): the less they differ among themselves, the less is
+    tolerated."""
     usual = [
         KnownSkin(places, np.delete(colours, k, axis=0)).doubt(colours[k])[~places.upper]
         for k in range(len(colours))
@@ -173,7 +182,8 @@ def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size
 
 
 def seen_vertices(doubt: np.ndarray, places: SkinPlaces, count: int) -> np.ndarray:
-    """How well a reference shows each of ``count`` vertices by the places around it: (V,) in [0, 1]; 1 where nothing is compared."""
+    """How well a reference shows each of ``count`` vertices by the places around it: (V,) in [0, 1]; 1 where
+    nothing is compared."""
     hidden = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
     total, share = (
         np.bincount(places.vertex.ravel(), weights=w.ravel(), minlength=count)
@@ -183,7 +193,8 @@ def seen_vertices(doubt: np.ndarray, places: SkinPlaces, count: int) -> np.ndarr
 
 
 def _paint(corners: np.ndarray, value: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Triangles (F, 3, 2) with the mean of their places' values (P,), where their first place is shown: (SAMPLE_SIZE, SAMPLE_SIZE)."""
+    """Triangles (F, 3, 2) with the mean of their places' values (P,), where their first place is shown:
+    (SAMPLE_SIZE, SAMPLE_SIZE)."""
     mean = rearrange(value.astype(np.float32), "(f g) -> f g", g=PARTS**2).mean(axis=1)
     picture = np.zeros((SAMPLE_SIZE, SAMPLE_SIZE), np.float32)
     for k in np.flatnonzero(shown[:: PARTS**2] & (mean > 0)):
@@ -220,7 +231,8 @@ class OcclusionDetector:
         self._doubt: dict[int, np.ndarray] = {}
 
     def look_at(self, number: int, crop: np.ndarray, points: Tensor) -> None:
-        """Judge source frame ``number`` from its crop (R, R, 3) uint8 and its vertices (V, 3) in crop pixels."""
+        """Judge source frame ``number`` from its crop (R, R, 3) uint8 and its vertices (V, 3) in crop
+        pixels."""
         if self._skin is not None and number not in self._doubt:
             colours = place_colours(crop.astype(np.float32) / 255, points[:, :2].numpy(), self._places)
             self._doubt[number] = self._skin.doubt(colours)
@@ -234,7 +246,8 @@ class OcclusionDetector:
         self._doubt = {i: doubt for i, doubt in self._doubt.items() if i in numbers}
 
     def seen(self, number: int) -> Tensor:
-        """(V,) in [0, 1]: how well the frame shows each vertex; what something lies before is not taken from it."""
+        """(V,) in [0, 1]: how well the frame shows each vertex; what something lies before is not taken from
+        it."""
         if self._skin is None:
             return torch.ones(self._vertices)
         return torch.from_numpy(seen_vertices(self._doubt[number], self._places, self._vertices))

@@ -1,4 +1,5 @@
-"""A rendered crop back into its frame: same place, same light, same grain, and not one pixel more than the mask."""
+"""A rendered crop back into its frame: same place, same light, same grain, and not one pixel more than the
+mask."""
 
 from __future__ import annotations
 
@@ -33,13 +34,13 @@ def paste_back(
         frame:  (H, W, 3) uint8, not changed.
         crop:   (3, R, R) float in [0, 1], rendered.
         mask:   (R, R) float in [0, 1], where it may show.
-        box:    (3,) centre x, centre y, side of the crop in image pixels; crop position (u, v) is image position
+        box:    (3,) centre x, centre y, side of the crop in image pixels; crop position (u, v) is image
+            position
             (centre - side / 2) + (u, v) * side / R.
         weight: 0 shows the frame, 1 the crop; between, both.
         seed:   of the grain that is added where the rendering has less than the frame.
-    Returns:
-        The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the mask on the frame
-        (H, W) float32, ``weight`` included.
+    Returns: The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the
+        mask on the frame (H, W) float32, ``weight`` included.
     Raises:
         ShapeError: a shape or dtype differs, or the box is not finite with a positive side.
     """
@@ -117,8 +118,9 @@ def place_on_frame(picture: np.ndarray, box: Tensor | np.ndarray, rows: slice, c
 def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side: float) -> np.ndarray:
     """What to add to the rendering so that its light agrees with the frame's along the seam.
 
-    The difference is measured where the mask is neither 0 nor 1, except where both plainly show different things (a chin
-    that moved), and carried inwards by weighing near places more: large and soft, never detail.
+    The difference is measured where the mask is neither 0 nor 1, except where both plainly show different
+    things (a chin that moved), and carried inwards by weighing near places more: large and soft, never
+    detail.
 
     Args:
         before:  (h, w, 3) float32 frame in [0, 1].

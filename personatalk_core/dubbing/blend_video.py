@@ -1,4 +1,5 @@
-"""A rendered video laid over another version of its source, from file to file: for a source that was graded or cleaned meanwhile."""
+"""A rendered video laid over another version of its source, from file to file: for a source that was graded
+or cleaned meanwhile."""
 
 from __future__ import annotations
 
@@ -42,16 +43,19 @@ def blend_videos(
     for name, other in (("rendered video", rendered), ("mask", mask)):
         if (other.width, other.height) != (under.width, under.height):
             raise MediaError(
-                f"The {name} is {other.width}x{other.height} but the video under it {under.width}x{under.height}; bring them to one size."
+                f"The {name} is {other.width}x{other.height} but the video under it "
+                f"{under.width}x{under.height}; bring them to one size."
             )
         if other.frame_count != geometry.frame_count:
             raise MediaError(
-                f"The {name} has {other.frame_count} frames but the geometry {geometry.frame_count}; pass what was rendered from it."
+                f"The {name} has {other.frame_count} frames but the geometry {geometry.frame_count}; "
+                "pass what was rendered from it."
             )
     shown = geometry.source_frame.tolist()
     if max(shown) >= under.frame_count:
         raise MediaError(
-            f"The video has {under.frame_count} frames but frame {max(shown)} is needed; pass a version with all of its source's frames."
+            f"The video has {under.frame_count} frames but frame {max(shown)} is needed; pass a version "
+            "with all of its source's frames."
         )
     timeline = Timeline(np.array(shown), geometry.times.double().numpy(), geometry.durations.double().numpy())
     sound = read_audio(rendered.path) if rendered.has_audio else None

@@ -1,8 +1,8 @@
 """Stage two over a whole video: source frames in, rendered and pasted frames out, in bounded memory.
 
-Frames are rendered in batches. A window of decoded source frames holds what the batch and its face references need and
-forgets the rest; lip references are read and encoded once, before the first batch. The output is made in segments that
-depend on nothing but their own frames, so that finished ones are never made again.
+Frames are rendered in batches. A window of decoded source frames holds what the batch and its face references
+need and forgets the rest; lip references are read and encoded once, before the first batch. The output is
+made in segments that depend on nothing but their own frames, so that finished ones are never made again.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ from ..types import (
 from .frame_window import FrameWindow
 from .oom_fallback import RenderingMemory
 
-BATCH = 8  # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch stays short
-MOST_ENCODED = 96  # references of 512 pixels, 5 MB each, kept encoded where alike frames are chosen from all over the clip
+# output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch
+# stays short
+BATCH = 8
+# references of 512 pixels, 5 MB each, kept encoded where alike frames are chosen from all over the clip
+MOST_ENCODED = 96
 SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
 CROP_SIZES = (
     256,
@@ -66,9 +69,9 @@ CROP_SIZES = (
 class RenderedFrame:
     """One output frame. crop (3, R, R) float32 in [0, 1] rendered, or None where the frame passes through.
 
-    frame (H, W, 3) uint8: the source frame.  box (3,).  source_points, target_points (V, 3): crop pixels at R.
-    face (R, R) and lip (R, R): the renderer's masks.  shown (R, R): the soft mask through which the crop is pasted; outside it
-    the crop need not be what the renderer would make of it.
+    frame (H, W, 3) uint8: the source frame.  box (3,).  source_points, target_points (V, 3): crop pixels at
+    R. face (R, R) and lip (R, R): the renderer's masks.  shown (R, R): the soft mask through which the crop
+    is pasted; outside it the crop need not be what the renderer would make of it.
     """
 
     index: int
@@ -147,7 +150,8 @@ class FrameRenderer:
         self._lip = self._uncovered(lip, references.lip.tolist())
 
     def frames(self, runs: Iterable[range]) -> Iterator[RenderedFrame]:
-        """The frames of runs of consecutive output frames, in order. Each run gives what it would give alone."""
+        """The frames of runs of consecutive output frames, in order. Each run gives what it would give
+        alone."""
         runs = [run for run in runs if len(run)]
         shown, face = self._target.source_frame, self._references.face
 
@@ -299,11 +303,10 @@ def render_to_file(
 ) -> DubReport:
     """Render, paste back and write a video; the file appears when it is complete.
 
-    Args:
-        cache:      keeps finished segments; those it holds already are not rendered again.
-        whole_face: paste the whole drawn face instead of the lower face only.
-        observe:    called with every rendered frame before it is pasted, for measurements.
-        on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change it.
+    Args: cache:      keeps finished segments; those it holds already are not rendered again. whole_face:
+        paste the whole drawn face instead of the lower face only. observe:    called with every rendered
+        frame before it is pasted, for measurements. on_frame:   called with every finished frame (H, W, 3)
+        uint8, for previews; it must not keep or change it.
     Returns:
         What happened to each frame.
     """
@@ -378,7 +381,8 @@ def render_to_file(
 
 
 def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel was replaced."""
+    """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel
+    was replaced."""
     if item.crop is None:
         return item.frame, np.zeros(item.frame.shape[:2], np.float32)
     return paste_back(item.frame, item.crop, item.shown, item.box, weight=weight, seed=item.index)
@@ -394,7 +398,8 @@ def near_mask(soft: Tensor) -> Tensor:
 
 
 def batch_size(crop: int, device: torch.device) -> int:
-    """Output frames rendered together: BATCH on a GPU, on a CPU as many as have the pixels of BATCH crops of 256."""
+    """Output frames rendered together: BATCH on a GPU, on a CPU as many as have the pixels of BATCH crops of
+    256."""
     return BATCH if device.type != "cpu" else max(1, BATCH * CROP_SIZES[0] ** 2 // crop**2)
 
 
@@ -405,6 +410,7 @@ def grey_frame(mask: np.ndarray) -> np.ndarray:
 
 
 def crop_size(boxes: CropBoxes, source: FaceGeometry) -> int:
-    """Pixels of the crop's side: the smallest of CROP_SIZES not below the median side of the usable frames."""
+    """Pixels of the crop's side: the smallest of CROP_SIZES not below the median side of the usable
+    frames."""
     side = float(boxes.box[source.usable, 2].median())
     return next((size for size in CROP_SIZES if size >= side), CROP_SIZES[-1])

@@ -1,4 +1,5 @@
-"""Source frames by number while a window moves along the output: read once, forgotten when no batch needs them any more."""
+"""Source frames by number while a window moves along the output: read once, forgotten when no batch needs
+them any more."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from ..media.video_reader import VideoReader
 class FrameWindow:
     """Frames in the order in which they are first needed.
 
-    ``needs`` yields, batch by batch, the frames that must be at hand; a frame that the next batch does not need goes, so memory
-    holds one batch whatever the length of the clip.
+    ``needs`` yields, batch by batch, the frames that must be at hand; a frame that the next batch does not
+    need goes, so memory holds one batch whatever the length of the clip.
     """
 
     def __init__(self, reader: VideoReader, needs: Iterable[Iterable[int]]) -> None:

@@ -1,4 +1,5 @@
-"""The paper's initialiser on a video: crops of the tracked face through the coefficient network (3.1, Deng et al. 2019b)."""
+"""The paper's initialiser on a video: crops of the tracked face through the coefficient network (3.1, Deng et
+al. 2019b)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What rendering and speech do when memory runs out: fewer frames at once, then the CPU; each step says so once."""
+"""What rendering and speech do when memory runs out: fewer frames at once, then the CPU; each step says so
+once."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ LEAST_SPEECH = (
 
 
 class RenderingMemory:
-    """The renderer, the face model and the device that a run uses now, and how many frames it renders at once.
+    """The renderer, the face model and the device that a run uses now, and how many frames it renders at
+    once.
 
     The models that were handed in are never changed: other runs may be using them.
     """
@@ -41,7 +43,8 @@ class RenderingMemory:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def in_windows(self, items: Sequence[int], job: Callable[[Sequence[int]], Result]) -> list[Result]:
-        """Do a job for all items, a window of them at a time; a window that does not fit into memory is done again smaller.
+        """Do a job for all items, a window of them at a time; a window that does not fit into memory is done
+        again smaller.
 
         Raises:
             MemoryLimitError: one frame at a time on the CPU is still too much.
@@ -68,21 +71,24 @@ class RenderingMemory:
             )
         elif self.device != CPU:
             self.warnings.append(
-                f"Memory ran out on {self.device} even for one frame: rendering went on on the CPU, which is slower."
+                f"Memory ran out on {self.device} even for one frame: rendering went on on the CPU, "
+                "which is slower."
             )
             self.renderer, self.face_model = on_cpu(self.renderer), self.face_model.to(CPU)
             self.device, self.frames = CPU, self._at_first
             self.dtype = torch.float32
         else:
             raise MemoryLimitError(
-                f"Memory ran out while rendering a single frame ({error}); close other programs, or use fewer references."
+                f"Memory ran out while rendering a single frame ({error}); close other programs, or use "
+                "fewer references."
             ) from error
 
 
 def speak_within_memory(
     networks: SpeechNetworks, say: Callable[[SpeechNetworks, int], Result]
 ) -> tuple[Result, list[str]]:
-    """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that fits into memory.
+    """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that
+    fits into memory.
 
     Args:
         networks: never changed.
@@ -104,7 +110,8 @@ def speak_within_memory(
                 )
             elif device != CPU:
                 warnings.append(
-                    f"Memory ran out on {device} even for {frames} frames of speech: it went on on the CPU, which is slower."
+                    f"Memory ran out on {device} even for {frames} frames of speech: it went on on the "
+                    "CPU, which is slower."
                 )
                 networks = replace(
                     networks, audio_encoder=on_cpu(networks.audio_encoder), lip_sync=on_cpu(networks.lip_sync)

@@ -1,6 +1,7 @@
 """Progress of a run that has several stages.
 
-The core's stages know only ``on_progress(done, total)``; a :class:`Progress` names them and hands one out a stage.
+The core's stages know only ``on_progress(done, total)``; a :class:`Progress` names them and hands one out a
+stage.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Progress:
         """Called after each unit of work. May raise to cancel."""
 
     def picture(self, frame: np.ndarray) -> None:
-        """Called with each finished frame (H, W, 3) uint8, to show how it comes along; it must not be kept or changed."""
+        """Called with each finished frame (H, W, 3) uint8, to show how it comes along; it must not be kept or
+        changed."""
 
 
 class ProgressBars(Progress):

@@ -1,7 +1,7 @@
 """Memory that was freed, given back to the system.
 
-The C library keeps what a program frees, in pieces between what is still in use. Over an hour of pictures of all sizes the pieces
-grow, though nothing is leaked: 150 MiB were measured within one minute of video.
+The C library keeps what a program frees, in pieces between what is still in use. Over an hour of pictures of
+all sizes the pieces grow, though nothing is leaked: 150 MiB were measured within one minute of video.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from ..weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, s
 def give_back_freed_memory() -> bool:
     """Give the free pages of the C heap back to the system; takes about a millisecond.
 
-    Returns:
-        Whether anything was given back; False where the C library is another than glibc and knows no such call.
+    Returns: Whether anything was given back; False where the C library is another than glibc and knows no
+        such call.
     """
     trim = _malloc_trim()
     return trim is not None and trim(0) == 1
@@ -57,7 +57,8 @@ WORK_FORMAT = 2  # of what is kept in a working folder
 
 
 def run_inputs(verb: str, out: Path, models: Models, options: DubOptions, **more: str | None) -> dict:
-    """The inputs of a run as JSON values: weights, settings, versions, device, and what only this verb has (``more``)."""
+    """The inputs of a run as JSON values: weights, settings, versions, device, and what only this verb has
+    (``more``)."""
     weights = {name: found.sha256 for name, found in models.origins.items()}
     if options.initializer != LANDMARKS:
         weights["initializer"] = sha256_of(Path(options.initializer))
@@ -105,14 +106,14 @@ MAKER = "PersonaTalk"
 
 
 class RunCache:
-    """A context manager. On success the folder goes; after a failure it stays if it holds finished work that is of use.
+    """A context manager. On success the folder goes; after a failure it stays if it holds finished work that
+    is of use.
 
-    Args:
-        folder: where; made on entry.
-        inputs: everything the result depends on, as JSON values. Work of other inputs is discarded, and ``remarks`` says so.
-        keep:   False removes the folder after a failure, too.
-    Raises:
-        CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be written.
+    Args: folder: where; made on entry. inputs: everything the result depends on, as JSON values. Work of
+        other inputs is discarded, and ``remarks`` says so. keep:   False removes the folder after a failure,
+        too.
+    Raises: CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot
+        be written.
     """
 
     def __init__(self, folder: Path, inputs: dict, *, keep: bool = True) -> None:
@@ -166,7 +167,8 @@ class RunCache:
         return False
 
     def save(self, name: str, tensors: dict[str, Tensor], config: dict | None = None) -> None:
-        """Keep finished work under a name, whole or not at all; what the work has freed goes back to the system.
+        """Keep finished work under a name, whole or not at all; what the work has freed goes back to the
+        system.
 
         Raises:
             MediaError: the disk is full or closed.
@@ -178,7 +180,8 @@ class RunCache:
         give_back_freed_memory()
 
     def load(self, name: str) -> Checkpoint | None:
-        """What an earlier run kept under a name: tensors and config; None where there is nothing, or nothing sound."""
+        """What an earlier run kept under a name: tensors and config; None where there is nothing, or nothing
+        sound."""
         path = self.path(f"{name}.safetensors")
         if not path.is_file():
             return None
@@ -197,7 +200,8 @@ class RunCache:
             except OSError as error:
                 lock.close()
                 raise CacheLockedError(
-                    f"Another run is writing here at this moment ({self.folder}); wait until it has finished or choose another output."
+                    f"Another run is writing here at this moment ({self.folder}); wait until it has "
+                    "finished or choose another output."
                 ) from error
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(lock.fileno()), os.stat(self.path(LOCK))):
@@ -216,7 +220,8 @@ class RunCache:
                 stated, ours = {}, all(file.name.startswith(f".{MARKER}.") for file in others)
             if not ours:
                 raise MediaError(
-                    f"{self.folder} holds files that are not PersonaTalk's; move them away or choose another output."
+                    f"{self.folder} holds files that are not PersonaTalk's; move them away or choose "
+                    "another output."
                 )
             if stated.get("key") == self.key:
                 self._sweep()
@@ -257,7 +262,8 @@ class RunCache:
 
 
 def cache_beside(out: Path, inputs: dict, *, folder: Path | None = None, keep: bool = True) -> RunCache:
-    """The working folder of an output: hidden beside it, or in another ``folder`` under the name of its key."""
+    """The working folder of an output: hidden beside it, or in another ``folder`` under the name of its
+    key."""
     if folder is None:
         return RunCache(Path(out).parent / f".{Path(out).name}.personatalk", inputs, keep=keep)
     work = RunCache(Path(folder), inputs, keep=keep)

@@ -1,8 +1,9 @@
 """Minimise the fitting terms over a whole window of frames by reweighted Gauss-Newton steps.
 
-A sum of norms is a weighted sum of squares whose weights are 1 / norm (iteratively reweighted least squares). All terms
-link only frames t, t + 1 and t + 2, so each step is one banded system, solved exactly in time linear in the frames:
-five steps do what thousands of gradient steps would, and windows agree where they overlap because each is at its minimum.
+A sum of norms is a weighted sum of squares whose weights are 1 / norm (iteratively reweighted least squares).
+All terms link only frames t, t + 1 and t + 2, so each step is one banded system, solved exactly in time
+linear in the frames: five steps do what thousands of gradient steps would, and windows agree where they
+overlap because each is at its minimum.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ FLOORS = {
 
 @dataclass(frozen=True, eq=False)
 class ClipTarget:
-    """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial coefficients;
-    unit: pixels that count as one, for the whole clip.  lip_pairs (N, 2): which of the K are opposite each other on the lips."""
+    """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial
+    coefficients; unit: pixels that count as one, for the whole clip.  lip_pairs (N, 2): which of the K are
+    opposite each other on the lips."""
 
     landmarks: Landmarks
     vertex: Tensor
@@ -83,7 +85,8 @@ def solve_clip(
     steps: int = STEPS,
     on_step: Callable[[], None] = lambda: None,
 ) -> Coefficients:
-    """Optimise pose and expression of a window; the identity stays the clip's. ``on_step`` is called after each step; it may raise.
+    """Optimise pose and expression of a window; the identity stays the clip's. ``on_step`` is called after
+    each step; it may raise.
 
     Returns:
         Coefficients with the lowest loss seen; never above the start's.
@@ -199,7 +202,8 @@ def _reweighted(residual: Tensor, weight: Tensor) -> Tensor:
 def _points_and_jacobian(
     now: Coefficients, target: ClipTarget, face_model: FaceModel
 ) -> tuple[Tensor, Tensor]:
-    """Projected key points in units (T, K, 2), and their derivative by pose and expression (T, 2K, 6 + E); float64."""
+    """Projected key points in units (T, K, 2), and their derivative by pose and expression (T, 2K, 6 + E);
+    float64."""
     vertex, unit = target.vertex, target.unit
     basis = face_model.expression_basis[:, vertex].double()
     shape = face_model.mean[vertex] + einsum(
@@ -244,9 +248,8 @@ def _right_jacobian(omega: Tensor) -> Tensor:
 def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
     """Solve the symmetric system that links frames up to two apart, by block Cholesky over pairs of frames.
 
-    Args:
-        blocks: (3, T, P, P): blocks[d, t] is the coupling of frame t (rows) with frame t + d (columns); positive definite.
-        right:  (T, P).
+    Args: blocks: (3, T, P, P): blocks[d, t] is the coupling of frame t (rows) with frame t + d (columns);
+        positive definite. right:  (T, P).
     Returns:
         (T, P).
     """

@@ -1,14 +1,14 @@
 """The off-the-shelf coefficient network of the paper (Deng et al. 2019b): a picture of a face to 257 numbers.
 
-Paper: 3.1, "we first use an off-the-shelf network to predict the initial coefficients". Its weights may not be shipped; a user
-converts the published ``epoch_20.pth`` once, outside this package, which never unpickles:
+Paper: 3.1, "we first use an off-the-shelf network to predict the initial coefficients". Its weights may not
+be shipped; a user converts the published ``epoch_20.pth`` once, outside this package, which never unpickles:
 
     python -c "import torch; from safetensors.torch import save_file; \\
       s = torch.load('epoch_20.pth', map_location='cpu', weights_only=True)['net_recon']; \\
       save_file({k: v.contiguous() for k, v in s.items()}, 'deng.safetensors')"
 
-The network is a ResNet-50 with one 1x1 convolution each for identity 80, expression 64, texture 80, angles 3, light 27,
-translation 2 and depth 1, read from a 224x224 crop that five points align to the mean face.
+The network is a ResNet-50 with one 1x1 convolution each for identity 80, expression 64, texture 80, angles 3,
+light 27, translation 2 and depth 1, read from a 224x224 crop that five points align to the mean face.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ BLOCKS = (
     (256, 6, 2),
     (512, 3, 2),
 )  # width, count and stride of ResNet-50's four stages
-# Eye centres, tip of the nose and mouth corners of the mean face of BFM09, in 10 cm: x to the image's right, y up, z to the viewer
+# Eye centres, tip of the nose and mouth corners of the mean face of BFM09, in 10 cm: x to the image's right,
+# y up, z to the viewer
 FIVE_POINTS = (
     (-0.311, 0.290, 0.133),
     (0.311, 0.290, 0.133),
@@ -61,7 +62,8 @@ BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class NetworkCoefficients:
-    """identity (T, 80) and expression (T, 64) of BFM09 in standard deviations; angle (T, 3): pitch, yaw, roll in radians."""
+    """identity (T, 80) and expression (T, 64) of BFM09 in standard deviations; angle (T, 3): pitch, yaw, roll
+    in radians."""
 
     identity: Tensor
     expression: Tensor
@@ -139,13 +141,14 @@ def load_coefficient_network(path: Path, *, sha256: str | None = None) -> Coeffi
     Args:
         path:   safetensors with the tensors of ``net_recon``.
         sha256: what the file should hash to, if the user knows it.
-    Raises:
-        WeightsError: missing, a pickle, damaged, another hash, non-finite, or tensors of other names or shapes.
+    Raises: WeightsError: missing, a pickle, damaged, another hash, non-finite, or tensors of other names or
+        shapes.
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt", ".pkl"):
         raise WeightsError(
-            f"{path.name} is a pickle, which can run any code when read; convert its 'net_recon' to .safetensors first, "
+            f"{path.name} is a pickle, which can run any code when read; convert its 'net_recon' to "
+            ".safetensors first, "
             "as personatalk_core/geometry/coefficient_network.py shows in one line."
         )
     if not path.is_file():
@@ -179,8 +182,8 @@ def load_coefficient_network(path: Path, *, sha256: str | None = None) -> Coeffi
 def alignment_boxes(landmarks: Tensor) -> Tensor:
     """The squares that the network wants to see.
 
-    Five landmarks give, by least squares under a scaled orthographic camera, the size of the face and where the mean face's
-    origin lies; the crop is not turned.
+    Five landmarks give, by least squares under a scaled orthographic camera, the size of the face and where
+    the mean face's origin lies; the crop is not turned.
     Args:
         landmarks: (T, 478, 3) image pixels.
     Returns:
@@ -222,7 +225,8 @@ def _as_input(batch: list[np.ndarray], device: torch.device | str) -> Tensor:
 
 
 def speaks_of(face_model: FaceModel) -> bool:
-    """Whether the network's identity and expression are this face model's: BFM09, its expression split in lower and upper."""
+    """Whether the network's identity and expression are this face model's: BFM09, its expression split in
+    lower and upper."""
     return (
         face_model.identity_count == HEADS["identity"]
         and face_model.expression_count == 2 * HEADS["expression"]

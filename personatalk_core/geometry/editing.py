@@ -1,4 +1,5 @@
-"""Changing generated geometry before it is rendered: how far the mouth moves, how smooth, how early, which expression is added."""
+"""Changing generated geometry before it is rendered: how far the mouth moves, how smooth, how early, which
+expression is added."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ MAX_SHIFT = 2.0  # seconds the mouth may be moved against the sound
 
 @dataclass(frozen=True)
 class GeometryEdit:
-    """lower_gain: 0 keeps the clip's median mouth still, 1 as it is, up to 2 exaggerates.  upper_gain: the same for brows,
-    cheeks and lids.  smoothing: seconds, standard deviation of a Gaussian over the lower face, 0 none.  shift: seconds the
-    lower face comes later (negative: earlier).  add: named expression directions and how much of each, such as
-    ``{"jawOpen": 0.1}``."""
+    """lower_gain: 0 keeps the clip's median mouth still, 1 as it is, up to 2 exaggerates.  upper_gain: the
+    same for brows, cheeks and lids.  smoothing: seconds, standard deviation of a Gaussian over the lower
+    face, 0 none.  shift: seconds the lower face comes later (negative: earlier).  add: named expression
+    directions and how much of each, such as ``{"jawOpen": 0.1}``."""
 
     lower_gain: float = 1.0
     upper_gain: float = 1.0
@@ -44,7 +45,8 @@ class GeometryEdit:
         unknown = sorted(set(self.add) - set(face_model.direction_names))
         if unknown:
             raise OptionsError(
-                f"the face model has no direction '{unknown[0]}'; it has {', '.join(face_model.direction_names)}."
+                f"the face model has no direction '{unknown[0]}'; it has "
+                f"{', '.join(face_model.direction_names)}."
             )
         return self
 
@@ -105,8 +107,9 @@ def _smooth(values: Tensor, width: float) -> Tensor:
 def retime_geometry(geometry: FaceGeometry, times: Sequence[float] | Tensor) -> FaceGeometry:
     """The same face at other moments: another frame rate, slower, faster or backwards.
 
-    Coefficients are interpolated linearly between the two frames around each moment, never across a cut; status, shot and
-    source frame are those of the nearest frame. Before the first and after the last frame the ends are held.
+    Coefficients are interpolated linearly between the two frames around each moment, never across a cut;
+    status, shot and source frame are those of the nearest frame. Before the first and after the last frame
+    the ends are held.
     Args:
         times: (T2,) seconds on the geometry's clock, in any order.
     Returns:
@@ -147,13 +150,13 @@ def retime_geometry(geometry: FaceGeometry, times: Sequence[float] | Tensor) -> 
 
 
 def geometry_at_speed(geometry: FaceGeometry, speed: float) -> FaceGeometry:
-    """The same face faster or slower, at the frame rate it had: picture and mouth together, without the sound.
+    """The same face faster or slower, at the frame rate it had: picture and mouth together, without the
+    sound.
 
     Args:
         speed: 2 is twice as fast, 0.5 half as fast; 1 returns the geometry itself.
-    Returns:
-        FaceGeometry of about T / speed frames. It names no sound, since none fits it any more; it samples the pixels of the clip
-        it was made from.
+    Returns: FaceGeometry of about T / speed frames. It names no sound, since none fits it any more; it
+        samples the pixels of the clip it was made from.
     Raises:
         OptionsError: a speed outside 0.1 to 10.
     """
@@ -177,9 +180,8 @@ def freeze_geometry(
 ) -> FaceGeometry:
     """Hold a part of the face as it is in one frame.
 
-    Args:
-        frame: which, from 0.
-        part:  ``lower`` (mouth and jaw), ``upper`` (the rest of the expression), ``expression`` (both) or ``pose``.
+    Args: frame: which, from 0. part:  ``lower`` (mouth and jaw), ``upper`` (the rest of the expression),
+        ``expression`` (both) or ``pose``.
     Raises:
         OptionsError: no such frame or part.
     """

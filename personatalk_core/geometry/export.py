@@ -40,7 +40,8 @@ def blendshape_scores(expression: Tensor, face_model: FaceModel) -> tuple[Tensor
     keep = [k for k, name in enumerate(face_model.direction_names) if not name.startswith("_")]
     if not keep:
         raise ShapeError(
-            "this face model has no named expression directions, so there are no scores; use the bundled face model."
+            "this face model has no named expression directions, so there are no scores; use the "
+            "bundled face model."
         )
     directions = face_model.directions[keep].double()
     gram = directions @ directions.T
@@ -56,7 +57,8 @@ def blendshape_scores(expression: Tensor, face_model: FaceModel) -> tuple[Tensor
 
 
 def head_angles(geometry: FaceGeometry) -> Tensor:
-    """(T, 3) yaw, pitch, roll in radians: looking to the image's right, up, and leaning to the image's right are positive."""
+    """(T, 3) yaw, pitch, roll in radians: looking to the image's right, up, and leaning to the image's right
+    are positive."""
     rotation = rotation_matrix(geometry.rotation)
     yaw = torch.atan2(rotation[:, 0, 2], rotation[:, 2, 2])
     pitch = torch.asin(rotation[:, 1, 2].clamp(-1, 1))
@@ -65,7 +67,8 @@ def head_angles(geometry: FaceGeometry) -> Tensor:
 
 
 def write_arkit_csv(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None:
-    """One row a frame: Timecode in seconds, BlendShapeCount, the scores under ARKit's names, HeadYaw, HeadPitch, HeadRoll."""
+    """One row a frame: Timecode in seconds, BlendShapeCount, the scores under ARKit's names, HeadYaw,
+    HeadPitch, HeadRoll."""
     scores, names = blendshape_scores(geometry.expression, face_model)
     angles = head_angles(geometry)
     text = io.StringIO()
@@ -105,7 +108,8 @@ def drawn_triangles(face_model: FaceModel) -> torch.Tensor:
 
 
 def write_obj_sequence(folder: Path, geometry: FaceGeometry, face_model: FaceModel) -> list[Path]:
-    """Write ``frame_00000.obj`` and so on: the person's canonical face without head pose, one file a frame."""
+    """Write ``frame_00000.obj`` and so on: the person's canonical face without head pose, one file a
+    frame."""
     faces = "".join(f"f {a} {b} {c}\n" for a, b, c in (drawn_triangles(face_model) + 1).tolist())
     paths = []
     for t, vertices in enumerate(canonical_vertices(geometry, face_model)):
@@ -116,8 +120,9 @@ def write_obj_sequence(folder: Path, geometry: FaceGeometry, face_model: FaceMod
 
 
 def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None:
-    """Write one glTF 2.0 binary: the person's face at rest, a morph target for each expression component, and an animation of
-    their weights and of the head's rotation, position and size. Units: the first seen size is 1; y up, z to the viewer."""
+    """Write one glTF 2.0 binary: the person's face at rest, a morph target for each expression component, and
+    an animation of their weights and of the head's rotation, position and size. Units: the first seen size is
+    1; y up, z to the viewer."""
     rest = template_vertices(geometry, face_model).numpy()
     unit = float(geometry.scale[0])
     height, width = geometry.frame_size

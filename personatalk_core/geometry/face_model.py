@@ -1,4 +1,5 @@
-"""The 3DMM: mean face, identity and expression bases, triangles, index sets. Knows nothing of images or of where it was learned."""
+"""The 3DMM: mean face, identity and expression bases, triangles, index sets. Knows nothing of images or of
+where it was learned."""
 
 from __future__ import annotations
 
@@ -52,15 +53,15 @@ class FaceModel:
     Paper: 3.1 (3DMM). Canonical frame and unit as in ``types``.
 
     mean (V, 3).  identity_basis (A, V, 3), expression_basis (E, V, 3): one standard deviation each.
-    lower_count: the first expression components move only the lower face, the others only the rest; in the seam, where
-    0 < lower_weight < 1, both do.  triangles (F, 3) int64, counter-clockwise for the viewer.  region (F,) uint8.
-    pncc_colour (V, 3) in [0, 1].  lower_weight (V,) in [0, 1].  lips: vertices of the red of the lips.
-    inner_lips, outer_lips: rings in order: right corner, upper row, left corner, lower row back.
-    eye_corners (2,): outer, right then left.  mouth_corners (2,): inner, right then left (the person's right: negative x).
-    landmark_vertex (K,), landmark_id (K,): which vertex is which MediaPipe landmark.  rigid_weight (V,): how far a
-    vertex moves only with the head, in [0, 1].  mirror (V,): the vertex on the other side.
-    directions (N, E) and direction_names (N,): named (ARKit) expression directions in expression coefficients at score 1.
-    sha256: of the file.
+    lower_count: the first expression components move only the lower face, the others only the rest; in the
+    seam, where 0 < lower_weight < 1, both do.  triangles (F, 3) int64, counter-clockwise for the viewer.
+    region (F,) uint8. pncc_colour (V, 3) in [0, 1].  lower_weight (V,) in [0, 1].  lips: vertices of the red
+    of the lips. inner_lips, outer_lips: rings in order: right corner, upper row, left corner, lower row back.
+    eye_corners (2,): outer, right then left.  mouth_corners (2,): inner, right then left (the person's right:
+    negative x). landmark_vertex (K,), landmark_id (K,): which vertex is which MediaPipe landmark.
+    rigid_weight (V,): how far a vertex moves only with the head, in [0, 1].  mirror (V,): the vertex on the
+    other side. directions (N, E) and direction_names (N,): named (ARKit) expression directions in expression
+    coefficients at score 1. sha256: of the file.
     """
 
     mean: Tensor
@@ -99,11 +100,13 @@ class FaceModel:
             check_finite(f"face model {name}", getattr(self, name))
         if not 0 <= self.lower_count <= width:
             raise ShapeError(
-                f"face model lower_count is {self.lower_count} but expected 0 to {width}, its expression width."
+                f"face model lower_count is {self.lower_count} but expected 0 to {width}, its "
+                "expression width."
             )
         if faces and (int(self.triangles.min()) < 0 or int(self.triangles.max()) >= vertices):
             raise ShapeError(
-                f"face model triangles name vertices up to {int(self.triangles.max())} but there are {vertices}."
+                f"face model triangles name vertices up to {int(self.triangles.max())} but there are "
+                f"{vertices}."
             )
 
     @property
@@ -124,7 +127,8 @@ class FaceModel:
         return (self.lower_weight > 0.5).nonzero()[:, 0]
 
     def direction(self, name: str) -> Tensor:
-        """(E,) expression coefficients of a named direction at score 1. Raises ShapeError with the known names."""
+        """(E,) expression coefficients of a named direction at score 1. Raises ShapeError with the known
+        names."""
         if name not in self.direction_names:
             known = ", ".join(self.direction_names) or "none"
             raise ShapeError(

@@ -1,4 +1,5 @@
-"""Hybrid geometry estimation (paper 3.1): coefficients of a whole clip, initialised from landmarks, optimised together."""
+"""Hybrid geometry estimation (paper 3.1): coefficients of a whole clip, initialised from landmarks, optimised
+together."""
 
 from __future__ import annotations
 
@@ -36,14 +37,13 @@ def estimate_geometry(
 ) -> FaceGeometry:
     """Estimate alpha, beta_t and p_t of a tracked face.
 
-    Paper: 3.1, equations 1 and 2. Deviation: the shape is one vector for the clip from the start, so the first part of
-    eq. 2 is zero. Shots are solved apart: nothing is smoothed across a cut.
-    Args:
-        track:     frames without a face, or with a covered one, are bridged by interpolation and weigh nothing.
-        weights:   of the terms; zeros switch terms off.
-        landmarks: (K,) MediaPipe ids to fit to, for tests that hold some out; None for all.
-        start:     coefficients of the track's T frames from another source (a network); None: from the landmarks.
-        cache:     keeps solved windows; those it holds already are not solved again.
+    Paper: 3.1, equations 1 and 2. Deviation: the shape is one vector for the clip from the start, so the
+    first part of eq. 2 is zero. Shots are solved apart: nothing is smoothed across a cut.
+    Args: track:     frames without a face, or with a covered one, are bridged by interpolation and weigh
+        nothing. weights:   of the terms; zeros switch terms off. landmarks: (K,) MediaPipe ids to fit to, for
+        tests that hold some out; None for all. start:     coefficients of the track's T frames from another
+        source (a network); None: from the landmarks. cache:     keeps solved windows; those it holds already
+        are not solved again.
     Returns:
         FaceGeometry with the status of the track.
     Raises:
@@ -85,7 +85,8 @@ def estimate_geometry(
 
 
 class TrackPoints:
-    """Some landmarks of some frames of a track, (T, K, 3 or 2) float32, read from it by slices: a long track lies on disk."""
+    """Some landmarks of some frames of a track, (T, K, 3 or 2) float32, read from it by slices: a long track
+    lies on disk."""
 
     def __init__(self, track: FaceTrack, frames: Tensor, landmarks: Tensor, axes: int = 3) -> None:
         self._track, self._frames, self._landmarks, self._axes = track, frames, landmarks.numpy(), axes
@@ -127,7 +128,8 @@ def seen_frames(track: FaceTrack) -> Tensor:
     seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & _has_landmarks(track)
     if not bool(seen.any()):
         raise FaceError(
-            f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the speaker's face."
+            f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the "
+            "speaker's face."
         )
     return seen
 
@@ -153,7 +155,8 @@ def key_landmarks(face_model: FaceModel, usable: Tensor, count: int = KEY_VERTIC
 
 
 def lip_pairs(face_model: FaceModel, vertex: Tensor) -> Tensor:
-    """(N, 2) positions in ``vertex`` of inner-lip vertices opposite each other, upper then lower; those that are both there."""
+    """(N, 2) positions in ``vertex`` of inner-lip vertices opposite each other, upper then lower; those that
+    are both there."""
     ring = face_model.inner_lips
     where = {int(v): k for k, v in enumerate(vertex)}
     opposite = [(int(ring[k]), int(ring[-k])) for k in range(1, len(ring) // 2)]
@@ -162,7 +165,8 @@ def lip_pairs(face_model: FaceModel, vertex: Tensor) -> Tensor:
 
 
 def bridge(found: Coefficients, seen: Tensor, shot: Tensor) -> Coefficients:
-    """Coefficients of every frame from those of the seen ones: linear between neighbours within a shot, held at its ends."""
+    """Coefficients of every frame from those of the seen ones: linear between neighbours within a shot, held
+    at its ends."""
     known = seen.nonzero()[:, 0]
     index = np.arange(len(seen))
     columns = {}

@@ -1,10 +1,11 @@
 """The terms that the fitting minimises: equations 1 and 2 of paper 3.1, each a function of its own.
 
-Every norm is the plain (not squared) L2 norm, as printed: a sum of norms forgives a few large residuals, so a lip that
-snaps shut stays shut while jitter is smoothed. Key points are measured in units of the eye distance (canonical units),
-expression in standard deviations, pose as (rotation in radians, translation / scale, log scale), so that one weight fits
-every image size. Frames without a face carry no landmark terms. Two things are added to the paper's terms: lambda is at its
-full size only where a face rests, and the gap between the lips is a term of its own, so that smoothing opens no closed mouth.
+Every norm is the plain (not squared) L2 norm, as printed: a sum of norms forgives a few large residuals, so a
+lip that snaps shut stays shut while jitter is smoothed. Key points are measured in units of the eye distance
+(canonical units), expression in standard deviations, pose as (rotation in radians, translation / scale, log
+scale), so that one weight fits every image size. Frames without a face carry no landmark terms. Two things
+are added to the paper's terms: lambda is at its full size only where a face rests, and the gap between the
+lips is a term of its own, so that smoothing opens no closed mouth.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """What each term counts, chosen on 16 training clips by the rule of ``personatalk_core.evaluation.studies.geometry_fit_choice``.
+    """What each term counts, chosen on 16 training clips by the rule of
+    ``personatalk_core.evaluation.studies.geometry_fit_choice``.
 
-    landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  opening: the gap between the inner
-    lips, not in the paper; both lips tremble together, so their gap is the stillest thing that the landmarks say.
-    tempo: all of eq. 1.  velocity: its first part, 1 in the paper; at 1 the fit follows the landmarker's own jitter.
-    laplacian_pose, laplacian_lower, laplacian_upper: lambda for pose, for expression of the lower face (the first
-    ``lower_count`` columns) and for the rest; 0.2 in the paper, whose count of key points and units are not given.
-    pose_speed, lower_speed: how fast the head (units or radians a frame) and the lower face (standard deviations a frame)
-    move where their lambda is halved; 0 keeps it everywhere, as in the paper.  regularisation: eq. 2.
+    landmark: distance to the landmarks (the paper follows Gecer et al. 2019 for it).  opening: the gap
+    between the inner lips, not in the paper; both lips tremble together, so their gap is the stillest thing
+    that the landmarks say.
+    tempo: all of eq. 1.  velocity: its first part, 1 in the paper; at 1 the fit follows the landmarker's own
+    jitter. laplacian_pose, laplacian_lower, laplacian_upper: lambda for pose, for expression of the lower
+    face (the first ``lower_count`` columns) and for the rest; 0.2 in the paper, whose count of key points and
+    units are not given.
+    pose_speed, lower_speed: how fast the head (units or radians a frame) and the lower face (standard
+    deviations a frame) move where their lambda is halved; 0 keeps it everywhere, as in the paper.
+    regularisation: eq. 2.
     """
 
     landmark: float = 1.0
@@ -59,20 +64,23 @@ def landmark_term(points: Tensor, landmarks: Tensor, seen: Tensor, weight: Tenso
 
 
 def velocity_term(points: Tensor, landmarks: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
-    """First part of eq. 1: sum of ||(kp_{t+1} - kp_t) - (kp_bar_{t+1} - kp_bar_t)|| over pairs of frames with a face."""
+    """First part of eq. 1: sum of ||(kp_{t+1} - kp_t) - (kp_bar_{t+1} - kp_bar_t)|| over pairs of frames with
+    a face."""
     both = seen[1:] & seen[:-1]
     return (norm(points.diff(dim=0) - landmarks.diff(dim=0)) * weight * both[:, None]).sum()
 
 
 def opening_term(points: Tensor, landmarks: Tensor, seen: Tensor, lip_pairs: Tensor) -> Tensor:
-    """Sum over frames and pairs of ||(kp_upper - kp_lower) - (kp_bar_upper - kp_bar_lower)||; lip_pairs (N, 2) of key points."""
+    """Sum over frames and pairs of ||(kp_upper - kp_lower) - (kp_bar_upper - kp_bar_lower)||; lip_pairs (N,
+    2) of key points."""
     upper, lower = lip_pairs.unbind(1)
     residual = points - landmarks
     return (norm(residual[:, upper] - residual[:, lower]) * seen[:, None]).sum()
 
 
 def laplacian_term(values: Tensor, rest: Tensor | float = 1.0) -> Tensor:
-    """Second part of eq. 1: sum over inner frames of rest * ||v_{t-1} - 2 v_t + v_{t+1}||; values (T, N), rest (T - 2,)."""
+    """Second part of eq. 1: sum over inner frames of rest * ||v_{t-1} - 2 v_t + v_{t+1}||; values (T, N),
+    rest (T - 2,)."""
     return (rest * norm(values[2:] - 2 * values[1:-1] + values[:-2])).sum()
 
 
@@ -80,7 +88,8 @@ def resting(values: Tensor, speed: float) -> Tensor:
     """How much of lambda counts in each inner frame: 1 / (1 + (rate / speed)^2).
 
     Args:
-        values: (T, N), where the optimisation starts; their rate a frame is read off means of five frames, so that
+        values: (T, N), where the optimisation starts; their rate a frame is read off means of five frames, so
+            that
             jitter does not count as motion.
         speed:  the rate at which a half counts, in units of the values a frame; 0: all counts everywhere.
     Returns:
@@ -107,7 +116,8 @@ def tempo_loss(
     pose_rest=1.0,
     lower_rest=1.0,
 ) -> Tensor:
-    """L_tempo, eq. 1. pose (T, 6), expression (T, E); pose_rest and lower_rest (T - 2,) of :func:`resting`."""
+    """L_tempo, eq. 1. pose (T, 6), expression (T, E); pose_rest and lower_rest (T - 2,) of
+    :func:`resting`."""
     lower, upper = expression[:, :lower_count], expression[:, lower_count:]
     smooth = weights.laplacian_lower * laplacian_term(
         lower, lower_rest
@@ -119,7 +129,8 @@ def tempo_loss(
 def regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start) -> Tensor:
     """L_reg, eq. 2: coefficients stay near where they started and the shape near its mean over the clip.
 
-    identity (A,) shared, or (T, A); identity_mean (A,); expression and expression_start (T, E); pose and pose_start (T, 6).
+    identity (A,) shared, or (T, A); identity_mean (A,); expression and expression_start (T, E); pose and
+    pose_start (T, 6).
     """
     shape = norm(identity - identity_mean).sum() * (1 if identity.ndim == 2 else len(expression))
     return shape + norm(expression - expression_start).sum() + norm(pose - pose_start).sum()

@@ -1,4 +1,5 @@
-"""Geometry files: every field of a FaceGeometry, and of the source it is rendered through, in one safetensors file."""
+"""Geometry files: every field of a FaceGeometry, and of the source it is rendered through, in one safetensors
+file."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def require_face_model(made_with: str, face_model: FaceModel, what: str) -> None
     """Raise FaceModelMismatchError unless ``made_with`` is the sha256 of the face model in use."""
     if made_with != face_model.sha256:
         raise FaceModelMismatchError(
-            f"{what} was made with face model {made_with[:12] or 'unknown'} but {face_model.sha256[:12] or 'unknown'} is loaded; "
+            f"{what} was made with face model {made_with[:12] or 'unknown'} but "
+            f"{face_model.sha256[:12] or 'unknown'} is loaded; "
             "estimate the geometry again with this face model or load the one it was made with."
         )
 

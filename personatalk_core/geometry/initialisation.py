@@ -1,8 +1,9 @@
 """Coefficients from landmarks in closed form: what the optimisation starts from, C^init of paper 3.1.
 
-The paper starts from a network's per-frame coefficients (Deng et al. 2019b); here the landmarker is the network, and
-coefficients follow from its 3-D landmarks: Procrustes pose on the rigid upper face, one identity for the clip, and a
-ridge-regressed expression a frame. Any other source of :class:`Coefficients` can take its place.
+The paper starts from a network's per-frame coefficients (Deng et al. 2019b); here the landmarker is the
+network, and coefficients follow from its 3-D landmarks: Procrustes pose on the rigid upper face, one identity
+for the clip, and a ridge-regressed expression a frame. Any other source of :class:`Coefficients` can take its
+place.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Landmarks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """identity (A,), expression (T, E), rotation (T, 3) radians, translation (T, 2) px, scale (T,) px a canonical unit."""
+    """identity (A,), expression (T, E), rotation (T, 3) radians, translation (T, 2) px, scale (T,) px a
+    canonical unit."""
 
     identity: Tensor
     expression: Tensor
@@ -52,7 +54,8 @@ def initial_coefficients(
     """Fit each frame on its own, with one identity for all.
 
     Args:
-        points: (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is nearer; T >= 1. Read
+        points: (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is
+            nearer; T >= 1. Read
             by slices of BLOCK frames, so that those of a long clip may lie on disk.
         chosen: which of the K landmarks to use; None for all.
         rotation: (T, 3, 3) of the head where it is known from elsewhere; None: from the landmarks.
@@ -126,7 +129,8 @@ def coordinate_weight(face_model: FaceModel, vertex: Tensor) -> Tensor:
 
 
 def ridge(basis: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
-    """Coefficients (T, N) of offsets (T, K, 3) in a basis (N, K, 3) of standard deviations, with landmark noise ``NOISE``."""
+    """Coefficients (T, N) of offsets (T, K, 3) in a basis (N, K, 3) of standard deviations, with landmark
+    noise ``NOISE``."""
     rows = rearrange(basis * weight, "n k c -> n (k c)").double()
     right = rearrange(offsets * weight, "t k c -> t (k c)").double()
     penalty = NOISE**2 * max(1.0, len(weight) / EFFECTIVE)

@@ -1,4 +1,5 @@
-"""Give any linear face the interface of our own: canonical frame, index sets, lower face, colours, mouth cavity."""
+"""Give any linear face the interface of our own: canonical frame, index sets, lower face, colours, mouth
+cavity."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from .camera import align_similarity
 from .face_model import TENSORS, FaceModel, Region, load_face_model
 from .topology import CAVITY_DEPTH, strip
 
-# The 68 points of iBUG 300-W as MediaPipe vertices: jaw 17, brows 10, nose 9, eyes 12, outer lips 12, inner lips 8.
+# The 68 points of iBUG 300-W as MediaPipe vertices: jaw 17, brows 10, nose 9, eyes 12, outer lips 12, inner
+# lips 8.
 IBUG_68 = (
     127,
     234,
@@ -119,8 +121,9 @@ def adopt_face_model(
 ) -> FaceModel:
     """Make a FaceModel of another mesh.
 
-    The lower and upper face are told apart as on the bundled model, by the nearest place on it; every expression component
-    is split there into one that moves the lower face and one that moves the rest. A mouth cavity is added; a skirt is not.
+    The lower and upper face are told apart as on the bundled model, by the nearest place on it; every
+    expression component is split there into one that moves the lower face and one that moves the rest. A
+    mouth cavity is added; a skirt is not.
     Args:
         mean:             (V, 3), any unit, x to the image's right, y up, z to the viewer.
         identity_basis:   (A, V, 3) and expression_basis (E, V, 3): one standard deviation each.
@@ -191,20 +194,23 @@ def adopt_face_model(
 
 
 def save_face_model(path, face_model: FaceModel, *, licence: str = "", card: str = "") -> str:
-    """Write a face model that ``load_face_model`` reads; returns the file's sha256, its identity from then on."""
+    """Write a face model that ``load_face_model`` reads; returns the file's sha256, its identity from then
+    on."""
     tensors = {name: getattr(face_model, name) for name in TENSORS}
     config = {"lower_count": face_model.lower_count, "direction_names": list(face_model.direction_names)}
     return save_checkpoint(path, tensors, kind="face_model", config=config, licence=licence, card=card)
 
 
 def _canonical(mean: np.ndarray, landmarks: Mapping[int, int], like: FaceModel) -> tuple[np.ndarray, float]:
-    """Turn upright like the bundled model, eye corners 1 apart, centroid at the origin; the factor of scale is returned."""
+    """Turn upright like the bundled model, eye corners 1 apart, centroid at the origin; the factor of scale
+    is returned."""
     known = sorted(landmarks)
     source = torch.from_numpy(mean[[landmarks[k] for k in known]]).float()
     rotation, _, _ = align_similarity(source, like.mean[known], torch.ones(len(known)))
     if float(torch.rad2deg(torch.arccos(((rotation[0].trace() - 1) / 2).clamp(-1, 1)))) > 60:
         raise ShapeError(
-            "the face model does not look along z with y up; turn it (x right, y up, z to the viewer) or check its landmarks."
+            "the face model does not look along z with y up; turn it (x right, y up, z to the viewer) "
+            "or check its landmarks."
         )
     scale = 1 / float(np.linalg.norm(mean[landmarks[33]] - mean[landmarks[263]]))
     return (mean - mean.mean(0)) * scale, scale
@@ -247,9 +253,9 @@ LICENCES = (
 def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
     """Load a face model of whichever kind the path is.
 
-    Args:
-        path:      our .safetensors, ``BFM_model_front.mat``, a FLAME .npz, or a folder of ICT-FaceKit's OBJ files.
-        landmarks: JSON of MediaPipe landmark id to vertex; needed for FLAME and ICT. BFM_model_front brings its own.
+    Args: path:      our .safetensors, ``BFM_model_front.mat``, a FLAME .npz, or a folder of ICT-FaceKit's OBJ
+        files. landmarks: JSON of MediaPipe landmark id to vertex; needed for FLAME and ICT. BFM_model_front
+        brings its own.
     Raises:
         WeightsError: missing, unreadable, of an unknown kind, or landmarks are needed.
         ShapeError: its arrays or landmarks do not fit together.
@@ -267,16 +273,18 @@ def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
         return load_flame(path, read_landmarks(landmarks, "FLAME"))
     if path.suffix == ".pkl":
         raise WeightsError(
-            f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs and f to .npz first."
+            f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs "
+            "and f to .npz first."
         )
     raise WeightsError(
-        f"{path.name} is not a known face model; expected .safetensors, .mat (BFM09), .npz (FLAME) or a folder (ICT)."
+        f"{path.name} is not a known face model; expected .safetensors, .mat (BFM09), .npz (FLAME) or a "
+        "folder (ICT)."
     )
 
 
 def load_bfm09(path: Path) -> FaceModel:
-    """``BFM_model_front.mat`` of Deng et al. 2019: meanshape (1, 3V), idBase (3V, 80), exBase (3V, 64), tri (F, 3) and
-    keypoints (1, 68), both counted from 1. Raises WeightsError when it is another file."""
+    """``BFM_model_front.mat`` of Deng et al. 2019: meanshape (1, 3V), idBase (3V, 80), exBase (3V, 64), tri
+    (F, 3) and keypoints (1, 68), both counted from 1. Raises WeightsError when it is another file."""
     from scipy.io import loadmat
 
     try:
@@ -288,7 +296,8 @@ def load_bfm09(path: Path) -> FaceModel:
     lacking = [name for name in ("meanshape", "idBase", "exBase", "tri", "keypoints") if name not in content]
     if lacking:
         raise WeightsError(
-            f"{path} lacks {', '.join(lacking)}; expected BFM_model_front.mat, the cropped model with expressions."
+            f"{path} lacks {', '.join(lacking)}; expected BFM_model_front.mat, the cropped model with "
+            "expressions."
         )
     mean = content["meanshape"].reshape(-1, 3).astype(np.float64)
     identity = content["idBase"].astype(np.float64).T.reshape(-1, len(mean), 3)
@@ -303,7 +312,8 @@ def load_bfm09(path: Path) -> FaceModel:
 
 
 def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
-    """FLAME as .npz: v_template (V, 3), shapedirs (V, 3, 400) with 300 shapes before 100 expressions, f (F, 3)."""
+    """FLAME as .npz: v_template (V, 3), shapedirs (V, 3, 400) with 300 shapes before 100 expressions, f (F,
+    3)."""
     try:
         with np.load(path, allow_pickle=False) as content:
             lacking = [name for name in ("v_template", "shapedirs", "f") if name not in content.files]
@@ -319,7 +329,8 @@ def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
     directions = np.moveaxis(directions.astype(np.float64), -1, 0)
     if len(directions) <= FLAME_SHAPES:
         raise WeightsError(
-            f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes before expressions."
+            f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes "
+            "before expressions."
         )
     shapes, expressions = directions[:FLAME_SHAPES], directions[FLAME_SHAPES:]
     return adopt_face_model(
@@ -328,7 +339,8 @@ def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
 
 
 def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
-    """ICT-FaceKit: ``generic_neutral_mesh.obj``, ``identity*.obj``, and one OBJ for each named expression (``jawOpen.obj`` ...)."""
+    """ICT-FaceKit: ``generic_neutral_mesh.obj``, ``identity*.obj``, and one OBJ for each named expression
+    (``jawOpen.obj`` ...)."""
     neutral = folder / "generic_neutral_mesh.obj"
     if not neutral.is_file():
         raise WeightsError(
@@ -351,7 +363,8 @@ def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
             names.append(path.stem)
     if not identities or not expressions:
         raise WeightsError(
-            f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected some of each."
+            f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected "
+            "some of each."
         )
     return adopt_face_model(
         mean, np.stack(identities), np.stack(expressions), triangles, landmarks, load_face_model(), names
@@ -377,7 +390,8 @@ def read_landmarks(path: Path | None, kind: str) -> dict[int, int]:
     """MediaPipe landmark id to vertex, from JSON such as {"33": 1120, "263": 4480}."""
     if path is None:
         raise WeightsError(
-            f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; pass it as landmarks."
+            f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; "
+            "pass it as landmarks."
         )
     try:
         return {

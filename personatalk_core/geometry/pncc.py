@@ -23,11 +23,9 @@ def draw_pncc(
     """Draw each frame's face as a map of normalised canonical coordinates.
 
     Paper: 3.1 (target geometry as PNCC, Zhu et al. 2017). The mouth cavity has coordinates of its own.
-    Args:
-        points:     (T, V, 3) x, y, depth in crop pixels.
-        face_model: its triangles and pncc_colour are all that decides.
-        size:       (height, width) of the crop in pixels.
-        regions:    which parts to draw; the skirt only when asked for. Face and mouth cavity together have walls between them.
+    Args: points:     (T, V, 3) x, y, depth in crop pixels. face_model: its triangles and pncc_colour are all
+        that decides. size:       (height, width) of the crop in pixels. regions:    which parts to draw; the
+        skirt only when asked for. Face and mouth cavity together have walls between them.
     Returns:
         Pncc: map in [0, 1] with background exactly 0; triangle numbers count all triangles of the face model.
     Raises:
@@ -45,7 +43,8 @@ def draw_pncc(
 def rasterize_face(
     points: Tensor, face_model: FaceModel, size: tuple[int, int], regions: Sequence[Region] = tuple(Region)
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`rasterize` for a face: some of its regions, and the walls of its mouth cavity (``cavity_walls``).
+    """:func:`rasterize` for a face: some of its regions, and the walls of its mouth cavity
+    (``cavity_walls``).
 
     Args and errors as of :func:`draw_pncc`.
     Returns:
@@ -67,7 +66,8 @@ def rasterize_face(
 
 
 def _carry_to_owners(triangle: Tensor, barycentric: Tensor, walls: CavityWalls, first: int) -> None:
-    """Weights of pixels on a wall, triangles from ``first`` on, become weights of the cavity's triangle; in place."""
+    """Weights of pixels on a wall, triangles from ``first`` on, become weights of the cavity's triangle; in
+    place."""
     frame, row, column = (triangle >= first).nonzero(as_tuple=True)
     weights = barycentric[frame, :, row, column]  # (N, 3)
     carry = walls.carry[triangle[frame, row, column] - first].to(weights)

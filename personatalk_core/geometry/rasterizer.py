@@ -1,10 +1,11 @@
-"""Batched triangle rasteriser with a z-buffer: which triangle covers each pixel centre, where in it, and how near.
+"""Batched triangle rasteriser with a z-buffer: which triangle covers each pixel centre, where in it, and how
+near.
 
-Vertices are snapped to 1/256 pixel, so that coverage is exact integer arithmetic: a pixel belongs to a triangle when its
-centre (x + 0.5, y + 0.5) lies inside, or on a top or left edge; two triangles that share an edge neither overlap nor
-leave a gap. Both orientations are drawn. The nearest triangle wins; of equally near ones the first in the list. Rows of
-triangles become spans, spans become pixels, all as flat tensors: nothing loops over triangles, and a GPU runs the same
-lines. Not differentiable. Knows nothing of faces.
+Vertices are snapped to 1/256 pixel, so that coverage is exact integer arithmetic: a pixel belongs to a
+triangle when its centre (x + 0.5, y + 0.5) lies inside, or on a top or left edge; two triangles that share an
+edge neither overlap nor leave a gap. Both orientations are drawn. The nearest triangle wins; of equally near
+ones the first in the list. Rows of triangles become spans, spans become pixels, all as flat tensors: nothing
+loops over triangles, and a GPU runs the same lines. Not differentiable. Knows nothing of faces.
 """
 
 from __future__ import annotations
@@ -27,10 +28,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     """Draw triangles into a z-buffer.
 
     Paper: 3.1 (PNCC needs a z-buffer; Zhu et al. 2017).
-    Args:
-        points:    (T, V, 3) x, y, depth in pixels; the centre of the top-left pixel is (0.5, 0.5), larger depth is nearer.
-        triangles: (F, 3) int64 vertex ids.
-        size:      (height, width), each >= 1.
+    Args: points:    (T, V, 3) x, y, depth in pixels; the centre of the top-left pixel is (0.5, 0.5), larger
+        depth is nearer. triangles: (F, 3) int64 vertex ids. size:      (height, width), each >= 1.
     Returns:
         triangle (T, H, W) int64, -1 where nothing; barycentric (T, 3, H, W) float32, 0 where nothing;
         depth (T, H, W) float32, -inf where nothing.
@@ -47,7 +46,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
         raise ShapeError(f"raster size is {size} but expected a height and width of at least 1.")
     if points.numel() and float(points.abs().max()) > MAX_COORDINATE:
         raise ShapeError(
-            f"points reach {float(points.abs().max()):.0f} pixels but expected at most {MAX_COORDINATE}; the pose is broken."
+            f"points reach {float(points.abs().max()):.0f} pixels but expected at most "
+            f"{MAX_COORDINATE}; the pose is broken."
         )
     step = max(1, PIXELS_AT_ONCE // (height * width))
     chunks = [
@@ -106,13 +106,12 @@ def _rasterize_chunk(
 def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Snap, turn every triangle the same way round, and find what is affine in the pixel.
 
-    Returns:
-        edges (9, N) int64: dx, dy and a constant of each edge, for :func:`_spans`.
-        plane (3, N) float64: coefficients of (px, py, 1) of the depth.
-        corner (10, N + 1) float32: place of the first vertex; coefficients of the way from there, (dx, dy), of the weight of the second
-        and of the third vertex, as the triangle names them; depth of the first vertex, and what it is less than that of the other two;
-        1. The last column is what is seen where no triangle is: weights 0, depth -inf.
-        low, high (N,) int64: the snapped rows the triangle reaches. Triangles without area lie outside the picture.
+    Returns: edges (9, N) int64: dx, dy and a constant of each edge, for :func:`_spans`. plane (3, N) float64:
+        coefficients of (px, py, 1) of the depth. corner (10, N + 1) float32: place of the first vertex;
+        coefficients of the way from there, (dx, dy), of the weight of the second and of the third vertex, as
+        the triangle names them; depth of the first vertex, and what it is less than that of the other two; 1.
+        The last column is what is seen where no triangle is: weights 0, depth -inf. low, high (N,) int64: the
+        snapped rows the triangle reaches. Triangles without area lie outside the picture.
     """
     snapped = torch.round(points[..., :2].double() * SUBPIXELS).long()
     x, y = rearrange(snapped[:, triangles], "t f k c -> c k (t f)").contiguous()  # (3, N) each
@@ -156,10 +155,11 @@ def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
 
 def _edges(x: Tensor, y: Tensor) -> Tensor:
-    """Of each edge a -> b: dx, dy and c, so that a pixel centre (px, py) is inside when dx * py - dy * px + c' >= 0: (9, N) int64.
+    """Of each edge a -> b: dx, dy and c, so that a pixel centre (px, py) is inside when dx * py - dy * px +
+    c' >= 0: (9, N) int64.
 
-    c holds what does not depend on the pixel's row, with px = column * SUBPIXELS + SUBPIXELS / 2; edges that do not own the
-    pixels on them lose them by the last 1.
+    c holds what does not depend on the pixel's row, with px = column * SUBPIXELS + SUBPIXELS / 2; edges that
+    do not own the pixels on them lose them by the last 1.
     """
     rows = []
     for a, b in ((0, 1), (1, 2), (2, 0)):
@@ -190,7 +190,8 @@ def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tenso
         column = (
             (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()
         )  # exact: quotients are far below 2 ** 53
-        # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or nothing
+        # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or
+        # nothing
         right = torch.where(dy > 0, torch.minimum(right, column), right)
         left = torch.where(dy < 0, torch.maximum(left, -column), left)
         right = torch.where((dy == 0) & (value < 0), torch.full_like(right, -1), right)

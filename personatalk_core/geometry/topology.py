@@ -1,9 +1,10 @@
-"""The mesh: MediaPipe's 468 face vertices, closed over the eyes and the mouth, and continued outside the face oval.
+"""The mesh: MediaPipe's 468 face vertices, closed over the eyes and the mouth, and continued outside the face
+oval.
 
-Vertex order: 468 MediaPipe vertices, 20 cavity copies of the inner lip ring (reaching a
-little under the lips), ``SKIRT_RINGS`` rings of 36 outside the
-face oval. "Upper", "left" and "right" are the person's in the canonical frame (y up, x to the image's right, so the
-person's right eye, vertex 33, has negative x). Knows nothing of data: positions come from a face model.
+Vertex order: 468 MediaPipe vertices, 20 cavity copies of the inner lip ring (reaching a little under the
+lips), ``SKIRT_RINGS`` rings of 36 outside the face oval. "Upper", "left" and "right" are the person's in the
+canonical frame (y up, x to the image's right, so the person's right eye, vertex 33, has negative x). Knows
+nothing of data: positions come from a face model.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def face_triangles() -> np.ndarray:
 
 
 def strip(ring: tuple[int, ...] | np.ndarray) -> np.ndarray:
-    """Close a ring (corner, upper row, corner, lower row back) with triangles between its two rows: (n - 2, 3) int64."""
+    """Close a ring (corner, upper row, corner, lower row back) with triangles between its two rows: (n - 2,
+    3) int64."""
     half = len(ring) // 2
     upper = list(ring[: half + 1])
     lower = [ring[0], *list(ring[:half:-1]), ring[half]]
@@ -129,7 +131,8 @@ def skirt_triangles() -> np.ndarray:
 
 
 def oriented(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """The same triangles, each turned counter-clockwise as seen by the viewer (normal towards +z) on the given shape."""
+    """The same triangles, each turned counter-clockwise as seen by the viewer (normal towards +z) on the
+    given shape."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     flip = np.cross(b - a, c - a)[:, 2] < 0
     return np.where(flip[:, None], triangles[:, [0, 2, 1]], triangles)
@@ -165,8 +168,8 @@ def constant_offsets() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class CavityWalls:
-    """triangles (N, 3) from inner lips to cavity.  owner (N,): the cavity's triangle of the face model that a wall counts as.
-    carry (N, 3, 3): weights in the wall's corners, times this, are weights in the owner's."""
+    """triangles (N, 3) from inner lips to cavity.  owner (N,): the cavity's triangle of the face model that a
+    wall counts as. carry (N, 3, 3): weights in the wall's corners, times this, are weights in the owner's."""
 
     triangles: Tensor
     owner: Tensor
@@ -175,7 +178,8 @@ class CavityWalls:
 
 @lru_cache(maxsize=8)
 def cavity_walls(face_model: FaceModel) -> CavityWalls:
-    """The walls of a face model whose cavity has one vertex for each of the inner lips, in their order; else none."""
+    """The walls of a face model whose cavity has one vertex for each of the inner lips, in their order; else
+    none."""
     inside = (face_model.region == int(Region.MOUTH_CAVITY)).nonzero()[:, 0]
     patch = face_model.triangles[inside]
     cavity, lips = patch.unique(), face_model.inner_lips

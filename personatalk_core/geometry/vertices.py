@@ -1,4 +1,5 @@
-"""Coefficients to vertices (paper 3.1): canonical {alpha, beta, 0}, expression only {0, beta, 0}, posed {alpha, beta, p}."""
+"""Coefficients to vertices (paper 3.1): canonical {alpha, beta, 0}, expression only {0, beta, 0}, posed
+{alpha, beta, p}."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def write_frames(
     """
     if count < 1 or rate <= 0:
         raise MediaError(
-            f"{count} frames at {float(rate):g} frames a second came but expected at least one frame and a positive rate."
+            f"{count} frames at {float(rate):g} frames a second came but expected at least one frame "
+            "and a positive rate."
         )
     timeline = Timeline(
         np.zeros(count, np.int64), rate_times(Fraction(rate), count), np.full(count, float(1 / rate))
@@ -59,7 +60,8 @@ def write_frames(
 
 
 def read_frames(path: Path, *, on_progress: OnProgress | None = None) -> tuple[np.ndarray, Fraction]:
-    """All frames of a short video at once: (T, H, W, 3) float32 in [0, 1], and its rate. Raises MediaError."""
+    """All frames of a short video at once: (T, H, W, 3) float32 in [0, 1], and its rate. Raises
+    MediaError."""
     info = probe(path)
     frames = np.empty((info.frame_count, info.height, info.width, 3), np.float32)
     for index, frame in enumerate(VideoReader(info).frames()):
@@ -71,10 +73,12 @@ def read_frames(path: Path, *, on_progress: OnProgress | None = None) -> tuple[n
 
 
 def write_sound(path: Path, clip: AudioClip) -> Path:
-    """Write a clip as a .wav of 32-bit floats. Raises MediaError when there are more channels than a layout is known for."""
+    """Write a clip as a .wav of 32-bit floats. Raises MediaError when there are more channels than a layout
+    is known for."""
     if clip.samples.shape[0] not in LAYOUTS or clip.samples.shape[1] == 0:
         raise MediaError(
-            f"The sound has shape {clip.samples.shape} but expected 1 to {max(LAYOUTS)} channels and at least one sample."
+            f"The sound has shape {clip.samples.shape} but expected 1 to {max(LAYOUTS)} channels and at "
+            "least one sample."
         )
     with av.open(str(path), "w", format="wav") as container:
         AudioTrack(container, clip, "wav", lossless=True).finish(container)

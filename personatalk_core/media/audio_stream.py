@@ -1,4 +1,5 @@
-"""Sound of any length in blocks: decoded, laid on the picture's clock, resampled and cut, never whole in memory.
+"""Sound of any length in blocks: decoded, laid on the picture's clock, resampled and cut, never whole in
+memory.
 
 Every step gives the same samples however the sound is cut into blocks. A block is (C, n) float32.
 """
@@ -36,9 +37,11 @@ _DOWNMIX = {
 
 
 class AudioStream:
-    """The first sound stream of a file at its own rate. Each call of :meth:`blocks` decodes it from the start.
+    """The first sound stream of a file at its own rate. Each call of :meth:`blocks` decodes it from the
+    start.
 
-    sample_rate: Hz.  channels: 1 to 8.  start: seconds on the clock of the file's picture, known once a block was read.
+    sample_rate: Hz.  channels: 1 to 8.  start: seconds on the clock of the file's picture, known once a block
+        was read.
     Raises:
         MediaError: missing, unreadable, without a sound stream, or more than 8 channels.
     """
@@ -52,7 +55,8 @@ class AudioStream:
             context = container.streams.audio[0].codec_context
             if context is None:
                 raise MediaError(
-                    f"{path} has an audio stream of a kind that this FFmpeg cannot decode; export it as AAC or WAV."
+                    f"{path} has an audio stream of a kind that this FFmpeg cannot decode; export it as "
+                    "AAC or WAV."
                 )
             self.sample_rate, self.channels = context.sample_rate, context.channels
         check_sample_rate(self.path, self.sample_rate, self.channels, MAX_CHANNELS)
@@ -167,7 +171,8 @@ class SpeechSamples:
 
 
 def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
-    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as AudioStream; OSError: the disk is full."""
+    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as AudioStream;
+    OSError: the disk is full."""
     count = 0
 
     def counted() -> Iterator[np.ndarray]:
@@ -189,7 +194,8 @@ def speech_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarra
 
 
 def resampled_blocks(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
-    """The same sound at another rate: ceil(S * wanted / rate) samples, those of one ``resample_poly`` over the whole sound."""
+    """The same sound at another rate: ceil(S * wanted / rate) samples, those of one ``resample_poly`` over
+    the whole sound."""
     if rate == wanted:
         yield from blocks
         return
@@ -230,7 +236,8 @@ def fitted_blocks(blocks: Iterable[np.ndarray], channels: int, count: int) -> It
 def _resampled_part(
     held: np.ndarray, first: int, begin: int, end: int | None, up: int, down: int, reach: int
 ) -> np.ndarray:
-    """Output of the input samples begin to end (None: to the last); ``first`` and ``begin`` are multiples of ``down``."""
+    """Output of the input samples begin to end (None: to the last); ``first`` and ``begin`` are multiples of
+    ``down``."""
     part = held if end is None else held[:, : end + reach - first]
     output = resample_poly(part, up, down, axis=1)
     skip = (begin - first) // down * up
@@ -269,7 +276,8 @@ def read_audio(path: Path, *, aligned: bool = True) -> AudioClip:
 
     Args:
         path:    any file that FFmpeg reads.
-        aligned: pad or cut the beginning of a video's sound so that sample 0 is heard when frame 0 is seen; False leaves
+        aligned: pad or cut the beginning of a video's sound so that sample 0 is heard when frame 0 is seen;
+            False leaves
             the samples as they are and states the difference in ``start``.
     Returns:
         samples (C, S) float32 with C in 1..8 and S >= 1; holes in the stream are silence.
@@ -292,7 +300,8 @@ def speech_samples(clip: AudioClip) -> np.ndarray:
 
 
 def fit_audio(clip: AudioClip, duration: float) -> AudioClip:
-    """The sound from 0 to ``duration`` on the video's clock: cut where it is longer, silent where there is none.
+    """The sound from 0 to ``duration`` on the video's clock: cut where it is longer, silent where there is
+    none.
 
     Args:
         clip:     starts anywhere.

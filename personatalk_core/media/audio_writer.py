@@ -1,4 +1,5 @@
-"""One sound track of a file being written: encoded in step with the picture, so that neither waits for the other."""
+"""One sound track of a file being written: encoded in step with the picture, so that neither waits for the
+other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Between the codec's luma and chroma and the RGB of the core, by the colour tags of the file.
 
-Values stay display-referred: transfer curves are never applied, so high dynamic range keeps its tone as coded values
-and the output repeats the source's tags. Code points are those of ITU-T H.273.
+Values stay display-referred: transfer curves are never applied, so high dynamic range keeps its tone as coded
+values and the output repeats the source's tags. Code points are those of ITU-T H.273.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ BT709 = (1, 1, 1)  # primaries, transfer, matrix
 HD_HEIGHT = 720  # untagged video from this size on is taken for BT.709, below for BT.601, as players do
 LIMITED, FULL = 1, 2
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-# exact rounding, and chroma interpolated to every pixel rather than repeated: without these swscale loses 11 dB at edges
+# exact rounding, and chroma interpolated to every pixel rather than repeated: without these swscale loses 11
+# dB at edges
 _FLAGS = (
     int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000
 )  # ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP
@@ -53,7 +54,8 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
 
 
 def from_rgb(picture: np.ndarray, pixel_format: str, colour: tuple[int, int, int]) -> av.VideoFrame:
-    """(H, W, 3) uint8 RGB as a limited-range frame of a YUV pixel format, or as it is for an RGB one; tags set."""
+    """(H, W, 3) uint8 RGB as a limited-range frame of a YUV pixel format, or as it is for an RGB one; tags
+    set."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     if pixel_format == "rgb24":
         return frame
@@ -90,7 +92,8 @@ def remarks_on(frame: av.VideoFrame, transfer: int) -> tuple[str, ...]:
     remarks = []
     if transfer in HDR_TRANSFERS:
         remarks.append(
-            f"The video is {HDR_TRANSFERS[transfer]} high dynamic range; its tone is kept, at 8 bits a channel."
+            f"The video is {HDR_TRANSFERS[transfer]} high dynamic range; its tone is kept, at 8 bits a "
+            "channel."
         )
     elif max(c.bits for c in frame.format.components) > 8:
         remarks.append("The video has more than 8 bits a channel; the output has 8.")
@@ -113,7 +116,8 @@ def same_size(picture: np.ndarray, info: VideoInfo) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Orientation:
-    """Swap rows with columns first, then mirror. Angles between quarter turns are taken as the nearest one."""
+    """Swap rows with columns first, then mirror. Angles between quarter turns are taken as the nearest
+    one."""
 
     swap: bool = False
     mirror_x: bool = False
@@ -121,7 +125,8 @@ class Orientation:
 
     @staticmethod
     def of_matrix(data: bytes) -> "Orientation":
-        """From the nine int32 of a display matrix: x' = a x + c y, y' = b x + d y, stored a b u c d v x y w."""
+        """From the nine int32 of a display matrix: x' = a x + c y, y' = b x + d y, stored a b u c d v x y
+        w."""
         a, b, _, c, d, *_ = np.frombuffer(data, np.int32, 9).tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return Orientation(False, a < 0, d < 0)
@@ -129,7 +134,8 @@ class Orientation:
 
     @staticmethod
     def of_degrees(turn: int) -> "Orientation":
-        """From degrees counter-clockwise by which the stored picture is turned before it is shown, as PyAV states them."""
+        """From degrees counter-clockwise by which the stored picture is turned before it is shown, as PyAV
+        states them."""
         return {
             90: Orientation(True, False, True),
             180: Orientation(False, True, True),

@@ -1,7 +1,8 @@
-"""Content credentials (C2PA): a signed statement inside the file of what was done to it, with the user's own certificate.
+"""Content credentials (C2PA): a signed statement inside the file of what was done to it, with the user's own
+certificate.
 
-``c2pa-python`` (extra ``c2pa``) is imported here only, inside functions. Noticing that a file has credentials needs no library:
-see provenance. Specification: https://spec.c2pa.org, version 2.
+``c2pa-python`` (extra ``c2pa``) is imported here only, inside functions. Noticing that a file has credentials
+needs no library: see provenance. Specification: https://spec.c2pa.org, version 2.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a file's own credentials say. state: ``Trusted``, ``Valid`` or ``Invalid`` as the library finds.  issuer: of the
-    signature.  actions: such as ``c2pa.edited``.  source_types: IPTC addresses in them.  ingredients: titles.  problems: codes."""
+    """What a file's own credentials say. state: ``Trusted``, ``Valid`` or ``Invalid`` as the library finds.
+    issuer: of the signature.  actions: such as ``c2pa.edited``.  source_types: IPTC addresses in them.
+    ingredients: titles.  problems: codes."""
 
     state: str
     issuer: str
@@ -42,8 +44,9 @@ class Credentials:
 
 @dataclass(frozen=True)
 class SigningChoice:
-    """With what to sign. certificate: PEM chain, the signing certificate first.  key: its private key, PEM (PKCS 8), not encrypted.
-    algorithm: one of ALGORITHMS.  timestamp: address of a time stamp authority, asked once a file; empty asks nobody."""
+    """With what to sign. certificate: PEM chain, the signing certificate first.  key: its private key, PEM
+    (PKCS 8), not encrypted. algorithm: one of ALGORITHMS.  timestamp: address of a time stamp authority,
+    asked once a file; empty asks nobody."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -51,7 +54,8 @@ class SigningChoice:
     timestamp: str = ""
 
     def signer(self) -> "ContentSigner | None":
-        """A signer that has proved to work, or None where no certificate was chosen. Raises as :class:`ContentSigner`."""
+        """A signer that has proved to work, or None where no certificate was chosen. Raises as
+        :class:`ContentSigner`."""
         if self.certificate is None and self.key is None:
             return None
         if self.certificate is None or self.key is None:
@@ -66,8 +70,10 @@ class ContentSigner:
 
     Raises:
         DependencyError: c2pa-python is not installed.
-        OptionsError: a file that cannot be read, a certificate and key that do not fit each other or C2PA, a time stamp authority
-            that does not answer: a small picture is signed at once, so that nothing comes out after an hour of dubbing.
+        OptionsError: a file that cannot be read, a certificate and key that do not fit each other or C2PA, a
+            time stamp authority
+            that does not answer: a small picture is signed at once, so that nothing comes out after an hour
+        of dubbing.
     """
 
     def __init__(self, choice: SigningChoice) -> None:
@@ -86,18 +92,17 @@ class ContentSigner:
             self._write("trial", "image/png", _TRIAL, io.BytesIO(), {_SOURCE: ("trial", "image/png", _TRIAL)})
         except self._c2pa.C2paError as error:
             raise OptionsError(
-                f"The C2PA certificate and key cannot sign with {choice.algorithm} ({_reason(error)}); pass a PEM chain with the signing "
+                f"The C2PA certificate and key cannot sign with {choice.algorithm} ({_reason(error)}); "
+                "pass a PEM chain with the signing "
                 "certificate first and its unencrypted PKCS 8 key."
             ) from error
 
     def sign(self, path: Path, out: Path, *, source: Path, others: Sequence[Path] = ()) -> Credentials:
         """Write a signed copy of a finished file, and read it back.
 
-        Args:
-            path:   .mp4 or .mov.
-            out:    appears when it is whole and its credentials were read back from it; may be ``path`` itself.
-            source: the file that was edited, of pictures the first one; its own credentials are taken along.
-            others: further inputs, such as the speech and a style file.
+        Args: path:   .mp4 or .mov. out:    appears when it is whole and its credentials were read back from
+            it; may be ``path`` itself. source: the file that was edited, of pictures the first one; its own
+            credentials are taken along. others: further inputs, such as the speech and a style file.
         Returns:
             What was read back.
         Raises:
@@ -154,9 +159,8 @@ def signed_output(
 ) -> Iterator[Path]:
     """Where to write a file that is to appear as ``out``, signed where there is a signer.
 
-    Yields:
-        ``out`` itself without a signer; else a hidden name beside it, the same in every run, which is signed into ``out`` when the
-        block ends without an exception and is gone afterwards.
+    Yields: ``out`` itself without a signer; else a hidden name beside it, the same in every run, which is
+        signed into ``out`` when the block ends without an exception and is gone afterwards.
     Raises:
         MediaError: ``out`` is of a kind that cannot be signed, or signing failed; nothing was written.
     """
@@ -178,7 +182,8 @@ def signable_type(path: Path) -> str:
     kind = TYPES.get(Path(path).suffix.lower())
     if kind is None:
         raise MediaError(
-            f"{path} ends in '{Path(path).suffix}' but content credentials go into {' and '.join(TYPES)} files only."
+            f"{path} ends in '{Path(path).suffix}' but content credentials go into "
+            f"{' and '.join(TYPES)} files only."
         )
     return kind
 

@@ -1,7 +1,8 @@
 """Any frame of a video by its number, decoding as little as possible and holding a bounded number of frames.
 
-Forward reading streams. A step back seeks to the keyframe before the wanted frame and decodes up to it, keeping as many
-of the frames on the way as the budget allows, so that reading backwards costs a few passes over each group of pictures.
+Forward reading streams. A step back seeks to the keyframe before the wanted frame and decodes up to it,
+keeping as many of the frames on the way as the budget allows, so that reading backwards costs a few passes
+over each group of pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ SEEK_TRIES = 3  # keyframes to go back before giving in and reading from the sta
 
 
 class FrameDecoder:
-    """Decoded frames of one file by number. Not thread-safe. ``damaged``: numbers for which a neighbour stands in."""
+    """Decoded frames of one file by number. Not thread-safe. ``damaged``: numbers for which a neighbour
+    stands in."""
 
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
@@ -55,7 +57,8 @@ class FrameDecoder:
             self._container = None
 
     def get(self, number: int) -> av.VideoFrame:
-        """Frame ``number``. One that cannot be decoded is replaced by the one before it, else by the one after it.
+        """Frame ``number``. One that cannot be decoded is replaced by the one before it, else by the one
+        after it.
 
         Raises:
             MediaError: no frame decodes from any keyframe up to there.
@@ -82,7 +85,8 @@ class FrameDecoder:
                 self._read_to(number)
             else:
                 raise MediaError(
-                    f"{self.info.path} cannot be read: frame {number} and those before it are broken; export the video again."
+                    f"{self.info.path} cannot be read: frame {number} and those before it are broken; "
+                    "export the video again."
                 )
         return self._held[number]
 
@@ -161,7 +165,8 @@ class FrameDecoder:
 
 
 def first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
-    """The first frame that decodes, and the file's H.273 primaries, transfer and matrix. Raises MediaError: none does."""
+    """The first frame that decodes, and the file's H.273 primaries, transfer and matrix. Raises MediaError:
+    none does."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         check_frame_size(path, stream.codec_context.width, stream.codec_context.height)

@@ -30,8 +30,9 @@ INVISIBLE_VP8 = (
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """times, durations (T,) seconds from the first frame; rate None where it varies; pts, keyframe as VideoInfo; start:
-    seconds of the first frame on the container's clock.  promised: frames that the header states, 0 unknown."""
+    """times, durations (T,) seconds from the first frame; rate None where it varies; pts, keyframe as
+    VideoInfo; start: seconds of the first frame on the container's clock.  promised: frames that the header
+    states, 0 unknown."""
 
     times: np.ndarray
     durations: np.ndarray
@@ -44,7 +45,8 @@ class FrameIndex:
 
 
 def check_media(path: Path) -> None:
-    """Refuse a path that no media file can be at. Raises MediaError: missing, a folder, empty, or closed to this user."""
+    """Refuse a path that no media file can be at. Raises MediaError: missing, a folder, empty, or closed to
+    this user."""
     path = Path(path)
     try:
         if not path.exists():
@@ -69,12 +71,14 @@ def open_media(path: Path) -> av.container.InputContainer:
         return av.open(str(path), metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown format."
+            f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an "
+            "unknown format."
         ) from error
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream to dub: the first that is moving pictures rather than a cover image. Raises MediaError: there is none."""
+    """The stream to dub: the first that is moving pictures rather than a cover image. Raises MediaError:
+    there is none."""
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")

@@ -1,7 +1,8 @@
 """Numbered pictures as a video, and a video as numbered pictures.
 
-In: a folder, or a printf pattern such as ``shots/take_%05d.png``; ``@RATE`` behind it states frames a second, as ``@24`` or
-``@30000/1001`` (25 otherwise). Out: the same pattern; PNG pictures from number 1 in a folder of their own, the sound beside them.
+In: a folder, or a printf pattern such as ``shots/take_%05d.png``; ``@RATE`` behind it states frames a second,
+as ``@24`` or ``@30000/1001`` (25 otherwise). Out: the same pattern; PNG pictures from number 1 in a folder of
+their own, the sound beside them.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def is_picture_output(out: Path) -> bool:
 def find_sequence(path: Path) -> ImageSequence:
     """The pictures of a folder or a pattern.
 
-    Raises:
-        MediaError: none, kinds of picture mixed in a folder, a number missing in a pattern, too many, or a rate of 0.
+    Raises: MediaError: none, kinds of picture mixed in a folder, a number missing in a pattern, too many, or
+        a rate of 0.
     """
     place, rate = _split(Path(path))
     if rate is not None and rate <= 0:
@@ -95,7 +96,8 @@ def sequence_times(sequence: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
 
 
 class SequenceDecoder:
-    """Pictures by number; the counterpart of FrameDecoder, holding one. A broken picture repeats the last one."""
+    """Pictures by number; the counterpart of FrameDecoder, holding one. A broken picture repeats the last
+    one."""
 
     def __init__(self, info: VideoInfo) -> None:
         self.info, self.damaged = info, set()
@@ -109,10 +111,12 @@ class SequenceDecoder:
         self._last = None
 
     def get(self, number: int) -> av.VideoFrame:
-        """Picture ``number`` from 0. Raises MediaError: pictures have gone, or the first one wanted cannot be decoded."""
+        """Picture ``number`` from 0. Raises MediaError: pictures have gone, or the first one wanted cannot be
+        decoded."""
         if number >= len(self._files):
             raise MediaError(
-                f"{self.info.path} has {len(self._files)} pictures now but had {self.info.frame_count}; put them back."
+                f"{self.info.path} has {len(self._files)} pictures now but had {self.info.frame_count}; "
+                "put them back."
             )
         try:
             self._last, _ = first_frame(self._files[number])
@@ -127,16 +131,16 @@ class SequenceDecoder:
 def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Iterator[Path]:
     """Where to write a video, without loss, that is to appear as pictures.
 
-    Yields:
-        A hidden .mkv beside the folder of the pattern ``out``; when the block ends without an exception its frames and sound
-        appear in that folder, all or none.
+    Yields: A hidden .mkv beside the folder of the pattern ``out``; when the block ends without an exception
+        its frames and sound appear in that folder, all or none.
     Raises:
         MediaError: not a pattern of .png files, or its folder holds files already.
     """
     place, _ = _split(Path(out))
     if not _is_pattern(place) or place.suffix.lower() != ".png":
         raise MediaError(
-            f"Output {out} is not a pattern of pictures; expected one such as {place.parent / 'frame_%05d.png'}."
+            f"Output {out} is not a pattern of pictures; expected one such as "
+            f"{place.parent / 'frame_%05d.png'}."
         )
     folder = place.parent
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -154,7 +158,8 @@ def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Ite
         part.rename(folder)
     except OSError as error:
         raise MediaError(
-            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space on the disk."
+            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space "
+            "on the disk."
         ) from error
     finally:
         video.unlink(missing_ok=True)
@@ -205,7 +210,8 @@ def _of_folder(folder: Path) -> list[Path]:
     kinds = {file.suffix.lower() for file in files}
     if len(kinds) > 1:
         raise MediaError(
-            f"{folder} mixes {' and '.join(sorted(kinds))} pictures; pass a pattern such as {folder / '%05d.png'}."
+            f"{folder} mixes {' and '.join(sorted(kinds))} pictures; pass a pattern such as "
+            f"{folder / '%05d.png'}."
         )
     return sorted(files, key=lambda file: _natural(file.name))
 

@@ -1,4 +1,5 @@
-"""How much is read at most, so that a small file cannot unfold into more than a machine holds. Nothing real comes near."""
+"""How much is read at most, so that a small file cannot unfold into more than a machine holds. Nothing real
+comes near."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def check_length(what: object, seconds: float, frames: int = 0) -> None:
     """Refuse more time or more frames than are read. Raises MediaError."""
     if not seconds <= MAX_SECONDS:
         raise MediaError(
-            f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export it again."
+            f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export "
+            "it again."
         )
     if frames > MAX_FRAMES:
         raise MediaError(f"{what} has {frames} frames but at most {MAX_FRAMES} are read; cut it.")

@@ -1,4 +1,5 @@
-"""The boxes of an MP4 or QuickTime file: find them, append one, and put one into the video's sample description.
+"""The boxes of an MP4 or QuickTime file: find them, append one, and put one into the video's sample
+description.
 
 Nothing is held in memory but the index (``moov``); sound and picture are copied in pieces.
 """
@@ -67,7 +68,8 @@ def append_uuid(path: Path, identity: bytes, content: bytes) -> None:
 def set_clean_aperture(path: Path, width: int, height: int) -> None:
     """Show only the top left ``width`` x ``height`` pixels of the (even-sized) coded picture: a ``clap`` box.
 
-    H.264 with 4:2:0 chroma has even sizes only, so an odd size is coded with one more column or row and cut by this box.
+    H.264 with 4:2:0 chroma has even sizes only, so an odd size is coded with one more column or row and cut
+    by this box.
     """
     path = Path(path)
     with path.open("rb") as stream:
@@ -92,7 +94,8 @@ def set_clean_aperture(path: Path, width: int, height: int) -> None:
 
 
 def clean_aperture(path: Path) -> tuple[int, int, int, int] | None:
-    """What the first video track's ``clap`` box leaves of the coded picture: left, top, right, bottom in whole pixels.
+    """What the first video track's ``clap`` box leaves of the coded picture: left, top, right, bottom in
+    whole pixels.
 
     None where there is no box, it cuts nothing, or it makes no sense.
     """
@@ -136,7 +139,8 @@ def _insert_clap(index: bytearray, width: int, height: int) -> bytearray:
 
 
 def _path_to_entry(stream: BinaryIO, moov: Box) -> list[Box]:
-    """moov, trak, mdia, minf, stbl, stsd and the sample entry of the first video track; empty if there is none."""
+    """moov, trak, mdia, minf, stbl, stsd and the sample entry of the first video track; empty if there is
+    none."""
     for trak in (b for b in boxes(stream, moov.body, moov.end) if b.kind == b"trak"):
         path = [moov, trak]
         for kind in (b"mdia", b"minf", b"stbl", b"stsd"):

@@ -1,4 +1,5 @@
-"""How the pictures of an output are coded: H.264 yuv420p in a form that browsers play, or RGB without loss."""
+"""How the pictures of an output are coded: H.264 yuv420p in a form that browsers play, or RGB without
+loss."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 @dataclass(frozen=True, eq=False)
 class PictureCoding:
-    """Everything an encoder must be told. width, height: displayed pixels.  pad: columns and rows added for an odd size.
+    """Everything an encoder must be told. width, height: displayed pixels.  pad: columns and rows added for
+    an odd size.
 
     pts (T + 1,) int64: start of each frame in ticks of time_base; the last is the end.
     """
@@ -64,7 +66,8 @@ class PictureCoding:
         return stream
 
     def picture(self, frame: np.ndarray, number: int) -> av.VideoFrame:
-        """Frame ``number``, (height, width, 3) uint8 RGB, as the encoder takes it. Raises ShapeError for another size or dtype."""
+        """Frame ``number``, (height, width, 3) uint8 RGB, as the encoder takes it. Raises ShapeError for
+        another size or dtype."""
         check_shape("frame", frame, self.height, self.width, 3)
         if frame.dtype != np.uint8:
             raise ShapeError(f"frame has dtype {frame.dtype} but expected uint8.")
@@ -84,7 +87,8 @@ class PictureCoding:
 
 
 def format_of(path: Path) -> str:
-    """FFmpeg's name of an output's format. Raises MediaError for another suffix than .mp4, .m4v, .mov or .mkv."""
+    """FFmpeg's name of an output's format. Raises MediaError for another suffix than .mp4, .m4v, .mov or
+    .mkv."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise MediaError(
@@ -122,7 +126,8 @@ def picture_coding(
             {"qp": "0", "preset": "veryfast"},
         )
     else:
-        # H.264 has no odd sizes with 4:2:0: MP4 cuts the last column with a clean aperture, Matroska keeps full chroma
+        # H.264 has no odd sizes with 4:2:0: MP4 cuts the last column with a clean aperture, Matroska keeps
+        # full chroma
         coded_format = "yuv444p" if odd and not mp4 else "yuv420p"
         codec, pixel_format, options = (
             "libx264",
@@ -156,7 +161,8 @@ def _clock(timeline: Timeline) -> tuple[Fraction, Fraction]:
     check_shape("timeline times", times, len(durations))
     if len(times) == 0 or not (durations > 0).all() or not (np.diff(times) > 0).all():
         raise MediaError(
-            "The timeline is empty or stands still; every frame needs a duration above 0 and a later start than the last."
+            "The timeline is empty or stands still; every frame needs a duration above 0 and a later "
+            "start than the last."
         )
     hint = Fraction(1 / float(durations[-1])).limit_denominator(1001)
     rate = exact_rate(times, hints=[hint])

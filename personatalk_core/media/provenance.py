@@ -1,7 +1,8 @@
 """Saying in the file that a machine edited it, and noticing what an incoming file says about itself.
 
-The mark is the IPTC's digital source type for media that mix a recording with what a trained model made, as an XMP packet
-in a ``uuid`` box (the place that ISO base media files have for XMP), beside a plain sentence in the usual comment tags.
+The mark is the IPTC's digital source type for media that mix a recording with what a trained model made, as
+an XMP packet in a ``uuid`` box (the place that ISO base media files have for XMP), beside a plain sentence in
+the usual comment tags.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 @dataclass(frozen=True)
 class ProvenanceMarks:
-    """What a file says about its making. xmp: the packet or empty.  source_type: the last part of the IPTC address or
-    empty.  comment: the AI-edited sentence is in its tags.  c2pa: it carries signed content credentials."""
+    """What a file says about its making. xmp: the packet or empty.  source_type: the last part of the IPTC
+    address or empty.  comment: the AI-edited sentence is in its tags.  c2pa: it carries signed content
+    credentials."""
 
     xmp: str = ""
     source_type: str = ""
@@ -55,7 +57,8 @@ class ProvenanceMarks:
         found = []
         if self.c2pa:
             found.append(
-                "The video carries content credentials (C2PA); they do not cover the dubbed version and are not copied."
+                "The video carries content credentials (C2PA); they do not cover the dubbed version "
+                "and are not copied."
             )
         if self.ai_edited:
             found.append(f"The video says that AI made or edited it already ({self.source_type}).")

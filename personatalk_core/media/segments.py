@@ -1,7 +1,7 @@
 """A video coded in segments that are kept as they are finished, and joined without coding a picture again.
 
-Each segment is a closed group of pictures from an encoder of its own, so it does not depend on the others: the joined file is
-the same whether the segments were made in one run or in twenty that were killed.
+Each segment is a closed group of pictures from an encoder of its own, so it does not depend on the others:
+the joined file is the same whether the segments were made in one run or in twenty that were killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ REORDER = 2  # frames by which x264 with a pyramid of B-frames decodes ahead of 
 
 
 class SegmentedVideo:
-    """The coded segments of one output, kept in a store: the packets in a file, its table of contents saved when it is whole.
+    """The coded segments of one output, kept in a store: the packets in a file, its table of contents saved
+    when it is whole.
 
     Args:
         cache:   where finished segments are kept.
@@ -93,7 +94,8 @@ class SegmentedVideo:
             contents = self._contents(number)
             if contents is None:
                 raise MediaError(
-                    f"A finished part of {self._path} is gone from {self._data(number).parent}; run the same command again."
+                    f"A finished part of {self._path} is gone from {self._data(number).parent}; run the "
+                    "same command again."
                 )
             with self._data(number).open("rb") as data:
                 for size, pts, key in zip(
@@ -118,7 +120,8 @@ class SegmentedVideo:
 
 
 class SegmentWriter:
-    """Codes the frames of one segment. Nothing counts as finished before the block ends without an exception."""
+    """Codes the frames of one segment. Nothing counts as finished before the block ends without an
+    exception."""
 
     def __init__(self, video: SegmentedVideo, number: int) -> None:
         self._video, self._number = video, number
@@ -157,7 +160,8 @@ class SegmentWriter:
             if kind is None:
                 if self._done != len(self._frames):
                     raise MediaError(
-                        f"A part of {self._video._path} was given {self._done} frames but has {len(self._frames)}."
+                        f"A part of {self._video._path} was given {self._done} frames but has "
+                        f"{len(self._frames)}."
                     )
                 self._keep(self._stream.encode(None))
                 self._data.close()
@@ -169,7 +173,9 @@ class SegmentWriter:
         finally:
             self._close()
         if kind is None:
-            gc.collect()  # an encoder and its container refer to each other: it would live on with all the pictures it looks ahead at
+            # an encoder and its container refer to each other: it would live on with all the pictures it
+            # looks ahead at
+            gc.collect()
 
     def _close(self) -> None:
         """Let the file and the encoder go; what a full disk says now was said before."""
@@ -192,7 +198,8 @@ class _Nowhere:
 
 
 def _decode_time(pts: np.ndarray, place: int) -> int:
-    """Decoding time of the packet at this place in coding order: when the frame REORDER before it is shown, as x264 does it."""
+    """Decoding time of the packet at this place in coding order: when the frame REORDER before it is shown,
+    as x264 does it."""
     if place >= REORDER:
         return int(pts[place - REORDER])
     return int(pts[place] - (pts[min(REORDER, len(pts) - 1)] - pts[0]))

@@ -1,7 +1,8 @@
 """From measured frame starts back to the exact rate that a camera or an encoder meant.
 
-Containers round: Matroska to milliseconds, others to 1/90000 s. A constant rate is recognised through that rounding,
-so that frame k of a 30000/1001 video starts at exactly k * 1001 / 30000 s again. Knows nothing of files.
+Containers round: Matroska to milliseconds, others to 1/90000 s. A constant rate is recognised through that
+rounding, so that frame k of a 30000/1001 video starts at exactly k * 1001 / 30000 s again. Knows nothing of
+files.
 """
 
 from __future__ import annotations
@@ -87,11 +88,10 @@ def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Time
         video:          times (T,) and durations (T,) in seconds, the first time 0.
         audio_duration: seconds of sound, >= 0.
         mode:           as :class:`DubOptions` documents it.
-    Returns:
-        At least one frame. cut_off: the frames that start before the sound ends. bounce: 0 .. T-1 .. 0 .. and loop:
-        0 .. T-1, 0 .., both until the sound has ended. remap: the source's own frame rate (the mean one where it
-        varies), each output frame showing what the stretched source shows in its middle. silence: the source's frames.
-        A constant rate stays exact over any length.
+    Returns: At least one frame. cut_off: the frames that start before the sound ends. bounce: 0 .. T-1 .. 0
+        .. and loop: 0 .. T-1, 0 .., both until the sound has ended. remap: the source's own frame rate (the
+        mean one where it varies), each output frame showing what the stretched source shows in its middle.
+        silence: the source's frames. A constant rate stays exact over any length.
     Raises:
         MediaError: no frames, or no sound. OptionsError: an unknown mode.
     """

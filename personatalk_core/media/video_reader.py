@@ -26,8 +26,8 @@ from .webp_animation import WebpDecoder, webp_durations
 def probe(path: Path) -> VideoInfo:
     """What a video holds: exact frame times from its packets, and its displayed size from its first frame.
 
-    Args:
-        path: any file that FFmpeg reads, an animated WebP, or a folder or pattern of pictures (image_sequence).
+    Args: path: any file that FFmpeg reads, an animated WebP, or a folder or pattern of pictures
+        (image_sequence).
     Returns:
         VideoInfo with pts and keyframes, so that a reader made from it needs no second look.
     Raises:
@@ -87,7 +87,8 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
 
 class VideoReader:
-    """The displayed frames of one video. Each call of :meth:`frames` opens the file for itself; ``damaged`` fills while reading."""
+    """The displayed frames of one video. Each call of :meth:`frames` opens the file for itself; ``damaged``
+    fills while reading."""
 
     def __init__(self, source: VideoInfo | Path) -> None:
         self.info = source if isinstance(source, VideoInfo) else probe(source)
@@ -98,10 +99,12 @@ class VideoReader:
         """Decode frames in the order asked for.
 
         Args:
-            indices: frame numbers, in any order and repeated at will; None is all, from first to last. Rising runs
+            indices: frame numbers, in any order and repeated at will; None is all, from first to last. Rising
+                runs
                 stream; falling runs decode each group of pictures a few times; both in bounded memory.
         Yields:
-            (H, W, 3) uint8 RGB, rotation applied, one for each index; a frame that cannot be decoded repeats the one
+            (H, W, 3) uint8 RGB, rotation applied, one for each index; a frame that cannot be decoded repeats
+            the one
             before it and is listed in ``damaged``.
         Raises:
             MediaError: an index outside the video, the file has gone, or nothing in it decodes.
@@ -112,7 +115,8 @@ class VideoReader:
                 number = int(number)
                 if not 0 <= number < self.info.frame_count:
                     raise MediaError(
-                        f"frame {number} was asked for but {self.info.path} has frames 0 to {self.info.frame_count - 1}."
+                        f"frame {number} was asked for but {self.info.path} has frames 0 to "
+                        f"{self.info.frame_count - 1}."
                     )
                 if number != last or picture is None:
                     frame = decoder.get(number)
@@ -127,7 +131,8 @@ class VideoReader:
         return same_size(self._oriented(frame).apply(picture), self.info)
 
     def _oriented(self, frame: av.VideoFrame) -> Orientation:
-        """As :func:`orientation_of`, which is asked once an angle: a frame whose side data was read lives until garbage is collected."""
+        """As :func:`orientation_of`, which is asked once an angle: a frame whose side data was read lives
+        until garbage is collected."""
         degrees = int(frame.rotation)
         if degrees not in self._orientation:
             self._orientation[degrees] = orientation_of(frame)
@@ -135,7 +140,8 @@ class VideoReader:
 
 
 def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The clean aperture of a stored picture; the same array where there is none or the decoder has cut it already."""
+    """The clean aperture of a stored picture; the same array where there is none or the decoder has cut it
+    already."""
     if aperture is None or picture.shape[1] < aperture[2] or picture.shape[0] < aperture[3]:
         return picture
     left, top, right, bottom = aperture
@@ -197,6 +203,7 @@ def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex)
     remarks = list(remarks_on(first, transfer))
     if index.promised > len(index.times):
         remarks.append(
-            f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are in the file."
+            f"The video breaks off: its header states {index.promised} frames but {len(index.times)} "
+            "are in the file."
         )
     return (*remarks, *read_marks(path).remarks())

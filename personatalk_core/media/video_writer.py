@@ -1,4 +1,5 @@
-"""One video file coming into being: container, coded pictures, sound in step with them, tags. Whole or not at all."""
+"""One video file coming into being: container, coded pictures, sound in step with them, tags. Whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from .mp4_boxes import set_clean_aperture
 from .picture_coding import PictureCoding, format_of, picture_coding
 from .provenance import XMP_KEY, write_xmp
 
-MOVIE_TIMESCALE = 90_000  # ticks a second of the edit lists; the default of 1000 cuts sound short by up to half a millisecond
+# ticks a second of the edit lists; the default of 1000 cuts sound short by up to half a millisecond
+MOVIE_TIMESCALE = 90_000
 
 
 class OutputFile:
@@ -118,7 +120,8 @@ def reraise(error: BaseException, path: Path) -> None:
     if isinstance(error, (av.error.FFmpegError, OSError)):
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise MediaError(
-            f"{path} cannot be written ({reason}); check the folder's permissions and the free space on the disk."
+            f"{path} cannot be written ({reason}); check the folder's permissions and the free space on "
+            "the disk."
         ) from error
     raise error
 
@@ -143,8 +146,8 @@ def _rename(part: Path, path: Path) -> None:
 class VideoWriter:
     """Write displayed frames with exact times, and sound in step with them.
 
-    Use as a context manager: the file appears under its name when the block ends without an exception and every frame
-    of the timeline was written; after any exception, Ctrl-C included, nothing is left.
+    Use as a context manager: the file appears under its name when the block ends without an exception and
+    every frame of the timeline was written; after any exception, Ctrl-C included, nothing is left.
 
     Args:
         path:          .mp4, .mov or .mkv; an existing file is replaced at the end.
@@ -154,9 +157,8 @@ class VideoWriter:
         lossless:      RGB by x264 at quantiser 0, and FLAC (.mp4) or float PCM (.mov, .mkv).
         metadata:      tags; the value of ``xmp`` is stored as the XMP packet (.mp4, .mov).
         like:          source whose pixel aspect and colour tags are repeated.
-    Raises:
-        MediaError: another suffix, a folder that cannot be written to, a full disk, a frame too many or too few.
-        ShapeError: a frame of another size.
+    Raises: MediaError: another suffix, a folder that cannot be written to, a full disk, a frame too many or
+        too few. ShapeError: a frame of another size.
     """
 
     def __init__(
@@ -207,7 +209,8 @@ class VideoWriter:
             if kind is None:
                 if self._done != self._coding.frame_count:
                     raise MediaError(
-                        f"{self.path} was given {self._done} frames but its timeline has {self._coding.frame_count}."
+                        f"{self.path} was given {self._done} frames but its timeline has "
+                        f"{self._coding.frame_count}."
                     )
                 for packet in self._file.stream.encode(None):
                     self._file.mux(packet)

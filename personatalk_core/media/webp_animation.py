@@ -1,4 +1,5 @@
-"""Animated WebP, which FFmpeg does not decode: times from the file's chunks, pictures from OpenCV, a few at a time."""
+"""Animated WebP, which FFmpeg does not decode: times from the file's chunks, pictures from OpenCV, a few at a
+time."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ class WebpDecoder:
         self._frames = ()
 
     def get(self, number: int) -> av.VideoFrame:
-        """Frame ``number``; transparency is dropped. Raises MediaError: it does not decode, or OpenCV is too old."""
+        """Frame ``number``; transparency is dropped. Raises MediaError: it does not decode, or OpenCV is too
+        old."""
         if not self._start <= number < self._start + len(self._frames):
             batch = max(1, min(BATCH, BUDGET // (4 * self.info.width * self.info.height)))
             self._start = number // batch * batch
@@ -77,7 +79,8 @@ class WebpDecoder:
     def _read(self, start: int, count: int) -> tuple[np.ndarray, ...]:
         if not hasattr(cv2, "imreadanimation"):
             raise MediaError(
-                f"{self.info.path} is an animated WebP, which needs OpenCV 4.11 or later; update it or save the clip as MP4."
+                f"{self.info.path} is an animated WebP, which needs OpenCV 4.11 or later; update it or "
+                "save the clip as MP4."
             )
         try:
             found, animation = cv2.imreadanimation(str(self.info.path), start, count)

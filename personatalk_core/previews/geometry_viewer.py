@@ -1,8 +1,10 @@
 """A moving face as one compact file for a viewer on a web page.
 
-Layout, little-endian: a 4-byte length, that many bytes of JSON, padding to 4 bytes, then the arrays the JSON names, each
-padded to 4 bytes: ``triangles`` uint16 (F, 3); ``source`` and ``target`` int16 (T, V, 3), canonical coordinates over ``unit``;
-``rotation`` float32 (T, 3) axis-angle. ``source`` is there for generated geometry only.
+Layout, little-endian: a 4-byte length, that many bytes of JSON, padding to 4 bytes, then the arrays the JSON
+names, each
+padded to 4 bytes: ``triangles`` uint16 (F, 3); ``source`` and ``target`` int16 (T, V, 3), canonical
+coordinates over ``unit``; ``rotation`` float32 (T, 3) axis-angle. ``source`` is there for generated geometry
+only.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ MAX_VIEW_FRAMES = 1500  # a viewer holds this many; longer clips are thinned out
 
 
 def write_viewer_file(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> Path:
-    """Write the mesh of every frame, and of the source under it where the geometry was generated. Returns the path."""
+    """Write the mesh of every frame, and of the source under it where the geometry was generated. Returns the
+    path."""
     step = -(-geometry.frame_count // MAX_VIEW_FRAMES)
     rows = torch.arange(0, geometry.frame_count, step)
     drawn = face_model.triangles[face_model.region != int(Region.SKIRT)]

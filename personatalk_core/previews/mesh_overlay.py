@@ -1,4 +1,5 @@
-"""A video with the fitted mesh, or its coordinate map, drawn over the face, to look at what the geometry says."""
+"""A video with the fitted mesh, or its coordinate map, drawn over the face, to look at what the geometry
+says."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def draw_mesh(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) ->
 
 
 def draw_coordinates(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) -> np.ndarray:
-    """Lay the face's coordinate map (paper 3.1, PNCC) over a copy of a frame; arguments as of :func:`draw_mesh`."""
+    """Lay the face's coordinate map (paper 3.1, PNCC) over a copy of a frame; arguments as of
+    :func:`draw_mesh`."""
     pncc = draw_pncc(points[None], face_model, frame.shape[:2])
     colours = rearrange(pncc.map[0], "c h w -> h w c").mul(255).byte().numpy()
     return np.where((pncc.triangle[0] >= 0).numpy()[..., None], colours, frame)
@@ -60,7 +62,8 @@ def write_preview(
     drawing: str = "mesh",
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Write the video with a ``mesh`` or ``pncc`` drawing; frames without a usable face stay as they are and name their status.
+    """Write the video with a ``mesh`` or ``pncc`` drawing; frames without a usable face stay as they are and
+    name their status.
 
     Raises:
         OptionsError: another drawing.

@@ -1,8 +1,9 @@
-"""Texture sampling, variant ``aligned``: references are warped onto the target through the mesh, then attended to.
+"""Texture sampling, variant ``aligned``: references are warped onto the target through the mesh, then
+attended to.
 
-Deviation from the paper (measured better): the correspondence that the paper's attention has to find in the latent is
-already known to a fraction of a pixel, so a query meets one key in each reference, and the attention weights are
-carried to full-resolution reference pixels.
+Deviation from the paper (measured better): the correspondence that the paper's attention has to find in the
+latent is already known to a fraction of a pixel, so a query meets one key in each reference, and the
+attention weights are carried to full-resolution reference pixels.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from .surface import Surface, Window, bounding_window, corresponding_positions, 
 class Queries:
     """The targets' side of one attention layer.
 
-    query (B, D, L, L), already divided by sqrt(D).  sharpness (B, 2, L, L).  difference (B, N, 2): mouth shape and pose to each
-    reference.  allowed (B, N) bool or None: all.  correction (B, N) of :func:`local_linear.linear_correction`, or None.
+    query (B, D, L, L), already divided by sqrt(D).  sharpness (B, 2, L, L).  difference (B, N, 2): mouth
+    shape and pose to each reference.  allowed (B, N) bool or None: all.  correction (B, N) of
+    :func:`local_linear.linear_correction`, or None.
     """
 
     query: Tensor
@@ -50,7 +52,8 @@ class Queries:
 
 
 def vertex_window(places: Tensor, margin: float, size: int, step: int) -> Window:
-    """The rectangle around places (..., 2) in crop pixels plus a margin, on multiples of ``step`` pixels inside the crop."""
+    """The rectangle around places (..., 2) in crop pixels plus a margin, on multiples of ``step`` pixels
+    inside the crop."""
     flat = places.flatten(0, -2)
     (left, top), (right, bottom) = torch.stack([flat.amin(dim=0), flat.amax(dim=0)]).tolist()
     most = size // step
@@ -63,7 +66,8 @@ def vertex_window(places: Tensor, margin: float, size: int, step: int) -> Window
 
 
 def lip_window(mask: Tensor, step: int) -> Window:
-    """Where Lip-Attention works: what lip masks (B, 1, R, R) reach, and the latents that restoring detail there looks at."""
+    """Where Lip-Attention works: what lip masks (B, 1, R, R) reach, and the latents that restoring detail
+    there looks at."""
     return bounding_window(mask > 0, step).grown(DETAIL_REACH * step, *mask.shape[-2:])
 
 
@@ -77,11 +81,10 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """One attention layer over aligned references inside a window.
 
-    Args:
-        surface:    B drawn targets.
-        references: N of M frames for each; their pixels are sampled.  key_value: (M, 2 D, L, L) keys, then values, not aligned yet.
-        window:     pixels to work on, of all targets.
-        colour:     (images (B, 3, h, w), weight (B, 1, h, w)): references are shifted to their mean colour under that weight.
+    Args: surface:    B drawn targets. references: N of M frames for each; their pixels are sampled.
+        key_value: (M, 2 D, L, L) keys, then values, not aligned yet. window:     pixels to work on, of all
+        targets. colour:     (images (B, 3, h, w), weight (B, 1, h, w)): references are shifted to their mean
+        colour under that weight.
     Returns:
         pixels (B, 3, h, w) and latent (B, D, h / step, w / step) of the window.
     """
@@ -105,8 +108,8 @@ def attend(
 
 
 def colour_shift(pixels: Tensor, seen: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """What each reference lacks in mean colour: (B, N, 3) from pixels (B, N, 3, h, w), seen (B, N, h, w), target (B, 3, h, w), weight
-    (B, 1, h, w)."""
+    """What each reference lacks in mean colour: (B, N, 3) from pixels (B, N, 3, h, w), seen (B, N, h, w),
+    target (B, 3, h, w), weight (B, 1, h, w)."""
     used = rearrange(seen * weight, "b n h w -> b n (h w) 1")
     total = used.sum(dim=2)  # (B, N, 1)
     wanted = used[..., 0] @ rearrange(target, "b c h w -> b (h w) c")  # (B, N, 3)
@@ -132,9 +135,8 @@ def sample_aligned(
         points: (B, V, 3) of the targets.  mask: (B, 1, R, R) lip masks M^l.
         dense:  the slow twin: both layers over the whole crop.
         wanted: pixels that are asked for, on multiples of R / L; None for all.
-    Returns:
-        pixels (B, 3, R, R) and latent (B, D, L, L). Where no mesh is drawn, or nothing is wanted: the pixels of the face reference
-        most alike, and 0.
+    Returns: pixels (B, 3, R, R) and latent (B, D, L, L). Where no mesh is drawn, or nothing is wanted: the
+        pixels of the face reference most alike, and 0.
     """
     size, latent = mask.shape[-1], face_queries.query.shape[-1]
     step = size // latent

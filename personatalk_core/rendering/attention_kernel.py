@@ -1,4 +1,5 @@
-"""Which attention kernel runs where. The one place that knows; everything else calls :func:`attend_tokens`."""
+"""Which attention kernel runs where. The one place that knows; everything else calls
+:func:`attend_tokens`."""
 
 from __future__ import annotations
 
@@ -14,9 +15,8 @@ def attention_kernels(device: torch.device | str, dtype: torch.dtype) -> tuple[S
     Args:
         device: cpu, cuda or mps; others are treated like mps.
         dtype:  of queries, keys and values.
-    Returns:
-        CUDA: flash for half precision, then memory-efficient. CPU: flash, which torch tiles for its caches. MPS has Apple's own
-        behind the plain name.
+    Returns: CUDA: flash for half precision, then memory-efficient. CPU: flash, which torch tiles for its
+        caches. MPS has Apple's own behind the plain name.
     """
     kind = torch.device(device).type
     if kind == "cuda" and dtype in (torch.float16, torch.bfloat16):

@@ -1,7 +1,7 @@
 """Full-resolution reference pixels, carried to the target by bicubic reading at sub-pixel positions.
 
-Positions are rounded to 1/32 of a pixel (far below the landmarks' noise), so that OpenCV's ``remap`` on a CPU, several times
-faster than ``grid_sample``, and torch on a GPU read the same values.
+Positions are rounded to 1/32 of a pixel (far below the landmarks' noise), so that OpenCV's ``remap`` on a
+CPU, several times faster than ``grid_sample``, and torch on a GPU read the same values.
 """
 
 from __future__ import annotations

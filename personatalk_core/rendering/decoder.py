@@ -20,8 +20,8 @@ REACH = (
 class TextureDecoder(nn.Module):
     """Convolutions over latents with the target geometry concatenated, then one upsampling layer (paper 3.2).
 
-    Deviation: the blended reference pixels are given beside the latent and the output is added to them; it ends at half the
-    size, so that it brings light and colour and leaves the references' finest detail alone.
+    Deviation: the blended reference pixels are given beside the latent and the output is added to them; it
+    ends at half the size, so that it brings light and colour and leaves the references' finest detail alone.
     """
 
     def __init__(self, features: int, width: int, stride: int = 4) -> None:
@@ -41,9 +41,8 @@ class TextureDecoder(nn.Module):
     def forward(self, latent: Tensor, pixels: Tensor, geometry: Tensor) -> Tensor:
         """What to add to the blended pixels.
 
-        Args:
-            latent:   (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in [0, 1].
-            geometry: (B, 4, H, W) the target's PNCC and lip mask.
+        Args: latent:   (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in
+            [0, 1]. geometry: (B, 4, H, W) the target's PNCC and lip mask.
         Returns:
             (B, 3, H, W), 0 before training.
         """

@@ -1,4 +1,5 @@
-"""Blending several references softens what they show; this takes texture from the likest ones and gives it back its strength.
+"""Blending several references softens what they show; this takes texture from the likest ones and gives it
+back its strength.
 
 Colour and light stay those of the blend. No edge is drawn that no reference has, and nothing moves.
 """
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from .dual_attention import blend
 from .pooling import mean_channel, mean_pool
 
-LIKEST = 1.25  # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
+# power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
+LIKEST = 1.25
 MOST = 3.0  # times the finest detail is added to a blend, at most
 BLENDED = 0.02  # more than its references' strength is given back to a blend
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
@@ -22,13 +24,13 @@ LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
 def blend_in_detail(
     weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None
 ) -> Tensor:
-    """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in their own frames.
+    """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in
+    their own frames.
 
-    Args:
-        weights:  (B, N, h, w), sums to 1 over N.
-        pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3) colours added to them, or None.
-        strength: (B, N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were carried, which softens them.
-        step:     pixels a latent, over which strength is compared. h and w are multiples of it.
+    Args: weights:  (B, N, h, w), sums to 1 over N. pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3)
+        colours added to them, or None. strength: (B, N, h / step, w / step) of :func:`fine_strength`,
+        aligned: taken before pixels were carried, which softens them. step:     pixels a latent, over which
+        strength is compared. h and w are multiples of it.
     Returns:
         (B, 3, h, w); a reference's own pixels where it, read at whole pixels, has all the weight.
     """
@@ -54,10 +56,12 @@ def blend_in_detail(
 
 
 def detail_missing(detail: Tensor, wanted: Tensor, step: int) -> Tensor:
-    """How many times a picture's finest detail must be added to it to be as strong as wanted, 0 to MOST: (B, 1, h / step, w / step).
+    """How many times a picture's finest detail must be added to it to be as strong as wanted, 0 to MOST: (B,
+    1, h / step, w / step).
 
-    The detail of d, added to a picture, is not d: what lies between fine and coarse is added but partly seen. With d' the detail of
-    d, a picture plus g times its detail has the detail d + g d', whose mean square is to be the wanted one: a quadratic in g.
+    The detail of d, added to a picture, is not d: what lies between fine and coarse is added but partly seen.
+    With d' the detail of d, a picture plus g times its detail has the detail d + g d', whose mean square is
+    to be the wanted one: a quadratic in g.
 
     Args:
         detail: (B, 3, h, w) of :func:`fine_part`.  wanted: (B, 1, h / step, w / step), mean squares of luma.
@@ -93,12 +97,13 @@ TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
 def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
-    """Soften the lines between nearly closed lips, across them and, where they step from row to row, along them.
+    """Soften the lines between nearly closed lips, across them and, where they step from row to row, along
+    them.
 
     Args:
         pixels: (B, 3, H, W) in [0, 1].  cavity: (B, H, W) bool, where the inside of the mouth is drawn.
-    Returns:
-        (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere, or not drawn.
+    Returns: (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere,
+        or not drawn.
     """
     height = cavity.sum(dim=1).amax(dim=1)  # (B,)
     thin = ((height > 0) & (height <= THIN)).nonzero()[:, 0].tolist()

@@ -1,7 +1,8 @@
-"""Lip-Attention and Face-Attention (paper 3.2, eq. 3 and 4): which reference lends its texture to which latent.
+"""Lip-Attention and Face-Attention (paper 3.2, eq. 3 and 4): which reference lends its texture to which
+latent.
 
-The logits begin geometric (mouth shape, head pose) and a learned query-key product that starts at zero is added, so
-an untrained network already samples sensibly.
+The logits begin geometric (mouth shape, head pose) and a learned query-key product that starts at zero is
+added, so an untrained network already samples sensibly.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch.nn import functional as F
 
 from .attention_kernel import attend_tokens
 
-# Before training: logit per squared canonical unit of mouth shape difference, and per squared unit of head_pose difference.
-# Chosen on speakers held out of the training corpus.
+# Before training: logit per squared canonical unit of mouth shape difference, and per squared unit of
+# head_pose difference. Chosen on speakers held out of the training corpus.
 LIP_SHARPNESS = (2000.0, 10.0)
 FACE_SHARPNESS = (300.0, 100.0)
 UNSEEN = 1e-3  # weight left to what no reference saw, so that something is always drawn
@@ -26,7 +27,8 @@ POSITION_GRID = 16  # learnable positions live on this grid and are interpolated
 
 
 class ReferenceAttention(nn.Module):
-    """One of the two parallel attention layers: projections, learnable positions and the geometric start of its logits."""
+    """One of the two parallel attention layers: projections, learnable positions and the geometric start of
+    its logits."""
 
     def __init__(
         self, width: int, attention_width: int, shape_sharpness: float, pose_sharpness: float
@@ -64,13 +66,15 @@ class ReferenceAttention(nn.Module):
         return torch.stack([self.log_shape, self.log_pose]).exp()
 
     def sharpness(self, geometry: Tensor) -> Tensor:
-        """(B, width, L, L) to (B, 2, L, L): how much a difference of mouth shape and of head pose costs at each latent, > 0."""
+        """(B, width, L, L) to (B, 2, L, L): how much a difference of mouth shape and of head pose costs at
+        each latent, > 0."""
         start = torch.stack([self.log_shape, self.log_pose])[None, :, None, None]
         return (start + self.to_sharpness(geometry)).exp()
 
 
 class JointQueries:
-    """``query`` and ``sharpness`` of several layers in one projection: the fast twin of calling them, also for a part of the picture.
+    """``query`` and ``sharpness`` of several layers in one projection: the fast twin of calling them, also
+    for a part of the picture.
 
     What does not depend on the picture is worked out once. size: latents a side.
     """
@@ -95,7 +99,8 @@ class JointQueries:
     def __call__(
         self, geometry: Tensor, cut: Callable[[Tensor], Tensor] = lambda whole: whole
     ) -> list[tuple[Tensor, Tensor]]:
-        """(B, width, h, w) geometry latents, ``cut`` out of the picture, to query (B, D, h, w) and sharpness (B, 2, h, w) a layer."""
+        """(B, width, h, w) geometry latents, ``cut`` out of the picture, to query (B, D, h, w) and sharpness
+        (B, 2, h, w) a layer."""
         out = F.conv2d(geometry, self.weight) + cut(self.placed)
         queries, sharpness = out.split(self.widths, dim=1)
         return list(
@@ -127,12 +132,14 @@ class JointKeyValues:
 
 
 def _resized(position: Tensor, size: int) -> Tensor:
-    """A grid of positions, or a 1 x 1 convolution of it, which gives the same before or after, at the latents."""
+    """A grid of positions, or a 1 x 1 convolution of it, which gives the same before or after, at the
+    latents."""
     return F.interpolate(position, (size, size), mode="bilinear", align_corners=False)
 
 
 def squared_distance(shape: Tensor, pose: Tensor, reference_shape: Tensor, reference_pose: Tensor) -> Tensor:
-    """Squared differences of mouth shape and head pose between targets, (B, S) and (B, 9), and references: (B, N, 2), >= 0.
+    """Squared differences of mouth shape and head pose between targets, (B, S) and (B, 9), and references:
+    (B, N, 2), >= 0.
 
     The references are shared, (N, S) and (N, 9), or each target's own, (B, N, S) and (B, N, 9).
     """
@@ -143,7 +150,8 @@ def squared_distance(shape: Tensor, pose: Tensor, reference_shape: Tensor, refer
 
 
 def geometric_logits(sharpness: Tensor, difference: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """The geometric start of the logits: (B, 2, h, w) and (B, N, 2) to (B, N, h, w), <= 0, -inf for references not allowed (B, N)."""
+    """The geometric start of the logits: (B, 2, h, w) and (B, N, 2) to (B, N, h, w), <= 0, -inf for
+    references not allowed (B, N)."""
     logits = -einsum(difference, sharpness, "b n k, b k h w -> b n h w")
     return logits if allowed is None else logits.masked_fill(~allowed[..., None, None], -torch.inf)
 
@@ -152,8 +160,8 @@ def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     """Attention weights of each latent over N aligned references.
 
     Paper: eq. 3 on keys that were warped onto the target first, so that a query meets one key a reference.
-    Args:
-        query: (B, D, h, w), already divided by sqrt(D).  key: (B, N, D, h, w).  bias: (B, N, h, w), the geometric logits.
+    Args: query: (B, D, h, w), already divided by sqrt(D).  key: (B, N, D, h, w).  bias: (B, N, h, w), the
+        geometric logits.
     Returns:
         (B, N, h, w), sums to 1 over N.
     """
@@ -175,14 +183,15 @@ def aligned_weights_plain(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
 
 
 def seen_weights(weights: Tensor, seen: Tensor) -> Tensor:
-    """Lower the weights (B, N, h, w) of references that did not see a place, (B, N, h, w) in [0, 1], and let them sum to 1 again."""
+    """Lower the weights (B, N, h, w) of references that did not see a place, (B, N, h, w) in [0, 1], and let
+    them sum to 1 again."""
     kept = weights * (seen + UNSEEN)
     return kept / kept.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def blend(sets: Sequence[Tensor], values: Tensor, shift: Tensor | None = None) -> list[Tensor]:
-    """Weighted sums over references, for each of several sets of weights (B, N, h, w): of values (B, N, C, h, w), to which (B, N, C) may
-    be added, to (B, C, h, w)."""
+    """Weighted sums over references, for each of several sets of weights (B, N, h, w): of values (B, N, C, h,
+    w), to which (B, N, C) may be added, to (B, C, h, w)."""
     totals = [weights[:, :1] * values[:, 0] for weights in sets]
     for n in range(1, values.shape[1]):  # one after the other stays in the processor's cache
         totals = [
@@ -203,7 +212,8 @@ def fuse(lip: Tensor, face: Tensor, mask: Tensor) -> Tensor:
 
 
 def token_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Paper eq. 3 over all tokens of all references, through the device's fastest kernel: (Q, D), (K, D), (K, C) to (Q, C).
+    """Paper eq. 3 over all tokens of all references, through the device's fastest kernel: (Q, D), (K, D), (K,
+    C) to (Q, C).
 
     The logits are the plain products; scale beforehand.
     """
@@ -223,7 +233,8 @@ def token_attention_plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def augmented(coordinates: Tensor, sharpness: Tensor, *, query: bool) -> Tensor:
     """Columns whose product is -sharpness^2 |p_q - p_k|^2 up to a constant a query row: (K, 3) to (K, 4).
 
-    -t^2 |q - k|^2 = 2 t^2 q.k - t^2 |k|^2 - t^2 |q|^2; the last term is the same for every key and drops out of the softmax.
+    -t^2 |q - k|^2 = 2 t^2 q.k - t^2 |k|^2 - t^2 |q|^2; the last term is the same for every key and drops out
+    of the softmax.
     """
     if query:
         return torch.cat(

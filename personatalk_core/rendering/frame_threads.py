@@ -1,4 +1,5 @@
-"""Frames are independent: on a CPU each core takes frames of its own, instead of all cores one small operation after the other."""
+"""Frames are independent: on a CPU each core takes frames of its own, instead of all cores one small
+operation after the other."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ Result = TypeVar("Result")
 def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: torch.device) -> list[Result]:
     """Do some work for frames 0 to count - 1, on as many threads as torch uses here.
 
-    Inside, every operation runs on one thread. Which frames share a run, and so the operations of :func:`renderer.together`, follows from
-    the number of cores; what that changes lies far below a level of a pixel. GPUs and training go on in the caller's own thread.
+    Inside, every operation runs on one thread. Which frames share a run, and so the operations of
+    :func:`renderer.together`, follows from the number of cores; what that changes lies far below a level of a
+    pixel. GPUs and training go on in the caller's own thread.
 
-    Args:
-        work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs are worked on at once.
-        device: where the work is done.
+    Args: work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs
+        are worked on at once. device: where the work is done.
     Returns:
         All results in the order of frames; of no frame, an empty list.
     """

@@ -1,7 +1,9 @@
-"""Texture sampling, variant ``global``: the paper's attention to the letter, over all latents of all references.
+"""Texture sampling, variant ``global``: the paper's attention to the letter, over all latents of all
+references.
 
-Its logits begin as -t^2 |pncc_q - pncc_k|^2 and its values carry pixels (4 x 4 patches) beside learned features, so
-that it samples sensibly before training. Only latents inside the face (or the lips) attend and are attended to.
+Its logits begin as -t^2 |pncc_q - pncc_k|^2 and its values carry pixels (4 x 4 patches) beside learned
+features, so that it samples sensibly before training. Only latents inside the face (or the lips) attend and
+are attended to.
 """
 
 from __future__ import annotations
@@ -73,8 +75,8 @@ def sample_global(
 
     Args:
         pncc: (B, 3, L, L) of the targets.  mask: (B, 1, R, R) lip masks M^l.
-    Returns:
-        pixels (B, 3, R, R) and latent (B, D, L, L); outside the face the pixels of the face reference most alike, and 0.
+    Returns: pixels (B, 3, R, R) and latent (B, D, L, L); outside the face the pixels of the face reference
+        most alike, and 0.
     """
     parts = [
         _sample_one(

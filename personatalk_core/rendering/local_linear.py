@@ -1,8 +1,9 @@
-"""Which references the mouth is blended from, and weights that leave the blend no bias in mouth shape or pose.
+"""Which references the mouth is blended from, and weights that leave the blend no bias in mouth shape or
+pose.
 
-Weights that fall with the difference alone (a kernel average) pull every mouth towards the middle of its references: wide
-mouths come out of smaller ones. Local linear regression, the same weights corrected to first order, asks that the
-references' differences from the target cancel.
+Weights that fall with the difference alone (a kernel average) pull every mouth towards the middle of its
+references: wide mouths come out of smaller ones. Local linear regression, the same weights corrected to first
+order, asks that the references' differences from the target cancel.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ LEAST = 0.2  # least sum of the corrected weights, of 1, that is divided by
 def topk_references(difference: Tensor, sharpness: Tensor, allowed: Tensor, count: int = MOST_USED) -> Tensor:
     """The references with the largest geometric logits.
 
-    Args:
-        difference: (B, N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (B, N) bool, at least one a row.
+    Args: difference: (B, N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (B, N) bool,
+        at least one a row.
     Returns:
         (B, M) int64, the likest first; M at most ``count``, and -1 for those of next to no weight.
     """
@@ -39,8 +40,8 @@ def linear_correction(shape: Tensor, pose: Tensor, logits: Tensor) -> Tensor:
     Args:
         shape:  (B, N, S) mouth shapes of the references minus the target's.  pose: (B, N, 9) likewise.
         logits: (B, N), -inf for references that do not count.
-    Returns:
-        (B, N): corrected weights sum to 1, and their mean difference from the target is 0 as far as RIDGE and the limits allow.
+    Returns: (B, N): corrected weights sum to 1, and their mean difference from the target is 0 as far as
+        RIDGE and the limits allow.
     """
     weights = torch.softmax(logits, dim=1)
     offset = torch.cat([shape, POSE_SHARE * pose], dim=2)

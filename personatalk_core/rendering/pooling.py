@@ -1,4 +1,5 @@
-"""Means over the squares of pixels that latents are: on a CPU, adding planes takes a third to a fifth of ``avg_pool2d``'s time."""
+"""Means over the squares of pixels that latents are: on a CPU, adding planes takes a third to a fifth of
+``avg_pool2d``'s time."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from torch.nn import functional as F
 
 
 def mean_pool(images: Tensor, step: int) -> Tensor:
-    """(..., H, W) to (..., H / step, W / step), each value the mean of step x step; H and W are multiples of it."""
+    """(..., H, W) to (..., H / step, W / step), each value the mean of step x step; H and W are multiples of
+    it."""
     if images.device.type != "cpu":
         return mean_pool_plain(images, step)
     rows = images[..., ::step, :]
@@ -29,7 +31,8 @@ def mean_pool_plain(images: Tensor, step: int) -> Tensor:
 
 
 def mean_channel(images: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, 1, H, W), the mean of the channels, which is slow where they lie side by side in memory."""
+    """(N, C, H, W) to (N, 1, H, W), the mean of the channels, which is slow where they lie side by side in
+    memory."""
     total = images[:, 0]
     for channel in images.unbind(1)[1:]:
         total = total + channel

@@ -1,4 +1,5 @@
-"""References encoded once: a value that can be indexed and joined, so that a pipeline may keep it per source frame."""
+"""References encoded once: a value that can be indexed and joined, so that a pipeline may keep it per source
+frame."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from ..checks import check_shape
 class EncodedReferences:
     """N references, ready to be attended to. R is the crop size, L the latent size, D the attention width.
 
-    pixels (N, 3, R, R) in [0, 1].  points (N, V, 3) crop pixels.  seen (N, V) in [0, 1]: how well the frame saw each vertex.
-    shape (N, S): mouth shape.  pose (N, 9): head orientation.  pncc (N, 4, L, L): drawn coordinates and, last, the lip mask.
-    lip_key_value, face_key_value (N, 2 D, L, L): keys, then values, of the two attention layers.
-    strength (N, 1, L, L): mean square of the finest detail in each latent.
+    pixels (N, 3, R, R) in [0, 1].  points (N, V, 3) crop pixels.  seen (N, V) in [0, 1]: how well the frame
+    saw each vertex. shape (N, S): mouth shape.  pose (N, 9): head orientation.  pncc (N, 4, L, L): drawn
+    coordinates and, last, the lip mask. lip_key_value, face_key_value (N, 2 D, L, L): keys, then values, of
+    the two attention layers. strength (N, 1, L, L): mean square of the finest detail in each latent.
     """
 
     pixels: Tensor
@@ -51,7 +52,8 @@ class EncodedReferences:
         )
 
     def gather(self, rows: Tensor) -> ReferenceBatch:
-        """Some of the references for each of B targets, (B, n) int64 of which -1 is none, without copying pixels or latents."""
+        """Some of the references for each of B targets, (B, n) int64 of which -1 is none, without copying
+        pixels or latents."""
         flat = rows.clamp_min(0).flatten()
         parts = (
             x.index_select(0, flat).unflatten(0, rows.shape)
@@ -77,8 +79,8 @@ class EncodedReferences:
 class ReferenceBatch:
     """n of many references for each of B targets.
 
-    rows (B, n) int64 names them, -1 where a target uses fewer; points (B, n, V, 3), seen (B, n, V), shape (B, n, S) and pose (B, n, 9)
-    as in :class:`EncodedReferences`, those of some reference where there is none.
+    rows (B, n) int64 names them, -1 where a target uses fewer; points (B, n, V, 3), seen (B, n, V), shape (B,
+    n, S) and pose (B, n, 9) as in :class:`EncodedReferences`, those of some reference where there is none.
     """
 
     whole: EncodedReferences
@@ -94,7 +96,8 @@ class ReferenceBatch:
         return self.rows >= 0
 
     def only(self, kept: Tensor, *others: Tensor) -> tuple[ReferenceBatch, ...]:
-        """Of these, the ones that are kept, (B, n) bool, and the same of others (B, n); as many as the target has that keeps most."""
+        """Of these, the ones that are kept, (B, n) bool, and the same of others (B, n); as many as the target
+        has that keeps most."""
         first = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, : int(kept.sum(dim=1).max())]
         return self.whole.gather(torch.where(kept, self.rows, -1).gather(1, first)), *(
             other.gather(1, first) for other in others

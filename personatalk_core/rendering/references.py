@@ -92,7 +92,8 @@ SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for al
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """lip_count N_l; face_count N_f; exclude_window K: |i - j| >= K; exclude: frames never used; pin: lip references always used."""
+    """lip_count N_l; face_count N_f; exclude_window K: |i - j| >= K; exclude: frames never used; pin: lip
+    references always used."""
 
     lip_count: int = 50
     face_count: int = 5
@@ -104,14 +105,16 @@ class ReferenceOptions:
         """Return self, or raise OptionsError with one sentence about the first contradiction."""
         if self.lip_count < 1 or self.face_count < 1:
             raise OptionsError(
-                f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be at least 1."
+                f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be "
+                "at least 1."
             )
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         both = sorted(set(self.exclude) & set(self.pin))
         if both:
             raise OptionsError(
-                f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the two lists."
+                f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the "
+                "two lists."
             )
         return self
 
@@ -125,16 +128,13 @@ def select_references(
     """Choose the references of a whole clip.
 
     Paper: 3.2, Algorithm 1.
-    Args:
-        geometry:      of the source video, T_s frames.
-        face_model:    gives the mouth opening of the canonical geometry.
-        source_frames: (T,) for each output frame the source frame shown; its neighbours become face references.
-        options:       counts, windows and lists.
-    Returns:
-        ReferenceSelection; ``lip`` is sorted by mouth opening and shorter than N_l when the clip has fewer usable
-        frames; ``face`` repeats frames when fewer than N_f qualify, the nearest first.
-    Raises:
-        FaceError: the clip has no usable frame.  OptionsError: the options contradict each other or leave no frame.
+    Args: geometry:      of the source video, T_s frames. face_model:    gives the mouth opening of the
+        canonical geometry. source_frames: (T,) for each output frame the source frame shown; its neighbours
+        become face references. options:       counts, windows and lists.
+    Returns: ReferenceSelection; ``lip`` is sorted by mouth opening and shorter than N_l when the clip has
+        fewer usable frames; ``face`` repeats frames when fewer than N_f qualify, the nearest first.
+    Raises: FaceError: the clip has no usable frame.  OptionsError: the options contradict each other or leave
+        no frame.
     """
     options = (options or ReferenceOptions()).verify()
     usable = usable_frames(geometry, options.exclude)
@@ -172,7 +172,8 @@ def usable_frames(geometry: FaceGeometry, exclude: Sequence[int] = ()) -> Tensor
     usable = allowed.nonzero()[:, 0]
     if len(usable) == 0:
         raise FaceError(
-            "no frame of the video can serve as a reference; use a clip that shows the face, or exclude fewer frames."
+            "no frame of the video can serve as a reference; use a clip that shows the face, or "
+            "exclude fewer frames."
         )
     return usable
 
@@ -180,8 +181,8 @@ def usable_frames(geometry: FaceGeometry, exclude: Sequence[int] = ()) -> Tensor
 def spread_by_opening(opening: Tensor, usable: Tensor, count: int, pin: Sequence[int] = ()) -> Tensor:
     """Evenly spread frames of the list sorted by mouth opening, pinned ones first of all.
 
-    Args:
-        opening: (T,) canonical mouth opening.  usable: (M,) frame numbers.  count: N_l.  pin: frames always taken.
+    Args: opening: (T,) canonical mouth opening.  usable: (M,) frame numbers.  count: N_l.  pin: frames always
+        taken.
     Returns:
         (min(count, M),) int64 sorted by opening (ties: earlier frame first), pinned frames included.
     """
@@ -199,7 +200,8 @@ def spread_by_opening(opening: Tensor, usable: Tensor, count: int, pin: Sequence
 
 
 def nearest_frames(frame: int, usable: Tensor, shot: Tensor, count: int, exclude_window: int) -> Tensor:
-    """The i-centred face references of one frame: (count,) int64, nearest first, of the same shot where it has any.
+    """The i-centred face references of one frame: (count,) int64, nearest first, of the same shot where it
+    has any.
 
     Raises OptionsError when the exclude window leaves no frame.
     """
@@ -207,7 +209,8 @@ def nearest_frames(frame: int, usable: Tensor, shot: Tensor, count: int, exclude
     far = distance >= exclude_window
     if not bool(far.any()):
         raise OptionsError(
-            f"no usable frame is {exclude_window} or more frames away from frame {frame}; use a smaller exclude window or a longer clip."
+            f"no usable frame is {exclude_window} or more frames away from frame {frame}; use a smaller "
+            "exclude window or a longer clip."
         )
     same = far & (shot[usable] == shot[min(max(frame, 0), len(shot) - 1)])
     keep = same if bool(same.any()) else far
@@ -246,7 +249,8 @@ def surrounding_frames(frames: Tensor, usable: Tensor, shot: Tensor, count: int)
 
 
 def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
-    """What face references are compared by: (T, D), head orientation and mouth shape, weighted as in the attention's logits."""
+    """What face references are compared by: (T, D), head orientation and mouth shape, weighted as in the
+    attention's logits."""
     by_shape, by_pose = FACE_SHARPNESS
     pose = rearrange(rotation_matrix(geometry.rotation), "t i j -> t (i j)")
     return torch.cat(
@@ -257,9 +261,11 @@ def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
 def likest_frames(
     frame: int, usable: Tensor, shot: Tensor, looks: Tensor, count: int, exclude_window: int
 ) -> Tensor:
-    """Face references when the nearest frames are forbidden: those most alike in pose and mouth shape, the likest first.
+    """Face references when the nearest frames are forbidden: those most alike in pose and mouth shape, the
+    likest first.
 
-    Deviation from Algorithm 1, which has no exclude window: with one, the i-centred frames are no longer alike.
+    Deviation from Algorithm 1, which has no exclude window: with one, the i-centred frames are no longer
+    alike.
     Args:
         looks: (T, D) of :func:`appearance`.
     Returns:
@@ -293,12 +299,13 @@ def sample_references(
     window: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Training references of one frame: lip (N_l,) at random from the whole clip, face (N_f,) from an i-centred window.
+    """Training references of one frame: lip (N_l,) at random from the whole clip, face (N_f,) from an
+    i-centred window.
 
-    Paper: 3.2. Deviation: frames nearer than ``exclude_window`` are left out, because a network that sees the frame itself
-    learns to copy it.
-    Args:
-        frame: i.  frame_count: T.  window: frames on either side that face references come from, beyond the exclude window.
+    Paper: 3.2. Deviation: frames nearer than ``exclude_window`` are left out, because a network that sees the
+    frame itself learns to copy it.
+    Args: frame: i.  frame_count: T.  window: frames on either side that face references come from, beyond the
+        exclude window.
     Raises:
         OptionsError: the clip is too short for the exclude window.
     """
@@ -307,7 +314,8 @@ def sample_references(
     far = frames[distance >= options.exclude_window]
     if len(far) == 0:
         raise OptionsError(
-            f"a clip of {frame_count} frames has none {options.exclude_window} or more away from frame {frame}; use a smaller window."
+            f"a clip of {frame_count} frames has none {options.exclude_window} or more away from frame "
+            f"{frame}; use a smaller window."
         )
     near = frames[(distance >= options.exclude_window) & (distance < options.exclude_window + window)]
     near = near if len(near) else far

@@ -1,4 +1,5 @@
-"""Which part of the mesh is lips and which is face: smooth weights on vertices, so that masks move with the geometry."""
+"""Which part of the mesh is lips and which is face: smooth weights on vertices, so that masks move with the
+geometry."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def lip_weight(face_model: FaceModel, reach: float = LIP_REACH) -> Tensor:
 
 
 def lip_triangles(face_model: FaceModel) -> Tensor:
-    """(F,) bool: triangles of the red of the lips and of the mouth cavity, the hard lip region of the metrics."""
+    """(F,) bool: triangles of the red of the lips and of the mouth cavity, the hard lip region of the
+    metrics."""
     mouth = torch.zeros(len(face_model.mean), dtype=torch.bool, device=face_model.mean.device)
     mouth[mouth_vertices(face_model)] = True
     return mouth[face_model.triangles].all(dim=1)
@@ -54,7 +56,8 @@ FACING_START, FACING_END = (
 
 
 def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:
-    """(N, V, 3) unit normals of (N, V, 3) vertices with depth towards the viewer, y downwards; z > 0 faces the viewer."""
+    """(N, V, 3) unit normals of (N, V, 3) vertices with depth towards the viewer, y downwards; z > 0 faces
+    the viewer."""
     flipped = points * points.new_tensor([1.0, -1.0, 1.0])
     a, b, c = (flipped[:, triangles[:, k]] for k in range(3))
     normal = torch.linalg.cross(b - a, c - a)  # (N, F, 3), length twice the area
@@ -70,8 +73,8 @@ def vertex_visibility(points: Tensor, depth: Tensor, face_model: FaceModel) -> T
     Args:
         points: (N, V, 3) crop pixels.
         depth:  (N, H, W) drawn depth of the same crops, -inf where nothing.
-    Returns:
-        (N, V) in [0, 1]: 0 for vertices that face away, lie behind another part of the face, or outside the crop.
+    Returns: (N, V) in [0, 1]: 0 for vertices that face away, lie behind another part of the face, or outside
+        the crop.
     """
     size = depth.shape[-1]
     facing = vertex_normals(points, face_model.triangles)[..., 2]
@@ -85,9 +88,11 @@ def vertex_visibility(points: Tensor, depth: Tensor, face_model: FaceModel) -> T
 
 
 def surface_depth(points: Tensor, depth: Tensor) -> Tensor:
-    """Depth of the drawn surface where each vertex (N, V, 3) should be: the farthest of the three by three pixels around it.
+    """Depth of the drawn surface where each vertex (N, V, 3) should be: the farthest of the three by three
+    pixels around it.
 
-    depth (N, H, W), -inf where nothing; at the border of the drawing the nearest, outside the crop 0. Returns (N, V).
+    depth (N, H, W), -inf where nothing; at the border of the drawing the nearest, outside the crop 0. Returns
+    (N, V).
     """
     height, width = depth.shape[-2:]
     place = torch.round(points[..., :2] - 0.5).long()  # (N, V, 2) column, row
@@ -102,7 +107,8 @@ def surface_depth(points: Tensor, depth: Tensor) -> Tensor:
 
 
 def pixels_per_unit(points: Tensor, face_model: FaceModel) -> Tensor:
-    """(N,) how many pixels a canonical unit is: spread of the drawn vertices over the spread of the mean face."""
+    """(N,) how many pixels a canonical unit is: spread of the drawn vertices over the spread of the mean
+    face."""
     mean = face_model.mean
     spread = (mean - mean.mean(dim=0)).square().sum().sqrt()
     return (points - points.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / spread

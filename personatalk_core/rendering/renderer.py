@@ -1,7 +1,7 @@
 """The dual-attention face renderer: new geometry and reference pixels in, new pixels out (paper 3.2).
 
-Encode references once (:meth:`DualAttentionRenderer.encode_references`), render many targets from them. Does not know
-videos, crops' places in a frame, or how references were chosen.
+Encode references once (:meth:`DualAttentionRenderer.encode_references`), render many targets from them. Does
+not know videos, crops' places in a frame, or how references were chosen.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ Variant = Literal["aligned", "global"]
 
 @dataclass(frozen=True)
 class RendererConfig:
-    """Network sizes, stored in the checkpoint. variant: how references are attended to; width C; attention_width D; decoder_width."""
+    """Network sizes, stored in the checkpoint. variant: how references are attended to; width C;
+    attention_width D; decoder_width."""
 
     variant: Variant = "aligned"
     width: int = 32
@@ -63,7 +64,8 @@ class RendererConfig:
 
 @dataclass(frozen=True, eq=False)
 class RenderedCrops:
-    """rgb (B, 3, R, R) float32 in [0, 1].  lip (B, 1, R, R) in [0, 1]: M^l.  face (B, 1, R, R) 0 or 1: drawn face with cavity, no skirt."""
+    """rgb (B, 3, R, R) float32 in [0, 1].  lip (B, 1, R, R) in [0, 1]: M^l.  face (B, 1, R, R) 0 or 1: drawn
+    face with cavity, no skirt."""
 
     rgb: Tensor
     lip: Tensor
@@ -72,8 +74,8 @@ class RenderedCrops:
 
 @dataclass(frozen=True, eq=False)
 class _Targets:
-    """B frames rendered together: surface, geometry (B, 4, R, R), points (B, V, 3), shape (B, S) and pose (B, 9); the window of pixels
-    that is worked on in all of them; dense as in render."""
+    """B frames rendered together: surface, geometry (B, 4, R, R), points (B, V, 3), shape (B, S) and pose (B,
+    9); the window of pixels that is worked on in all of them; dense as in render."""
 
     surface: Surface
     geometry: Tensor
@@ -158,7 +160,8 @@ class DualAttentionRenderer(nn.Module):
         seen: Tensor,
         face_model: FaceModel,
     ) -> EncodedReferences:
-        """The same for frames that were drawn before, all together: geometry (N, 4, 256, 256) of :func:`geometry_map`, seen (N, V)."""
+        """The same for frames that were drawn before, all together: geometry (N, 4, 256, 256) of
+        :func:`geometry_map`, seen (N, V)."""
         everywhere = Window(0, LATENT_SIZE, 0, LATENT_SIZE)
         lip, face = self._latents(
             geometry, channels_last(_at_crop_size(crops)), everywhere, self._key_values()
@@ -179,7 +182,8 @@ class DualAttentionRenderer(nn.Module):
         return JointKeyValues((self.lip_attention, self.face_attention), LATENT_SIZE)
 
     def _latents(self, geometry: Tensor, base: Tensor, near: Window, project: JointKeyValues) -> list[Tensor]:
-        """Keys and values (N, 2 D, L, L) of both layers from pictures (N, 4 or 3, 256, 256), computed in a window of latents, else 0."""
+        """Keys and values (N, 2 D, L, L) of both layers from pictures (N, 4 or 3, 256, 256), computed in a
+        window of latents, else 0."""
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
         pixels = wide.enlarged(LATENT_STRIDE)
         where, texture = self.geometry_encoder(pixels.cut(geometry)), self.texture_encoder(pixels.cut(base))
@@ -210,7 +214,8 @@ class DualAttentionRenderer(nn.Module):
             face:              face references; each target uses the rows named by ``face_index``.
             face_index:        (B, N_f) int64 into ``face``; None: every target uses all.
             lip_allowed:       (B, N_l) bool; None: all. At least one a row.
-            wanted:            (B, R, R) bool, pixels that will be shown; the others come out as the likest face reference's, which
+            wanted:            (B, R, R) bool, pixels that will be shown; the others come out as the likest
+                               face reference's, which
                                saves their cost. None: all.
             dense:             the slow twin: both attention layers and the decoder over the whole crop.
         Returns:
@@ -272,7 +277,8 @@ class DualAttentionRenderer(nn.Module):
         project: JointQueries,
         half: torch.dtype | None,
     ) -> Tensor:
-        """The targets' pictures, (B, 3, R, R). half: what the networks' convolutions run in, None for single precision."""
+        """The targets' pictures, (B, 3, R, R). half: what the networks' convolutions run in, None for single
+        precision."""
         window, surface, size = targets.window, targets.surface, targets.geometry.shape[-1]
         base = _at_crop_size(targets.geometry)  # (B, 4, 256, 256)
         with torch.autocast(base.device.type, half, enabled=half is not None):
@@ -304,7 +310,8 @@ class DualAttentionRenderer(nn.Module):
     def _likest(
         self, targets: _Targets, lip: EncodedReferences, unlike: Tensor, allowed: Tensor
     ) -> tuple[ReferenceBatch, Tensor]:
-        """The lip references that each target blends, and what to multiply their weights by, (B, N); the others are not read."""
+        """The lip references that each target blends, and what to multiply their weights by, (B, N); the
+        others are not read."""
         start = self.lip_attention.start()
         near = lip.gather(topk_references(unlike, start, allowed))
         logits = -unlike.gather(1, near.rows.clamp_min(0)[..., None].expand(-1, -1, 2)) @ start
@@ -313,13 +320,15 @@ class DualAttentionRenderer(nn.Module):
         return near.only(near.present & (correction > 0), correction)
 
     def _queries(self, base: Tensor, near: Window, project: JointQueries) -> list[tuple[Tensor, Tensor]]:
-        """Query (B, D, L, L) and sharpness (B, 2, L, L) of both layers, computed in a window of latents, else 0."""
+        """Query (B, D, L, L) and sharpness (B, 2, L, L) of both layers, computed in a window of latents, else
+        0."""
         wide = near.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoder's convolutions look one latent further
         encoded = self.geometry_encoder(wide.enlarged(LATENT_STRIDE).cut(base))
         return [tuple(_placed(part.float(), wide) for part in pair) for pair in project(encoded, wide.cut)]
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
-        """M^l of eq. 4, (B, 1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two layers only."""
+        """M^l of eq. 4, (B, 1, R, R) in [0, 1]: where Lip-Attention is shown. Ablations show one of the two
+        layers only."""
         return geometry[:, 3:]
 
     def _residual(self, latent: Tensor, pixels: Tensor, geometry: Tensor, window: Window) -> Tensor:
@@ -340,7 +349,8 @@ class DualAttentionRenderer(nn.Module):
 
 
 def half_precision(device: str) -> torch.dtype | None:
-    """What autocast would run in here, None where it is off. Only convolutions do: places, weights and colours are too fine for it."""
+    """What autocast would run in here, None where it is off. Only convolutions do: places, weights and
+    colours are too fine for it."""
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
@@ -357,7 +367,8 @@ def geometry_values(face_model: FaceModel) -> Tensor:
 
 
 def geometry_map(surface: Surface, face_model: FaceModel, values: Tensor | None = None) -> Tensor:
-    """(*, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of drawn meshes. values: of :func:`geometry_values`."""
+    """(*, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask, of drawn meshes. values: of
+    :func:`geometry_values`."""
     values = geometry_values(face_model) if values is None else values
     window = bounding_window(surface.face)
     picture = values.new_zeros(*surface.face.shape, 4)  # channels last in memory
@@ -367,7 +378,8 @@ def geometry_map(surface: Surface, face_model: FaceModel, values: Tensor | None 
 
 
 def together(rows: range, size: int, device: torch.device) -> Iterator[slice]:
-    """Runs of frames worked on in one operation each: fewer, larger ones, of so many pixels as stay in a processor's cache."""
+    """Runs of frames worked on in one operation each: fewer, larger ones, of so many pixels as stay in a
+    processor's cache."""
     most = max(1, (TOGETHER if device.type == "cpu" else TOGETHER_GPU) * CROP_SIZE**2 // size**2)
     for start in range(rows.start, rows.stop, most):
         yield slice(start, min(start + most, rows.stop))
@@ -392,7 +404,8 @@ def _crop_size(crops: Tensor) -> int:
     size = check_shape("crops", crops, "N", 3, "R", "R")["R"]
     if size < CROP_SIZE or size % (CROP_SIZE // LATENT_STRIDE):
         raise ShapeError(
-            f"crops are {size} pixels wide but expected a multiple of {CROP_SIZE // LATENT_STRIDE} from {CROP_SIZE} up."
+            f"crops are {size} pixels wide but expected a multiple of {CROP_SIZE // LATENT_STRIDE} from "
+            f"{CROP_SIZE} up."
         )
     return size
 

@@ -68,7 +68,8 @@ class Window:
 
 
 def bounding_window(wanted: Tensor, step: int = 1) -> Window:
-    """The smallest rectangle on multiples of ``step`` around the entries of (..., H, W) bool that are true; empty where none is."""
+    """The smallest rectangle on multiples of ``step`` around the entries of (..., H, W) bool that are true;
+    empty where none is."""
     height, width = wanted.shape[-2:]
     flat = wanted.reshape(-1, height, width)
     marks = torch.cat([flat.any(dim=2).any(dim=0), flat.any(dim=1).any(dim=0)]).cpu().numpy()
@@ -84,9 +85,9 @@ def bounding_window(wanted: Tensor, step: int = 1) -> Window:
 class Surface:
     """Drawn meshes; * is B of them, or nothing for a single one, which is what ``surface[b]`` gives.
 
-    vertex (*, H, W, 3) int32; weight (*, H, W, 3) float32, 0 where nothing; mesh, face, cavity (*, H, W) bool; depth (*, H, W).
-    ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt, ``cavity`` shows the inside of the mouth; depth is
-    larger when nearer, -inf where nothing.
+    vertex (*, H, W, 3) int32; weight (*, H, W, 3) float32, 0 where nothing; mesh, face, cavity (*, H, W)
+    bool; depth (*, H, W). ``mesh`` is drawn at all, ``face`` is drawn by a triangle that is not skirt,
+    ``cavity`` shows the inside of the mouth; depth is larger when nearer, -inf where nothing.
     """
 
     vertex: Tensor
@@ -101,7 +102,8 @@ class Surface:
         return Surface(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def interpolate(self, values: Tensor, window: Window | None = None) -> Tensor:
-        """Read vertex values, (V, K) or each mesh's own (*, V, K), at every pixel: (*, K, H, W), 0 where nothing is drawn."""
+        """Read vertex values, (V, K) or each mesh's own (*, V, K), at every pixel: (*, K, H, W), 0 where
+        nothing is drawn."""
         vertex, weight = self.vertex, self.weight
         if window is not None:
             vertex, weight = (
@@ -120,7 +122,8 @@ class Surface:
 
 
 def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
-    """Draw meshes with cavity, its walls and skirt: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
+    """Draw meshes with cavity, its walls and skirt: points (B, V, 3) in crop pixels to B surfaces of size x
+    size pixels."""
     window = _reached(points, size)
     corner = points.new_tensor([window.left, window.top, 0.0])
     drawn = _draw(points - corner, face_model, window.size)  # in the rectangle that any mesh reaches
@@ -180,7 +183,8 @@ def _side_by_side(planes: Tensor) -> Tensor:
 
 
 def _planes(images: Tensor) -> Tensor:
-    """(..., K, h, w), every plane whole in memory; where they lie pixel by pixel, OpenCV is several times as fast at this."""
+    """(..., K, h, w), every plane whole in memory; where they lie pixel by pixel, OpenCV is several times as
+    fast at this."""
     if (
         images.device.type != "cpu"
         or images.dtype != torch.float32
@@ -215,8 +219,8 @@ def corresponding_positions(
         points:  (*, N, V, 3) vertices of each target's references in crop pixels.
         seen:    (*, N, V) in [0, 1], how well each reference saw each vertex.
         window:  pixels wanted; None for all.
-    Returns:
-        positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*, N, H, W), 1 there.
+    Returns: positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*,
+        N, H, W), 1 there.
     """
     values = torch.cat([points[..., :2], seen[..., None]], dim=-1)  # (*, N, V, 3)
     read = _planes(surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"), window))
@@ -243,12 +247,13 @@ def sample_at(images: Tensor, positions: Tensor, mode: str = "bilinear") -> Tens
 def sample_rows(
     groups: Sequence[Tensor], rows: Tensor, positions: Tensor, scale: float = 1.0
 ) -> list[Tensor]:
-    """:func:`sample_at` for groups of M images (M, C, H, W), of one size, read at positions (n, 2, h, w) of some rows, (n,) int64.
+    """:func:`sample_at` for groups of M images (M, C, H, W), of one size, read at positions (n, 2, h, w) of
+    some rows, (n,) int64.
 
     scale: positions are in pixels of images ``1 / scale`` times as large.
 
-    The four neighbours of every place are summed as rows of one table, in which all channels of a pixel lie together (memory
-    format channels last): faster where channels are many and places few.
+    The four neighbours of every place are summed as rows of one table, in which all channels of a pixel lie
+    together (memory format channels last): faster where channels are many and places few.
     """
     height, width = groups[0].shape[-2:]
     place = positions.float() * scale - 0.5  # the first pixel's centre is 0

@@ -24,7 +24,8 @@ SAMPLE_RATE = Fraction(15)  # the clips' own frames a second
 
 
 def sample_frames(name: str = "woman") -> np.ndarray:
-    """Frames of a sample clip, (T, H, W, 3) uint8 RGB: 56 of 350x350 for ``woman``, 45 for ``man`` (whose camera moves in).
+    """Frames of a sample clip, (T, H, W, 3) uint8 RGB: 56 of 350x350 for ``woman``, 45 for ``man`` (whose
+    camera moves in).
 
     Raises:
         DependencyError: the package that carries the clips is not installed.
@@ -33,7 +34,8 @@ def sample_frames(name: str = "woman") -> np.ndarray:
         files = distribution(SAMPLE_PACKAGE).files or []
     except PackageNotFoundError as error:
         raise DependencyError(
-            f"The sample clip comes with the package {SAMPLE_PACKAGE}, which is not installed; run: pip install -e '.[dev]'."
+            f"The sample clip comes with the package {SAMPLE_PACKAGE}, which is not installed; run: pip "
+            "install -e '.[dev]'."
         ) from error
     path = next(Path(str(file.locate())) for file in files if file.name == SAMPLES[name])
     import PIL.Image  # comes with the host or with matplotlib; PyAV's webp demuxer does not read animations
@@ -62,7 +64,8 @@ def write_sample_video(target: Path, name: str = "woman") -> Path:
 
 
 def write_workflow_inputs(folder: Path) -> list[Path]:
-    """The files that the example workflows name: talking_person.mp4, other_speaker.mp4 and new_speech.wav; returns their paths."""
+    """The files that the example workflows name: talking_person.mp4, other_speaker.mp4 and new_speech.wav;
+    returns their paths."""
     folder = Path(folder)
     videos = [
         write_sample_video(folder / "talking_person.mp4"),

@@ -40,7 +40,8 @@ class AudioEncoderConfig:
 
 
 class AudioEncoder(nn.Module):
-    """A pretrained backbone, a learned mixture of its layers, and the paper's linear projection to the frame rate."""
+    """A pretrained backbone, a learned mixture of its layers, and the paper's linear projection to the frame
+    rate."""
 
     def __init__(self, config: AudioEncoderConfig) -> None:
         super().__init__()
@@ -51,7 +52,8 @@ class AudioEncoder(nn.Module):
             self.backbone = HubertBackbone(config.backbone)
         else:
             raise WeightsError(
-                f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights of this release."
+                f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights "
+                "of this release."
             )
         self.layer_weight = nn.Parameter(torch.zeros(self.backbone.depth))
         self.projection = nn.Linear(config.taps * self.backbone.width, config.width)
@@ -109,9 +111,11 @@ def samples_between(samples: Samples, start: int, end: int, device: torch.device
 def clip_statistics(
     encoder: AudioEncoder, samples: Samples, block: int = 16_000
 ) -> tuple[Tensor, Tensor] | None:
-    """Mean and variance of the backbone's group normalisation over the parts of a clip where something is heard.
+    """Mean and variance of the backbone's group normalisation over the parts of a clip where something is
+    heard.
 
-    Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how speech is heard.
+    Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how
+    speech is heard.
 
     Args:
         samples: (S,) at 16 kHz, any length, read block by block.
@@ -154,7 +158,8 @@ def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | N
         encoder.backbone.load_state_dict({name: tensors[name].float() for name in own})
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors file with transformers' names."
+            f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors "
+            "file with transformers' names."
         ) from error
     return encoder
 

@@ -1,8 +1,8 @@
 """Lips that all but meet are made to meet.
 
-A network trained on averages closes the lips only part of the way, because the sound does not tell exactly when they meet. Here dips
-of the opening are deepened a little, and a nearly closed mouth is closed further; an open mouth is left as it is. Two frames to
-either side take part, nothing else.
+A network trained on averages closes the lips only part of the way, because the sound does not tell exactly
+when they meet. Here dips of the opening are deepened a little, and a nearly closed mouth is closed further;
+an open mouth is left as it is. Two frames to either side take part, nothing else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ SMOOTH = (1.0, 2.0, 3.0, 2.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class LipClosing:
-    """slope (E,): opening for each coefficient; way (E,): the nearest change, in vertices, that opens by one; low, span: opening of this
-    person's mouth at rest, and from there to wide open, in the unit of the slope."""
+    """slope (E,): opening for each coefficient; way (E,): the nearest change, in vertices, that opens by one;
+    low, span: opening of this person's mouth at rest, and from there to wide open, in the unit of the
+    slope."""
 
     slope: Tensor
     way: Tensor
@@ -61,7 +62,8 @@ Speaker = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """rest, shift, gain: (E,) each; a frame x becomes rest + shift + gain (x - rest), so that a closed mouth stays closed."""
+    """rest, shift, gain: (E,) each; a frame x becomes rest + shift + gain (x - rest), so that a closed mouth
+    stays closed."""
 
     rest: Tensor
     shift: Tensor
@@ -75,8 +77,8 @@ class Correction:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """spoken (N, E): known speech in a style; ratio (E,): spread asked for over spread reached; shift (E,): mean asked for less mean
-    reached."""
+    """spoken (N, E): known speech in a style; ratio (E,): spread asked for over spread reached; shift (E,):
+    mean asked for less mean reached."""
 
     spoken: Tensor
     ratio: Tensor
@@ -86,10 +88,11 @@ class Comparison:
 class StyleCalibration(nn.Module):
     """What a style asks for, and known speech to see what it gets.
 
-    Not in the paper. ``speech`` (R, T, D): audio features of R windows; ``weight`` (D, 2 E) and ``bias`` (2 E): mean and spread over
-    time of the lower coefficients, linear in the style; ``free`` (E, E): takes out of a shift what would open or close the lips, for
-    these must still meet at /p/, /b/ and /m/; ``opening`` and ``way`` (E,): slope and way of ``LipClosing``; ``usual_ratio`` and
-    ``usual_shift`` (E,): what the known text does to the average person. All are set by ``training/speech/calibration.py``.
+    Not in the paper. ``speech`` (R, T, D): audio features of R windows; ``weight`` (D, 2 E) and ``bias`` (2
+    E): mean and spread over time of the lower coefficients, linear in the style; ``free`` (E, E): takes out
+    of a shift what would open or close the lips, for these must still meet at /p/, /b/ and /m/; ``opening``
+    and ``way`` (E,): slope and way of ``LipClosing``; ``usual_ratio`` and ``usual_shift`` (E,): what the
+    known text does to the average person. All are set by ``training/speech/calibration.py``.
     """
 
     def __init__(self, width: int, expression: int, windows: int, frames: int) -> None:
@@ -119,7 +122,8 @@ class StyleCalibration(nn.Module):
         )
 
     def forward(self, network: Speaker, style: Tensor, template: Tensor) -> tuple[Correction, LipClosing]:
-        """What is done to every frame spoken in a style (D,) on a template face (L, 3); ``network`` is the lip-sync network."""
+        """What is done to every frame spoken in a style (D,) on a template face (L, 3); ``network`` is the
+        lip-sync network."""
         found = self.compare(network, style, template)
         open_by = found.spoken @ self.opening
         rest = found.spoken[open_by <= open_by.quantile(REST_SHARE)].mean(0)

@@ -46,7 +46,8 @@ class HubertBackbone(nn.Module):
     def from_pretrained(
         cls, source: Path | str, *, offline: bool = False, revision: str | None = None
     ) -> "HubertBackbone":
-        """Load a folder in the layout of ``transformers`` or a Hub repository. Raises WeightsError when that fails."""
+        """Load a folder in the layout of ``transformers`` or a Hub repository. Raises WeightsError when that
+        fails."""
         transformers = _transformers()
         try:
             model = transformers.HubertModel.from_pretrained(
@@ -55,7 +56,8 @@ class HubertBackbone(nn.Module):
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"HuBERT weights cannot be loaded from '{source}' ({_first_line(error)}); "
-                "give a folder with config.json and model.safetensors, or a Hub repository that can be reached."
+                "give a folder with config.json and model.safetensors, or a Hub repository that can be "
+                "reached."
             ) from error
         settings = {
             name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES

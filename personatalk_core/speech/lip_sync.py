@@ -33,9 +33,10 @@ OPEN_REACH_SAMPLES = 4 * 16_000  # margin for a backbone that attends to its who
 class LipSyncConfig:
     """Sizes of the network and the face model it belongs to.
 
-    vertices: L lower-face vertices.  expression: lower expression coefficients.  width: D.  layers: self-attention
-    layers.  reach: frames to either side a frame attends to, in each layer.  face_model: sha256.  reference: windows of
-    speech that styles are calibrated on, of ``reference_frames`` each; 0: styles are not calibrated.
+    vertices: L lower-face vertices.  expression: lower expression coefficients.  width: D.  layers:
+    self-attention layers.  reach: frames to either side a frame attends to, in each layer.  face_model:
+    sha256.  reference: windows of speech that styles are calibrated on, of ``reference_frames`` each; 0:
+    styles are not calibrated.
     """
 
     vertices: int
@@ -75,10 +76,11 @@ class SelfAttentionLayer(nn.Module):
 class LipSyncNetwork(nn.Module):
     """Audio features, a style and a template face to lower expression coefficients.
 
-    Paper: 3.1. Deviations: attention over the single template key is constant, so the template enters as its value
-    projection; D_vtx is a fully connected layer whose second factor is the face model's lower expression basis, so its
-    vertices always are a face and its coefficients are known; S scales and shifts the last features, which lets a
-    person's amplitude and rest pose through without attention having to carry them.
+    Paper: 3.1. Deviations: attention over the single template key is constant, so the template enters as its
+    value projection; D_vtx is a fully connected layer whose second factor is the face model's lower
+    expression basis, so its vertices always are a face and its coefficients are known; S scales and shifts
+    the last features, which lets a person's amplitude and rest pose through without attention having to carry
+    them.
     """
 
     def __init__(self, config: LipSyncConfig) -> None:
@@ -99,7 +101,8 @@ class LipSyncNetwork(nn.Module):
         self.calibration = StyleCalibration(*sizes) if config.reference else None
 
     def offsets(self, expression: Tensor) -> Tensor:
-        """(..., E_low) lower coefficients to (..., L, 3) offsets of the lower-face vertices, canonical units."""
+        """(..., E_low) lower coefficients to (..., L, 3) offsets of the lower-face vertices, canonical
+        units."""
         return einsum(expression, self.basis, "... e, e l c -> ... l c")
 
     def forward(self, audio: Tensor, style: Tensor, template: Tensor) -> Tensor:
@@ -156,8 +159,9 @@ def predict_expression(
 ) -> Tensor:
     """Lower expression at 25 fps for speech of any length, in overlapping windows whose inner parts are kept.
 
-    Windows begin on the encoder's own grid and their margin covers everything that can reach the inner part, so with
-    the Moonshine backbone the result does not depend on ``inner_frames``. The style's calibration comes last.
+    Windows begin on the encoder's own grid and their margin covers everything that can reach the inner part,
+    so with the Moonshine backbone the result does not depend on ``inner_frames``. The style's calibration
+    comes last.
 
     Args:
         samples:  (S,) at 16 kHz; silence is assumed around it.
@@ -217,15 +221,11 @@ def generate_geometry(
     """The target geometry G^tgt: pose and upper face of the source frames, lower face from the speech.
 
     Paper: 3.1 (lip-synced geometry generation), without the final projection.
-    Args:
-        geometry:   C_{1:T} of the source video.
-        samples:    (S,) mono speech at 16 kHz; time 0 is the output's time 0. An array, a tensor, or a file read by slices.
-        style:      how to speak; None is the average speaker.
-        timeline:   which source frame is shown when; any frame rate.
-        strength:   of the style, 0 to 2.
-        inner_frames: length of the windows of speech at 25 fps; less memory, the same result.
-        on_progress: frames done and in all, at 25 fps.
-        cache:      keeps finished windows of speech.
+    Args: geometry:   C_{1:T} of the source video. samples:    (S,) mono speech at 16 kHz; time 0 is the
+        output's time 0. An array, a tensor, or a file read by slices. style:      how to speak; None is the
+        average speaker. timeline:   which source frame is shown when; any frame rate. strength:   of the
+        style, 0 to 2. inner_frames: length of the windows of speech at 25 fps; less memory, the same result.
+        on_progress: frames done and in all, at 25 fps. cache:      keeps finished windows of speech.
     Returns:
         FaceGeometry of the timeline's T frames.
     Raises:
@@ -240,7 +240,8 @@ def generate_geometry(
     index = torch.as_tensor(timeline.source_frame, dtype=torch.int64)
     if len(index) == 0 or int(index.min()) < 0 or int(index.max()) >= geometry.frame_count:
         raise ShapeError(
-            f"the timeline names source frames outside 0 to {geometry.frame_count - 1}; make it from the same video as the geometry."
+            f"the timeline names source frames outside 0 to {geometry.frame_count - 1}; make it from "
+            "the same video as the geometry."
         )
     times = torch.as_tensor(timeline.times, dtype=torch.float64)
     durations = torch.as_tensor(timeline.durations, dtype=torch.float64)

@@ -1,7 +1,7 @@
 """Attention that looks a bounded time to either side and knows only relative positions (rotary).
 
-Because nothing absolute enters, a window in the middle of an hour gives what the whole hour would give, as long as
-the window's margin covers the reach of all layers together. Knows nothing of audio, faces or style.
+Because nothing absolute enters, a window in the middle of an hour gives what the whole hour would give, as
+long as the window's margin covers the reach of all layers together. Knows nothing of audio, faces or style.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class LocalAttention(nn.Module):
         self.o_proj = nn.Linear(width, width, bias=False)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        """Attend from ``query`` (B, T, D) to ``source`` (B, T, D), both on the same clock. Returns (B, T, D)."""
+        """Attend from ``query`` (B, T, D) to ``source`` (B, T, D), both on the same clock. Returns (B, T,
+        D)."""
         length = source.shape[1]
         rotation = rotary_table(length, self.rotated, source.device, source.dtype)
         q = rearrange(self.q_proj(query), "b t (h d) -> b h t d", h=self.heads)

@@ -1,9 +1,10 @@
 """The Moonshine speech encoder (Jeffries et al. 2024), written out so that its attention can be local.
 
-Parameter names are those of ``transformers.MoonshineModel(...).encoder``, so its files load as they are, and with
-``reach=None`` and every layer the output is the same. What differs: each feature attends only ``reach`` features to
-either side, the statistics of the one group normalisation can be handed in, and all layers' outputs are given back.
-The first two make the output independent of how a long recording is cut. Knows neither video frames nor styles.
+Parameter names are those of ``transformers.MoonshineModel(...).encoder``, so its files load as they are, and
+with ``reach=None`` and every layer the output is the same. What differs: each feature attends only ``reach``
+features to either side, the statistics of the one group normalisation can be handed in, and all layers'
+outputs are given back. The first two make the output independent of how a long recording is cut. Knows
+neither video frames nor styles.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from .local_attention import LocalAttention
 
 @dataclass(frozen=True)
 class MoonshineSizes:
-    """Sizes of the encoder; the defaults are Moonshine-tiny's first four layers, which hold the most about the mouth.
+    """Sizes of the encoder; the defaults are Moonshine-tiny's first four layers, which hold the most about
+    the mouth.
 
     reach: features a feature may attend to on either side (None: all of the window).
     """
@@ -44,7 +46,8 @@ class ClipGroupNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Normalise (B, D, T); statistics: mean (B,) and variance (B,) over D and T, computed from x when None."""
+        """Normalise (B, D, T); statistics: mean (B,) and variance (B,) over D and T, computed from x when
+        None."""
         if statistics is None:
             statistics = x.mean((1, 2)), x.var((1, 2), unbiased=False)
         mean, variance = (rearrange(s, "b -> b 1 1") for s in statistics)
@@ -112,7 +115,8 @@ class MoonshineEncoder(nn.Module):
 
     @property
     def reach(self) -> int | None:
-        """Samples to either side of a feature's centre that can change it, the group statistics aside; None: all."""
+        """Samples to either side of a feature's centre that can change it, the group statistics aside; None:
+        all."""
         return (
             None
             if self.sizes.reach is None
@@ -125,11 +129,13 @@ class MoonshineEncoder(nn.Module):
         yield from self.layer_norm.parameters()
 
     def first_layer(self, samples: Tensor) -> Tensor:
-        """(B, S) samples to (B, D, T') just before the group normalisation, whose statistics are taken here."""
+        """(B, S) samples to (B, D, T') just before the group normalisation, whose statistics are taken
+        here."""
         return self.conv1(rearrange(samples, "b s -> b 1 s")).tanh()
 
     def forward(self, samples: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> list[Tensor]:
-        """(B, S) samples at 16 kHz, S >= ``field``, to the features (B, T, D) after the convolutions and each layer.
+        """(B, S) samples at 16 kHz, S >= ``field``, to the features (B, T, D) after the convolutions and each
+        layer.
 
         The last entry is normalised as in the original.
         """

@@ -19,14 +19,22 @@ BUNDLED_AUDIO_ENCODER = Path(__file__).resolve().parent.parent / "weights" / "au
 MOONSHINE_NOTICE = (
     "Apache-2.0. Initialised from Moonshine (tiny), Copyright (c) 2024 Useful Sensors, MIT licence:\n"
     + (
-        "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation "
-        'files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, '
-        "modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software "
-        "is furnished to do so, subject to the following conditions: The above copyright notice and this permission notice shall be "
-        'included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY '
-        "KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND "
-        "NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, "
-        "WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR "
+        "Permission is hereby granted, free of charge, to any person obtaining a copy of this software "
+        "and associated documentation "
+        'files (the "Software"), to deal in the Software without restriction, including without '
+        "limitation the rights to use, copy, "
+        "modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to "
+        "permit persons to whom the Software "
+        "is furnished to do so, subject to the following conditions: The above copyright notice and "
+        "this permission notice shall be "
+        'included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS '
+        'IS", WITHOUT WARRANTY OF ANY '
+        "KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, "
+        "FITNESS FOR A PARTICULAR PURPOSE AND "
+        "NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, "
+        "DAMAGES OR OTHER LIABILITY, "
+        "WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION "
+        "WITH THE SOFTWARE OR THE USE OR "
         "OTHER DEALINGS IN THE SOFTWARE."
     )
 )
@@ -45,7 +53,8 @@ class SpeechNetworks:
         if self.lip_sync.config.face_model != face_model.sha256:
             mine = self.lip_sync.config.face_model[:12]
             raise FaceModelMismatchError(
-                f"The speech weights belong to face model {mine} but {face_model.sha256[:12]} is in use; use weights trained with it."
+                f"The speech weights belong to face model {mine} but {face_model.sha256[:12]} is in "
+                "use; use weights trained with it."
             )
 
     def check_geometry(self, geometry: FaceGeometry) -> None:
@@ -53,14 +62,16 @@ class SpeechNetworks:
         mine = self.lip_sync.config.face_model
         if geometry.face_model != mine:
             raise FaceModelMismatchError(
-                f"The geometry was made with face model {geometry.face_model[:12]} but {mine[:12]} is in use; estimate the geometry again."
+                f"The geometry was made with face model {geometry.face_model[:12]} but {mine[:12]} is "
+                "in use; estimate the geometry again."
             )
 
     def check_style(self, style: StyleEmbedding) -> None:
         """Raise FaceModelMismatchError unless the style was made by these networks."""
         if style.face_model != self.lip_sync.config.face_model or style.network != self.sha256:
             raise FaceModelMismatchError(
-                f"The style '{style.name}' was made with other speech weights or another face model; extract it again."
+                f"The style '{style.name}' was made with other speech weights or another face model; "
+                "extract it again."
             )
 
     def to(self, device: torch.device | str) -> "SpeechNetworks":
@@ -73,11 +84,11 @@ class SpeechNetworks:
 def load_speech_networks(
     lip_sync: Path | None = None, audio_encoder: Path | None = None, face_model: FaceModel | None = None
 ) -> SpeechNetworks:
-    """Load both files; None means the bundled one. A face model given is checked against the one they were trained with.
+    """Load both files; None means the bundled one. A face model given is checked against the one they were
+    trained with.
 
-    Raises:
-        FaceModelMismatchError: the weights belong to another face model.
-        WeightsError: a file is missing, corrupted, of another kind or shape, or the two were not trained together.
+    Raises: FaceModelMismatchError: the weights belong to another face model. WeightsError: a file is missing,
+        corrupted, of another kind or shape, or the two were not trained together.
     """
     lip_path, audio_path = Path(lip_sync or BUNDLED_LIP_SYNC), Path(audio_encoder or BUNDLED_AUDIO_ENCODER)
     lip_file = load_checkpoint(lip_path, kind="lip_sync")
@@ -92,7 +103,8 @@ def load_speech_networks(
         audio_config = AudioEncoderConfig(**audio_file.config)
     except TypeError as error:
         raise WeightsError(
-            f"{lip_path.name} or {audio_path.name} has a configuration this release does not know ({error}); update PersonaTalk."
+            f"{lip_path.name} or {audio_path.name} has a configuration this release does not know "
+            f"({error}); update PersonaTalk."
         ) from error
     encoder = load_into(AudioEncoder(audio_config), audio_file, audio_path.name)
     network = load_into(LipSyncNetwork(lip_config), lip_file, lip_path.name)
@@ -105,7 +117,8 @@ def load_speech_networks(
 def save_speech_networks(
     encoder: AudioEncoder, network: LipSyncNetwork, lip_sync: Path, audio_encoder: Path, card: str = ""
 ) -> str:
-    """Write both files, the encoder in half precision, each naming the other. Returns the lip-sync file's sha256."""
+    """Write both files, the encoder in half precision, each naming the other. Returns the lip-sync file's
+    sha256."""
     notice = (
         MOONSHINE_NOTICE if encoder.config.kind == "moonshine" else "Apache-2.0. Initialised from HuBERT."
     )

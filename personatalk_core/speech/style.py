@@ -73,7 +73,8 @@ def extract_style(
 ) -> StyleEmbedding:
     """The speaking style of one person from one or several clips.
 
-    Paper: 3.1. Only frames with a usable face count; clips are read at 25 fps whatever their rate, one after the other.
+    Paper: 3.1. Only frames with a usable face count; clips are read at 25 fps whatever their rate, one after
+        the other.
     Args:
         geometries: fitted clips of one person.
         name:       shown to users.
@@ -92,7 +93,8 @@ def extract_style(
     expression = torch.cat(pieces)
     if len(expression) < MIN_STYLE_FRAMES:
         raise FaceError(
-            f"Only {len(expression)} frames show a usable face but a style needs at least {MIN_STYLE_FRAMES}; use a longer or clearer clip."
+            f"Only {len(expression)} frames show a usable face but a style needs at least "
+            f"{MIN_STYLE_FRAMES}; use a longer or clearer clip."
         )
     device = networks.lip_sync.basis.device
     encoder, blocks = networks.lip_sync.style, expression.split(BLOCK)
@@ -115,7 +117,8 @@ def extract_style(
 
 
 def style_vector(style: StyleEmbedding | None, networks: "SpeechNetworks", strength: float = 1.0) -> Tensor:
-    """(D,) that drives the network: 0 is the average speaker, 1 the person, 2 exaggerates; None is the average speaker.
+    """(D,) that drives the network: 0 is the average speaker, 1 the person, 2 exaggerates; None is the
+    average speaker.
 
     Raises:
         FaceModelMismatchError: the style was made by other networks.
@@ -143,7 +146,8 @@ def mix_styles(
     """
     if not styles or len(styles) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
         raise ShapeError(
-            f"mixing {len(styles)} styles with weights {list(weights)}; expected one weight a style, none negative, at least one positive."
+            f"mixing {len(styles)} styles with weights {list(weights)}; expected one weight a style, "
+            "none negative, at least one positive."
         )
     check_same_maker(styles)
     share = torch.tensor(list(weights), dtype=torch.float32) / sum(weights)

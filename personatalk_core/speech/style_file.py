@@ -41,7 +41,8 @@ def _text(value: object, name: str) -> str:
 
 
 def _thumbnail(data: torch.Tensor, count: object) -> bytes:
-    """JPEG bytes of a small picture, or none; its size is read from its header, so that no bomb is ever decoded."""
+    """JPEG bytes of a small picture, or none; its size is read from its header, so that no bomb is ever
+    decoded."""
     if (
         type(count) is not int
         or not 0 <= count <= data.numel()
@@ -74,7 +75,8 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 def load_style(
     path: Path, face_model: FaceModel | None = None, networks: SpeechNetworks | None = None
 ) -> StyleEmbedding:
-    """Read a style and, when they are given, make sure that face model and networks are the ones that made it.
+    """Read a style and, when they are given, make sure that face model and networks are the ones that made
+    it.
 
     Raises:
         WeightsError: missing, damaged, or not a style file.
@@ -94,6 +96,7 @@ def load_style(
         networks.check_style(style)
     if face_model is not None and style.face_model != face_model.sha256:
         raise FaceModelMismatchError(
-            f"The style '{style.name}' belongs to face model {style.face_model[:12]}, not to {face_model.sha256[:12]}; extract it again."
+            f"The style '{style.name}' belongs to face model {style.face_model[:12]}, not to "
+            f"{face_model.sha256[:12]}; extract it again."
         )
     return style

@@ -1,4 +1,5 @@
-"""The style enters the audio: one cross-attention layer, query S, keys and values the audio (paper 3.1, eq. 3)."""
+"""The style enters the audio: one cross-attention layer, query S, keys and values the audio (paper 3.1, eq.
+3)."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from .local_attention import LocalAttention
 class StylizedAudio(nn.Module):
     """Audio features heard with a speaker's habits.
 
-    Paper: eq. 3 with Q = S, K = V = A. Deviation: one query would give one vector and lose time, so S is the query of
-    every frame, told apart by its (rotary) position, attention reaches ``reach`` frames to either side, and both the
-    audio and S stay in the sum.
+    Paper: eq. 3 with Q = S, K = V = A. Deviation: one query would give one vector and lose time, so S is the
+    query of every frame, told apart by its (rotary) position, attention reaches ``reach`` frames to either
+    side, and both the audio and S stay in the sum.
     """
 
     def __init__(self, width: int, heads: int, reach: int, dropout: float) -> None:

@@ -15,7 +15,8 @@ from ..types import FaceGeometry
 
 
 def frames_to_cover(times: Tensor, durations: Tensor) -> int:
-    """25 fps frames needed until the last of a video's frames has ended, at least 1. times, durations: (T,) seconds."""
+    """25 fps frames needed until the last of a video's frames has ended, at least 1. times, durations: (T,)
+    seconds."""
     return max(1, math.ceil(float(times[-1] + durations[-1]) * MODEL_FPS - 1e-6))
 
 
@@ -41,9 +42,8 @@ def interpolate_frames(values: Tensor, times: Tensor, durations: Tensor) -> Tens
 def at_model_rate(geometry: FaceGeometry) -> tuple[Tensor, Tensor]:
     """A clip's expression at 25 fps.
 
-    Returns:
-        (T25, E) expression, linear between frame middles, and (T25,) bool: both neighbouring frames show a usable face
-        and lie in the same shot.
+    Returns: (T25, E) expression, linear between frame middles, and (T25,) bool: both neighbouring frames show
+        a usable face and lie in the same shot.
     """
     times, durations = geometry.times.double(), geometry.durations.double()
     middle = times + durations / 2

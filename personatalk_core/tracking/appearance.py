@@ -1,7 +1,7 @@
 """How far a head is turned, from how its landmarks are foreshortened.
 
-The landmarker's own pose matrix trusts its guessed depth and says about 35 degrees of a head turned by 60; where the points lie in the
-picture says more.
+The landmarker's own pose matrix trusts its guessed depth and says about 35 degrees of a head turned by 60;
+where the points lie in the picture says more.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# A mean face's points that do not move with expression: eye corners, bridge and tip of the nose, temples, sides of the jaw, forehead.
-# Unit: distance of the outer eye corners; x right, y down, z nearer. Measured over the corpus's most frontal frames.
+# A mean face's points that do not move with expression: eye corners, bridge and tip of the nose, temples,
+# sides of the jaw, forehead. Unit: distance of the outer eye corners; x right, y down, z nearer. Measured
+# over the corpus's most frontal frames.
 RIGID_LANDMARKS = (33, 263, 133, 362, 168, 6, 4, 2, 234, 454, 127, 356, 132, 361, 10, 9)
 RIGID_POINTS = np.array(
     [
@@ -41,9 +42,9 @@ def head_pose(landmarks: np.ndarray) -> tuple[float, float]:
 
     Args:
         landmarks: (478, 2 or more), x and y in pixels, y down.
-    Returns:
-        yaw (positive to the image's right) and pitch (positive up) of the forward axis, degrees. About right up to
-        40; a head truly turned by 60 reads as 50 to 58, since the hidden side's landmarks are guesses.
+    Returns: yaw (positive to the image's right) and pitch (positive up) of the forward axis, degrees. About
+        right up to 40; a head truly turned by 60 reads as 50 to 58, since the hidden side's landmarks are
+        guesses.
     """
     points = landmarks[list(RIGID_LANDMARKS), :2]
     camera = (_FIT @ (points - points.mean(0))).T  # (2, 3) scaled orthographic, not yet a rotation
@@ -119,7 +120,8 @@ FACE_OVAL = (
 SAMPLE_SIZE = 64  # pixels of the crop that colours are taken from: details finer than that are not compared
 POSE_STEP = 12.0  # degrees: a look is remembered for each such step of yaw and pitch
 LEARNING_RATE = 0.05  # how fast a remembered look follows the face
-DOUBTFUL = 0.4  # a change of the lower face beyond which it is learned only slowly, for it may be a hand or a microphone
+# a change of the lower face beyond which it is learned only slowly, for it may be a hand or a microphone
+DOUBTFUL = 0.4
 DOUBTFUL_RATE = 0.005
 EXPOSURE = (
     25.0  # largest change of brightness of the whole face that is taken for the camera's or the light's
@@ -128,23 +130,27 @@ LARGEST_CHANGE = 60.0  # 8-bit values; more is no more
 CHANGE_QUANTILE = 0.7
 LEAST_CONTRAST = 30.0  # 8-bit values: a face flatter than this is compared as if it were not
 
-SAME_APPEARANCE = 0.38  # distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
+# distance of looks below which two faces are one person: on the corpus 9 of 10 true pairs, 1 of 20 false ones
+SAME_APPEARANCE = 0.38
 
 _STEADY = np.setdiff1d(np.arange(SKIN_COUNT), INNER_LIPS)
 _INSIDE = np.setdiff1d(_STEADY, FACE_OVAL)
 
 
 def landmark_colours(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colours at landmarks. crop (S, S, 3) uint8, points (478, 2) in crop pixels -> (468, 3) float32, 0 to 255."""
+    """Colours at landmarks. crop (S, S, 3) uint8, points (478, 2) in crop pixels -> (468, 3) float32, 0 to
+    255."""
     small = cv2.blur(cv2.resize(crop, (SAMPLE_SIZE, SAMPLE_SIZE), interpolation=cv2.INTER_AREA), (3, 3))
     at = np.clip((points[:SKIN_COUNT] * (SAMPLE_SIZE / len(crop))).astype(int), 0, SAMPLE_SIZE - 1)
     return small[at[:, 1], at[:, 0]].astype(np.float32)
 
 
 def appearance_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """How differently two faces are coloured: 0 alike; below 0.3 mostly one person, two people mostly 0.5 and more.
+    """How differently two faces are coloured: 0 alike; below 0.3 mostly one person, two people mostly 0.5 and
+    more.
 
-    One minus the correlation of the colours, each channel's mean removed, plus a little for the change of the mean.
+    One minus the correlation of the colours, each channel's mean removed, plus a little for the change of the
+    mean.
     """
     a, b = a[_STEADY], b[_STEADY]
     mean_a, mean_b = a.mean(0), b.mean(0)
@@ -155,7 +161,8 @@ def appearance_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def lower_face(landmarks: np.ndarray) -> np.ndarray:
-    """Which landmarks lie below the nose, the face's edge and the mouth's inside left out. landmarks (478, 3) -> indices."""
+    """Which landmarks lie below the nose, the face's edge and the mouth's inside left out. landmarks (478, 3)
+    -> indices."""
     eyes, chin = landmarks[[33, 263]].mean(0), landmarks[152]
     axis = chin - eyes
     height = (landmarks[_INSIDE] - eyes) @ axis / (axis @ axis)
@@ -163,9 +170,11 @@ def lower_face(landmarks: np.ndarray) -> np.ndarray:
 
 
 def lower_face_change(before: np.ndarray, now: np.ndarray, lower: np.ndarray) -> float:
-    """How much the lower face's colours changed, over their contrast, once the whole face's change of brightness is removed.
+    """How much the lower face's colours changed, over their contrast, once the whole face's change of
+    brightness is removed.
 
-    The change that 70 % of the landmarks stay below: a microphone hides a third of them, while a word changes fewer.
+    The change that 70 % of the landmarks stay below: a microphone hides a third of them, while a word changes
+    fewer.
     """
     upper = np.setdiff1d(_INSIDE, lower)
     shift = np.clip(np.median(now[upper] - before[upper], axis=0), -EXPOSURE, EXPOSURE)
@@ -204,7 +213,8 @@ class AppearanceMemory:
         return appearance_distance(self.looks[self._nearest(pose)], colours)
 
     def distance_to(self, other: "AppearanceMemory") -> float:
-        """How unlike two people are: the smallest distance of looks at most one step apart, else of the most frontal ones."""
+        """How unlike two people are: the smallest distance of looks at most one step apart, else of the most
+        frontal ones."""
         near = [
             appearance_distance(a, b)
             for p, a in self.looks.items()

@@ -35,7 +35,9 @@ SPEAKING = (
     0.03  # mean absolute opening, over the face's size, beyond which more movement does not count for more
 )
 MIN_READINGS = 3  # a candidate seen in fewer frames ...
-MIN_SHARE = 0.3  # ... or in less than this of the frames from its first to its last is a pattern taken for a face: it counts only alone
+# ... or in less than this of the frames from its first to its last is a pattern taken for a face: it counts
+# only alone
+MIN_SHARE = 0.3
 MOST_COMPARED = 40  # candidates whose other shots are looked for, the best first
 
 
@@ -62,7 +64,8 @@ def choose_person(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
         present = sorted((c for c in lasting if c.frames[0] == first), key=lambda c: _centre(c, first)[0])
         if choice.index >= len(present):
             raise FaceError(
-                f"face index:{choice.index} does not exist: the first frame with faces (frame {first}) has {_listed(present, first)}; "
+                f"face index:{choice.index} does not exist: the first frame with faces (frame {first}) "
+                f"has {_listed(present, first)}; "
                 f"choose an index from 0 to {len(present) - 1}, left to right."
             )
         return present[choice.index]
@@ -95,7 +98,8 @@ def _at_point(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
     if not hits:
         x, y = choice.point
         raise FaceError(
-            f"no face at point ({x:g}, {y:g}) in frame {choice.frame}: {_listed(present, choice.frame) or 'no face'} found there; "
+            f"no face at point ({x:g}, {y:g}) in frame {choice.frame}: "
+            f"{_listed(present, choice.frame) or 'no face'} found there; "
             "give a point inside one of these, or face=auto."
         )
     return min(hits, key=lambda hit: hit[0])[1]

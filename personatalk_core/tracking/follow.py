@@ -25,13 +25,14 @@ CROWD = 0.9  # crops closer than this times their mean side are read for several
 
 
 class FaceFollower:
-    """Feed frames in order with :meth:`step`; then read :attr:`candidates`, :attr:`shots` and :attr:`glimpses`.
+    """Feed frames in order with :meth:`step`; then read :attr:`candidates`, :attr:`shots` and
+    :attr:`glimpses`.
 
     glimpses: frames, among those that were searched, with a face that could not be read: a profile, mostly.
 
-    Memory grows by the landmarks of the faces seen, never by pixels; with ``files``, for rows of landmarks and of
-    blendshapes, not even by those. ``all_sizes``: also look for faces much smaller than the largest, for a choice that may
-    mean one of them.
+    Memory grows by the landmarks of the faces seen, never by pixels; with ``files``, for rows of landmarks
+    and of blendshapes, not even by those. ``all_sizes``: also look for faces much smaller than the largest,
+    for a choice that may mean one of them.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class FaceFollower:
         return _distinct_readings(readings)
 
     def _goes_on(self, number: int, readings: list[FaceReading]) -> bool:
-        """Somebody is still where he was, at the same size and looking the same: a jolt of the camera, not a cut."""
+        """Somebody is still where he was, at the same size and looking the same: a jolt of the camera, not a
+        cut."""
         return any(c.continues(number, reading) for c in self.active for reading in readings)
 
     def _assign(self, number: int, readings: list[FaceReading]) -> None:

@@ -22,10 +22,11 @@ from ..errors import DependencyError, WeightsError
 from ..weights.checkpoint import sha256_of
 from .appearance import head_pose, landmark_colours
 
-# "W0000 00:00:1795363659.5 11604 file.cc:14] ...", "INFO: [file.cc:36] ...", "INFO: Created TensorFlow Lite ...",
-# "WARNING: Logging before InitGoogle() ..."
+# "W0000 00:00:1795363659.5 11604 file.cc:14] ...", "INFO: [file.cc:36] ...", "INFO: Created TensorFlow Lite
+# ...", "WARNING: Logging before InitGoogle() ..."
 CHATTER = re.compile(
-    rb"^([IWE]\d{4} \d\d:\d\d:|(INFO|WARNING|VERBOSE): (\[\w+\.cc:\d+\]|Created TensorFlow|Logging before|All log messages))"
+    rb"^([IWE]\d{4} \d\d:\d\d:|(INFO|WARNING|VERBOSE): "
+    rb"(\[\w+\.cc:\d+\]|Created TensorFlow|Logging before|All log messages))"
 )
 
 
@@ -118,7 +119,8 @@ class FaceReading:
 
     @property
     def size(self) -> float:
-        """Twice the distance of the outer eye corners in 3D, pixels: the measure of MIN_FACE_PIXELS, unchanged by turning."""
+        """Twice the distance of the outer eye corners in 3D, pixels: the measure of MIN_FACE_PIXELS,
+        unchanged by turning."""
         left, right = OUTER_EYE_CORNERS
         return 2.0 * float(np.linalg.norm(self.landmarks[left] - self.landmarks[right]))
 
@@ -156,7 +158,8 @@ def _missing_library(error: OSError) -> DependencyError:
 def _verified(path: Path) -> Path:
     if not path.is_file():
         raise WeightsError(
-            f"{path} does not exist; expected the MediaPipe face landmarker there, restore it from the repository."
+            f"{path} does not exist; expected the MediaPipe face landmarker there, restore it from the "
+            "repository."
         )
     actual = sha256_of(path)
     if actual != TASK_SHA256:
@@ -167,7 +170,8 @@ def _verified(path: Path) -> Path:
 
 
 def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -> np.ndarray:
-    """Cut the square (centre x, centre y, side) out of a frame at size x size pixels, the border repeated outside."""
+    """Cut the square (centre x, centre y, side) out of a frame at size x size pixels, the border repeated
+    outside."""
     x, y, side = box
     scale = size / side
     if scale < 0.5:  # average whole pixels first, so that a large face is not read through aliasing
@@ -196,7 +200,8 @@ def _close(networks: tuple) -> None:
 
 
 class FaceLandmarker:
-    """MediaPipe's detector and landmarker on square parts of a frame. Every call stands alone: no state between frames.
+    """MediaPipe's detector and landmarker on square parts of a frame. Every call stands alone: no state
+    between frames.
 
     ``close()``, or leaving a ``with`` block, releases the native networks.
 
@@ -253,7 +258,8 @@ class FaceLandmarker:
         self.close()
 
     def detect(self, pixels: np.ndarray) -> np.ndarray:
-        """Boxes of faces in a picture. pixels (H, W, 3) uint8 RGB -> (N, 4) float64: centre x, centre y, side in pixels, score."""
+        """Boxes of faces in a picture. pixels (H, W, 3) uint8 RGB -> (N, 4) float64: centre x, centre y, side
+        in pixels, score."""
         found = self._detector.detect(self._image(pixels)).detections
         rows = [
             (

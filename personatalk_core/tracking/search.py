@@ -1,4 +1,5 @@
-"""Where are faces in a whole frame? The detector sees 128 x 128 pixels, so small faces are sought in enlarged tiles."""
+"""Where are faces in a whole frame? The detector sees 128 x 128 pixels, so small faces are sought in enlarged
+tiles."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ TILE_PIXELS = 256  # a tile is shrunk to this before the detector shrinks it to 
 SMALLEST_TILES = (
     160,
     320,
-)  # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a tile
+    # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a
+    # tile
+)
 TILE_STEP = (
     0.6  # of a tile; neighbours overlap by more than the largest face that the next coarser level misses
 )

@@ -73,7 +73,8 @@ class CutDetector:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of two pictures over pixels and channels, each channel's mean removed; 0 when one of them is flat."""
+    """Correlation of two pictures over pixels and channels, each channel's mean removed; 0 when one of them
+    is flat."""
     a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm > 1e-6 else 0.0

@@ -1,4 +1,5 @@
-"""What a follower knows after some frames, as tensors and JSON values, so that another run goes on with the next frame."""
+"""What a follower knows after some frames, as tensors and JSON values, so that another run goes on with the
+next frame."""
 
 from __future__ import annotations
 

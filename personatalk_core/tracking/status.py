@@ -10,11 +10,15 @@ from ..types import FrameStatus
 from .choose import lasts
 from .tracklet import Tracklet
 
-SIDE_DEGREES = 55.0  # turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth is hidden
-TURNING_AWAY = 40.0  # a face lost while turned at least this far was lost because it turned on, not because something covered it
-# Change of the lower face's look that says something lies before it: at least HIDDEN_CHANGE, and HIDDEN_RISE above the clip's usual
-# change. On 14 clips bare faces reached 0.59 (one that grimaces 1.0, its usual 0.5); microphones and cups began at 0.8, those that leave
-# the upper lip free at 0.6, painted skin-coloured hands at 0.36: not all hands are noticed (a real one on the corpus is, at 0.8 to 1.2).
+# turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth
+# is hidden
+SIDE_DEGREES = 55.0
+# a face lost while turned at least this far was lost because it turned on, not because something covered it
+TURNING_AWAY = 40.0
+# Change of the lower face's look that says something lies before it: at least HIDDEN_CHANGE, and HIDDEN_RISE
+# above the clip's usual change. On 14 clips bare faces reached 0.59 (one that grimaces 1.0, its usual 0.5);
+# microphones and cups began at 0.8, those that leave the upper lip free at 0.6, painted skin-coloured hands
+# at 0.36: not all hands are noticed (a real one on the corpus is, at 0.8 to 1.2).
 HIDDEN_CHANGE = 0.68
 HIDDEN_RISE = 0.42
 HIDDEN_STAY = 0.5  # of the threshold: once hidden, a mouth stays so until the change falls below this
@@ -74,7 +78,8 @@ def _read_status(part: Tracklet, frame_size: tuple[int, int]) -> np.ndarray:
 
 
 def name_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> np.ndarray:
-    """Frames without a reading in which an unreadable face was glimpsed become SIDE. status, shot (T,) -> status (T,)."""
+    """Frames without a reading in which an unreadable face was glimpsed become SIDE. status, shot (T,) ->
+    status (T,)."""
     status = status.copy()
     for first, last in zip(glimpses, [*glimpses[1:], glimpses[-1]] if glimpses else [], strict=True):
         if last - first > GLIMPSE_REACH or shot[last] != shot[first]:

@@ -42,18 +42,20 @@ def track_face(
     Paper: 4.1 (face landmarks by MediaPipe). All faces are followed while the frames stream by once; which of
     them is meant is decided at the end. Only landmarks are kept, never frames.
     Args:
-        frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once. With a store, a function that gives them from a number on.
+        frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once. With a store, a function that
+        gives them from a number on.
         times:       (T,) seconds.
         frame_size:  (H, W) of every frame.
         choice:      which face; None for ``auto``.
         source:      sha256 of the video, kept in the track.
         on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
-        cache:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks and blendshapes then
+        cache:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks
+            and blendshapes then
             stay on disk and are read by slices.
-    Returns:
-        FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated between the frames around them;
-        SIDE is also a face that was seen but could not be read; CUT marks shots that show only other people.
+    Returns: FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated
+        between the frames around them; SIDE is also a face that was seen but could not be read; CUT marks
+        shots that show only other people.
     Raises:
         FaceError: no face in the whole clip, all of the face too small, or a choice that matches no face.
         ShapeError: a frame of another size, or another number of frames than times.
@@ -153,7 +155,8 @@ def _assemble(
 
 
 def _gaps(status: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Frames where the face was hidden between two readings: their numbers, the readings before and after, and how near the latter is."""
+    """Frames where the face was hidden between two readings: their numbers, the readings before and after,
+    and how near the latter is."""
     hidden = np.isin(status, (FrameStatus.COVERED, FrameStatus.SIDE))
     gaps = np.setdiff1d(np.flatnonzero(hidden), read)
     after = np.searchsorted(read, gaps)
@@ -166,6 +169,7 @@ def _refuse_tiny(track: FaceTrack, parts: list[Tracklet]) -> None:
     if (shown == FrameStatus.TINY).all():
         largest = max(max(p.size) for p in parts)
         raise FaceError(
-            f"the face is too small: {largest:.0f} pixels across at its largest, expected at least {MIN_FACE_PIXELS}; "
+            f"the face is too small: {largest:.0f} pixels across at its largest, expected at least "
+            f"{MIN_FACE_PIXELS}; "
             "use a video of a higher resolution or a closer shot."
         )

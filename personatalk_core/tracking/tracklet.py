@@ -21,7 +21,8 @@ BLOCK = 256  # rows read at once
 
 
 class RowFile:
-    """Rows (N, *shape) float32 in a file. ``count`` rows of what lies there are kept, the rest (of a killed run) is cut off."""
+    """Rows (N, *shape) float32 in a file. ``count`` rows of what lies there are kept, the rest (of a killed
+    run) is cut off."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], count: int = 0) -> None:
         self.shape, self.count = shape, count
@@ -60,7 +61,8 @@ class RowFile:
 
 
 class RowsInFile:
-    """The rows of one person among those of a RowFile; reads like a list of arrays that can be appended to."""
+    """The rows of one person among those of a RowFile; reads like a list of arrays that can be appended
+    to."""
 
     def __init__(self, file: RowFile, numbers: Sequence[int] = ()) -> None:
         self._file = file
@@ -82,8 +84,8 @@ class RowsInFile:
 
 
 class TrackRows:
-    """An array (T, *shape) of one face by frame, read by slices: rows that were read, straight lines between them where the face
-    was hidden, and zeros elsewhere.
+    """An array (T, *shape) of one face by frame, read by slices: rows that were read, straight lines between
+    them where the face was hidden, and zeros elsewhere.
 
     Args:
         rows:   gives rows by number.
@@ -148,7 +150,9 @@ HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved
 HOLD_ZOOM = 0.08
 SAME_PLACE = 0.25  # of the face
 SAME_SIZE = 0.12  # logarithm of the ratio
-NEXT_APPEARANCE = 0.16  # look distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person jumps by 0.2 or more
+# look distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person jumps by
+# 0.2 or more
+NEXT_APPEARANCE = 0.16
 USUAL_APPEARANCE = 0.4  # look distance that counts as much as a face at the edge of where it can be
 
 
@@ -215,7 +219,8 @@ class Tracklet:
         return max(place, zoom) + self.look.distance(reading.colours, reading.pose) / USUAL_APPEARANCE
 
     def continues(self, frame_number: int, reading: FaceReading) -> bool:
-        """The reading is surely this person in the same shot: hardly moved, of the same size, looking the same."""
+        """The reading is surely this person in the same shot: hardly moved, of the same size, looking the
+        same."""
         distance = float(np.linalg.norm(reading.centre - self.expected_centre(frame_number)))
         same_size = abs(np.log(reading.extent / self.extent)) < SAME_SIZE
         return (

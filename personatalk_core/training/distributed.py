@@ -1,10 +1,12 @@
 """One process or several that train together: what differs between ranks, behind one small interface.
 
-Several processes, several GPUs and mixed precision come from ``accelerate`` (an optional package), which is imported only where a
-run asks for it. It starts one process a GPU; on CPUs its launcher starts one only, and torch's own starts several:
+Several processes, several GPUs and mixed precision come from ``accelerate`` (an optional package), which is
+imported only where a run asks for it. It starts one process a GPU; on CPUs its launcher starts one only, and
+torch's own starts several:
 
-    accelerate launch --multi_gpu --num_processes 2 -m personatalk_core train renderer --data DIR --out OUT --accelerate
-    torchrun --standalone --nproc-per-node 2 -m personatalk_core train renderer --data DIR --out OUT --accelerate
+    accelerate launch --multi_gpu --num_processes 2 -m personatalk_core train renderer --data DIR --out OUT
+    --accelerate torchrun --standalone --nproc-per-node 2 -m personatalk_core train renderer --data DIR --out
+    OUT --accelerate
 
 Knows no network.
 """
@@ -52,7 +54,8 @@ class OneProcess:
 class Accelerated(OneProcess):
     """One of the processes that ``accelerate`` started, on its device and in its precision.
 
-    Gradients are averaged here rather than by a wrapper around the model, because which parameters learn changes during a run.
+    Gradients are averaged here rather than by a wrapper around the model, because which parameters learn
+    changes during a run.
     Raises:
         DependencyError: accelerate is not installed.
     """

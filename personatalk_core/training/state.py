@@ -1,4 +1,5 @@
-"""The state of an interrupted training run as safetensors: nested dicts and lists of tensors, numbers and text. Nothing is unpickled."""
+"""The state of an interrupted training run as safetensors: nested dicts and lists of tensors, numbers and
+text. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def load_state(path: Path) -> dict:
 
 
 def save_run(run: object, folder: Path, names: Sequence[str]) -> None:
-    """Write a training loop's ``model``, ``average``, ``optimiser`` and the attributes ``names``, with ``history.json`` for people."""
+    """Write a training loop's ``model``, ``average``, ``optimiser`` and the attributes ``names``, with
+    ``history.json`` for people."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {part: getattr(run, part).state_dict() for part in PARTS} | {
         name: getattr(run, name) for name in names
@@ -50,7 +52,8 @@ def save_run(run: object, folder: Path, names: Sequence[str]) -> None:
 
 
 def resume_run(run: object, folder: Path, names: Sequence[str]) -> None:
-    """Put back what :func:`save_run` wrote; nothing happens where it wrote nothing. A state without an optimiser starts a new one."""
+    """Put back what :func:`save_run` wrote; nothing happens where it wrote nothing. A state without an
+    optimiser starts a new one."""
     if not (folder / STATE_FILE).is_file():
         return
     state = load_state(folder / STATE_FILE)
@@ -62,7 +65,8 @@ def resume_run(run: object, folder: Path, names: Sequence[str]) -> None:
 
 
 def _strip(value: object, tensors: dict[str, Tensor]) -> object:
-    """The value as JSON, its tensors moved into ``tensors`` under numbers. Dict keys need not be text (optimisers use numbers)."""
+    """The value as JSON, its tensors moved into ``tensors`` under numbers. Dict keys need not be text
+    (optimisers use numbers)."""
     if isinstance(value, Tensor):
         name = f"t{len(tensors):06d}"
         tensors[name] = value.detach().clone()

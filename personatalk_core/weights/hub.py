@@ -43,7 +43,8 @@ class HubSource:
         check_repository(self.repo_id)
         if not COMMIT.fullmatch(self.revision):
             raise OptionsError(
-                f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a branch can change."
+                f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a "
+                "branch can change."
             )
 
     @staticmethod
@@ -104,15 +105,18 @@ def fetch_file(
         found = get_hf_file_metadata(hf_hub_url(**where), token=hub.token, timeout=PROBE_SECONDS)
         if found.commit_hash is None:
             raise HubUnreachableError(
-                f"the server asked for {file} of {hub} does not answer like a Hub; check the network's login page."
+                f"the server asked for {file} of {hub} does not answer like a Hub; check the network's "
+                "login page."
             )
         if found.commit_hash != hub.revision:
             raise WeightsError(
-                f"the Hub answered for {found.commit_hash} instead of {hub.revision} of {hub.repo_id}; name a full commit."
+                f"the Hub answered for {found.commit_hash} instead of {hub.revision} of {hub.repo_id}; "
+                "name a full commit."
             )
         if found.size is None or found.size > largest:
             raise WeightsError(
-                f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not use this repository."
+                f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not "
+                "use this repository."
             )
         options = {}
         if (
@@ -129,14 +133,16 @@ def fetch_file(
 
 @contextmanager
 def _spoken_errors(hub: HubSource, file: str) -> Iterator[None]:
-    """Turn the client's many errors into one sentence; only a Hub that gives no answer is HubUnreachableError."""
+    """Turn the client's many errors into one sentence; only a Hub that gives no answer is
+    HubUnreachableError."""
     from huggingface_hub import errors
 
     try:
         yield
     except errors.GatedRepoError as error:
         raise WeightsError(
-            f"{hub.repo_id} asks for access on the Hub; accept its terms there and log in with `hf auth login`."
+            f"{hub.repo_id} asks for access on the Hub; accept its terms there and log in with `hf auth "
+            "login`."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise WeightsError(

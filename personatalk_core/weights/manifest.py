@@ -29,7 +29,8 @@ WEIGHT_KINDS: dict[str, str] = {
     "renderer": "renderer",
     "style_metric": "style_metric",  # StyleSim's encoder; only the evaluation uses it
     "sync_judge": "sync_judge",  # hears the opening for the evaluation's sync score
-    "speech_ridge": "speech_ridge",  # ridge regression on Moonshine features: baseline and judge of lags, for the evaluation
+    # ridge regression on Moonshine features: baseline and judge of lags, for the evaluation
+    "speech_ridge": "speech_ridge",
     "face_landmarker": TASK_KIND,
 }
 """Every name of weights that this release can use, and the kind its checkpoint states."""
@@ -40,7 +41,8 @@ PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One entry: name (of WEIGHT_KINDS), file (plain name, no folder), sha256 (64 hex digits), bytes, kind."""
+    """One entry: name (of WEIGHT_KINDS), file (plain name, no folder), sha256 (64 hex digits), bytes,
+    kind."""
 
     name: str
     file: str
@@ -50,7 +52,8 @@ class WeightFile:
 
 
 def default_file(name: str) -> str:
-    """The file name of some weights where no manifest says otherwise. Raises OptionsError for a name nobody knows."""
+    """The file name of some weights where no manifest says otherwise. Raises OptionsError for a name nobody
+    knows."""
     if name not in WEIGHT_KINDS:
         raise OptionsError(f"weights are named '{name}' but expected one of {', '.join(WEIGHT_KINDS)}.")
     return f"{name}.task" if WEIGHT_KINDS[name] == TASK_KIND else f"{name}.safetensors"
@@ -72,7 +75,8 @@ def parse_manifest(text: str, source: str) -> dict[str, WeightFile]:
         version, rows = data["version"], data["files"]
         if version > MANIFEST_VERSION:
             raise WeightsError(
-                f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; update PersonaTalk."
+                f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; "
+                "update PersonaTalk."
             )
         entries = [
             WeightFile(row["name"], row["file"], row["sha256"], row["bytes"], row["kind"]) for row in rows
@@ -98,7 +102,8 @@ def _refuse_impossible(entry: WeightFile, source: str) -> None:
         or entry.bytes <= 0
     ):
         raise WeightsError(
-            f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a positive number of bytes."
+            f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a "
+            "positive number of bytes."
         )
     if not SHA256.fullmatch(entry.sha256):
         raise WeightsError(
@@ -107,11 +112,13 @@ def _refuse_impossible(entry: WeightFile, source: str) -> None:
     suffix = ".task" if entry.kind == TASK_KIND else ".safetensors"
     if not PLAIN_FILE.fullmatch(entry.file) or not entry.file.endswith(suffix):
         raise WeightsError(
-            f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends in {suffix}."
+            f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends "
+            f"in {suffix}."
         )
     if WEIGHT_KINDS.get(entry.name, entry.kind) != entry.kind:
         raise WeightsError(
-            f"{source} gives '{entry.name}' the kind '{entry.kind}' but expected '{WEIGHT_KINDS[entry.name]}'."
+            f"{source} gives '{entry.name}' the kind '{entry.kind}' but expected "
+            f"'{WEIGHT_KINDS[entry.name]}'."
         )
 
 
@@ -128,7 +135,8 @@ def read_manifest(folder: Path) -> dict[str, WeightFile]:
 
 
 def make_manifest(folder: Path) -> dict[str, WeightFile]:
-    """Measure every file of a folder that has the default name of some weights, in the order of WEIGHT_KINDS."""
+    """Measure every file of a folder that has the default name of some weights, in the order of
+    WEIGHT_KINDS."""
     entries = {}
     for name, kind in WEIGHT_KINDS.items():
         path = Path(folder) / default_file(name)

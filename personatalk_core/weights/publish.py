@@ -1,4 +1,5 @@
-"""Upload a folder of weights to the Hub: every file verified first, then weights, model card and manifest in one commit."""
+"""Upload a folder of weights to the Hub: every file verified first, then weights, model card and manifest in
+one commit."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ NOTICE = "NOTICE.md"  # licences of parts made by others, where there are any
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """What was uploaded. repo_id: OWNER/NAME.  commit: full hash, to be pinned by users.  url: of the commit."""
+    """What was uploaded. repo_id: OWNER/NAME.  commit: full hash, to be pinned by users.  url: of the
+    commit."""
 
     repo_id: str
     commit: str
@@ -55,7 +57,8 @@ def publish_weights(
     entries = list(read_manifest(folder).values())
     if not entries:
         raise WeightsError(
-            f"{folder / MANIFEST_FILE} is missing or lists nothing; write it with personatalk_core.weights.manifest."
+            f"{folder / MANIFEST_FILE} is missing or lists nothing; write it with "
+            "personatalk_core.weights.manifest."
         )
     check_model_card(folder / MODEL_CARD)
     steps = len(entries) + 1
@@ -81,11 +84,13 @@ def verify_weights(path: Path, entry: WeightFile) -> None:
         return
     if not path.is_file():
         raise WeightsError(
-            f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the manifest again."
+            f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the "
+            "manifest again."
         )
     if sha256_of(path) != entry.sha256:
         raise WeightsError(
-            f"{path} is not the file that {MANIFEST_FILE} lists; restore the file or write the manifest again."
+            f"{path} is not the file that {MANIFEST_FILE} lists; restore the file or write the manifest "
+            "again."
         )
     if not zipfile.is_zipfile(path):
         raise WeightsError(f"{path} is not a MediaPipe task bundle; expected a zip archive of models.")
@@ -98,7 +103,8 @@ def check_model_card(path: Path) -> None:
     head, mark, _ = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     if not mark or "license:" not in head:
         raise WeightsError(
-            f"{path} does not begin with a metadata block between two lines '---' that names a license; add one."
+            f"{path} does not begin with a metadata block between two lines '---' that names a license; "
+            "add one."
         )
 
 

@@ -1,4 +1,5 @@
-"""Where weights come from: a local folder, then a pinned commit on the Hub, then the files shipped with the code.
+"""Where weights come from: a local folder, then a pinned commit on the Hub, then the files shipped with the
+code.
 
 A file is only ever handed out after its sha256 was compared with a manifest, except in a user's own folder
 without a manifest, where the checkpoint's kind and shapes are checked when it is loaded.
@@ -23,7 +24,8 @@ Origin = Literal["folder", "hub", "bundled"]
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """A file that is there and whole. path: on this machine.  sha256: of the file.  note: for people, may be empty."""
+    """A file that is there and whole. path: on this machine.  sha256: of the file.  note: for people, may be
+    empty."""
 
     path: Path
     origin: Origin
@@ -49,9 +51,8 @@ def resolve_weights(
         on_progress: bytes downloaded so far and in all; may raise to cancel.
     Returns:
         The file, where it came from, its hash, and a note when an earlier place was passed over.
-    Raises:
-        OptionsError: the name is unknown.
-        WeightsError: a wrong hash anywhere, a folder, repository or commit that does not exist, or nothing found.
+    Raises: OptionsError: the name is unknown. WeightsError: a wrong hash anywhere, a folder, repository or
+        commit that does not exist, or nothing found.
     """
     default_file(name)
     notes = []
@@ -120,7 +121,8 @@ def _bundled(name: str, notes: list[str]) -> ResolvedWeights:
         )
         hint = f"{passed_over} " if passed_over else ""
         raise WeightsError(
-            f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that has it."
+            f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that "
+            "has it."
         )
     sha256 = _checked(path, entry, MANIFEST_FILE)
     return ResolvedWeights(
@@ -133,6 +135,7 @@ def _checked(path: Path, entry: WeightFile, listed_in: str) -> str:
     sha256 = sha256_of(path)
     if sha256 != entry.sha256:
         raise WeightsError(
-            f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that file and get it again."
+            f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that "
+            "file and get it again."
         )
     return sha256

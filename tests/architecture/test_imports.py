@@ -1,7 +1,7 @@
 """The house's rules, read from the source by ast: who may import whom, and what nobody may do.
 
-Every rule is a function from a checkout's root to a list of sentences, one a violation. Each is tested twice: the repository
-has none, and a violation planted in a small tree is found.
+Every rule is a function from a checkout's root to a list of sentences, one a violation. Each is tested twice:
+the repository has none, and a violation planted in a small tree is found.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def source_files(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]
 
 
 def imports(path: Path, tree: ast.AST, root: Path) -> Iterator[tuple[str, int]]:
-    """Every imported module as an absolute dotted name, at any depth, with its line; relative ones start at the root."""
+    """Every imported module as an absolute dotted name, at any depth, with its line."""
     package = path.relative_to(root).parent.parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -100,7 +100,8 @@ def stages_import_only_what_lies_below(root: Path) -> list[str]:
         ).is_dir()  # else a name of the core's __init__
         if allowed is not None and other not in allowed and is_module:
             found.append(
-                f"{place(path, root, line)}: {own} imports {other}, but may import only {', '.join(sorted(allowed)) or 'nothing'}"
+                f"{place(path, root, line)}: {own} imports {other}, "
+                f"but may import only {', '.join(sorted(allowed)) or 'nothing'}"
             )
     return found
 
@@ -210,7 +211,7 @@ def nothing_unpickles_or_evaluates(root: Path) -> list[str]:
                 or call in ("subprocess.getoutput", "subprocess.getstatusoutput")
             ):
                 found.append(
-                    f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list of arguments to subprocess.run"
+                    f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list to subprocess.run"
                 )
     for folder in (CORE, "nodes", "tests", "workflows", "web"):
         files = (root / folder).rglob("*") if (root / folder).is_dir() else ()
@@ -344,7 +345,8 @@ CLEAN = {
     "__init__.py": '"""Core."""',
     "types.py": '"""T."""\nfrom .errors import E',
     "errors.py": '"""E."""\nclass E(Exception):\n    """E."""',
-    "speech/style.py": '"""S."""\nimport torch\nfrom ..geometry import camera\nfrom ..types import E\nfrom .timeline import T\n',
+    "speech/style.py": '"""S."""\nimport torch\nfrom ..geometry import camera\n'
+    "from ..types import E\nfrom .timeline import T\n",
     "geometry/camera.py": '"""C."""\ndef _private(module):\n    module.eval()\n',
     "compose/crop.py": '"""C."""\nfrom ..geometry.camera import project',
     "cli/parser.py": '"""C."""\nimport os\nfrom .training import loop\nos.environ\n',

@@ -31,7 +31,8 @@ def write_manifest(tmp_path):
 
 @pytest.fixture
 def quick_dub(monkeypatch, tmp_path):
-    """pipeline.dub joins the two inputs; one named ``bad`` fails. Returns the list of outputs that were asked for."""
+    """pipeline.dub joins the two inputs; one named ``bad`` fails. Returns the list of outputs that were asked
+    for."""
     asked = []
 
     def dub(video, audio, out, models, options, *, style=None, mask_out=None, progress=None):

@@ -142,7 +142,8 @@ def test_shares_of_gpus(run, share, gpus, expected):
 
 
 def test_a_job_waits_until_an_actor_has_started(run):
-    """The second actor never gets its CPUs: all jobs go through the first, and nothing is lost in the queue of the second."""
+    """The second actor never gets its CPUs: all jobs go through the first, and nothing is lost in the queue
+    of the second."""
     ray, left = run(
         lambda r: None if r.actor.number == 1 else answer(r), choice=RayOptions(cpus=1.0, workers=2)
     )

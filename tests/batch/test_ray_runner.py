@@ -1,4 +1,5 @@
-"""Ray on a local two-node cluster: one node is killed while it works, and still every job is done exactly once."""
+"""Ray on a local two-node cluster: one node is killed while it works, and still every job is done exactly
+once."""
 
 from __future__ import annotations
 

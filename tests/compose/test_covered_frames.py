@@ -1,4 +1,5 @@
-"""What lies before the sample's mouth stays the source's in the dub and smears over no frame around it; what grows there moves."""
+"""What lies before the sample's mouth stays the source's in the dub and smears over no frame around it; what
+grows there moves."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ SHOWN = [16, 19, 20, 21, 26]
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """The sample's geometry with the mouths of other frames, what renders it, and where the mouth is in each frame."""
+    """The sample's geometry with the mouths of other frames, what renders it, and where the mouth is in each
+    frame."""
     from personatalk_core import pipeline
     from personatalk_core.dubbing.progress import Progress
     from personatalk_core.media.array_files import write_frames
@@ -157,7 +159,8 @@ def fine(picture: np.ndarray) -> np.ndarray:
 
 
 def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
-    """They are skin like any other: not judged to lie before the face, carried to the new geometry, and as crisp as they were."""
+    """They are skin like any other: not judged to lie before the face, carried to the new geometry, and as
+    crisp as they were."""
     _, source, target, _, models, _, _ = scene
     Bearded.scene = scene
     strengths, likeness = [], []

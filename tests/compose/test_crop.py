@@ -61,7 +61,8 @@ def test_the_border_repeats_outside_the_frame():
 
 
 def test_coordinates_of_pixels_and_points_agree():
-    """A ramp's value at a continuous position is that position: crops must read it where crop_points says, at any scale."""
+    """A ramp's value at a continuous position is that position: crops must read it where crop_points says, at
+    any scale."""
     x, y = np.meshgrid(np.arange(200) + 0.5, np.arange(150) + 0.5)
     frame = np.stack([x, y, x], -1).astype(np.float32)
     for box in ((80.3, 70.8, 31.7), (90.1, 75.2, 97.0)):
@@ -161,7 +162,8 @@ def test_bad_boxes_are_refused():
 
 
 def test_pixels_that_are_shown_come_back_sharp():
-    """Cut out at about the same scale and laid back: Lanczos' kernel keeps the finest detail, a triangle a good half of it."""
+    """Cut out at about the same scale and laid back: Lanczos' kernel keeps the finest detail, a triangle a
+    good half of it."""
     noise = np.random.default_rng(0).normal(128, 20, (120, 160, 3))
     frame = cv2.GaussianBlur(noise, (0, 0), 0.7).clip(0, 255).astype(np.uint8)
     box, inner = np.array([80.3, 60.6, 101.7]), (slice(30, 90), slice(50, 110))

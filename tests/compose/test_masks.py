@@ -24,7 +24,8 @@ OK, NO_FACE = int(FrameStatus.OK), int(FrameStatus.NO_FACE)
 
 
 def grid_model():
-    """A 5 x 5 grid of vertices: two rows of upper face, two of lower face, and one of skirt, the outermost."""
+    """A 5 x 5 grid of vertices: two rows of upper face, two of lower face, and one of skirt, the
+    outermost."""
     triangles, region = [], []
     for row in range(4):
         for column in range(4):

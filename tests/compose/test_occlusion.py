@@ -1,4 +1,5 @@
-"""Things before the mouth are found on drawn faces, and bare faces that talk, turn and change their light are left alone."""
+"""Things before the mouth are found on drawn faces, and bare faces that talk, turn and change their light are
+left alone."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ def resident_mib() -> float:
 
 
 def scattered(count: int = 4000) -> list[np.ndarray]:
-    """Arrays of 60 KB, of which all but every 40th are freed again: the C library keeps the room between them."""
+    """Arrays of 60 KB, of which all but every 40th are freed again: the C library keeps the room between
+    them."""
     arrays = [np.ones(15_000, np.float32) for _ in range(count)]
     return arrays[::40]
 

@@ -1,4 +1,5 @@
-"""The coefficient network on a real video, through the options of the command line: random weights, so only the plumbing is judged."""
+"""The coefficient network on a real video, through the options of the command line: random weights, so only
+the plumbing is judged."""
 
 from argparse import Namespace
 from dataclasses import replace

@@ -160,7 +160,8 @@ def heard():
 
 
 def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
-    """The windows that were kept before memory ran out are not trusted to be of the new length, and the words stay the same."""
+    """The windows that were kept before memory ran out are not trusted to be of the new length, and the words
+    stay the same."""
     from personatalk_core.dubbing.run_cache import RunCache
     from personatalk_core.speech.lip_sync import predict_expression
 

@@ -1,4 +1,5 @@
-"""A real ComfyUI server in a child process, spoken to over HTTP and websocket with the standard library only."""
+"""A real ComfyUI server in a child process, spoken to over HTTP and websocket with the standard library
+only."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ class WebSocket:
 
 
 class Run:
-    """What one queued prompt did. messages in order; previews: how many pictures came; executed: nodes that really ran."""
+    """What one queued prompt did. messages in order; previews: how many pictures came; executed: nodes that
+    really ran."""
 
     def __init__(self, prompt_id: str) -> None:
         self.prompt_id, self.messages, self.previews = prompt_id, [], 0

@@ -28,7 +28,8 @@ def comfy(tmp_path_factory):
     checkout = os.environ.get("COMFYUI_DIR")
     if not checkout:
         pytest.skip(
-            "COMFYUI_DIR is not set; point it to a ComfyUI checkout (and COMFYUI_PYTHON to its Python) to run the real server"
+            "COMFYUI_DIR is not set; point it to a ComfyUI checkout (and COMFYUI_PYTHON to its Python) "
+            "to run the real server"
         )
     base = tmp_path_factory.mktemp("comfyui")
     (base / "input").mkdir()

@@ -1,4 +1,5 @@
-"""The files of comfyui-frontend-package behind a small server that knows this pack's nodes and plays back recorded outputs.
+"""The files of comfyui-frontend-package behind a small server that knows this pack's nodes and plays back
+recorded outputs.
 
 Nothing runs: a queued prompt is kept in ``prompts`` and answered with the outputs set for its nodes.
 """

@@ -1,8 +1,10 @@
-"""A dub in a process of its own that is killed after some seconds, again and again; run by ``test_resume.py``.
+"""A dub in a process of its own that is killed after some seconds, again and again; run by
+``test_resume.py``.
 
-Reads lines ``OUT MOMENT [render]`` and answers each with ``done S`` or ``killed``. The moment is in seconds, ``-`` for a run that is
-left alone (``OUT,OUT`` for several at once), or ``kept`` for one that is killed as soon as it has kept some work; ``render`` renders
-geometry that was made before. The models are loaded once; each run is a fork, with windows so small that a short clip has many.
+Reads lines ``OUT MOMENT [render]`` and answers each with ``done S`` or ``killed``. The moment is in seconds,
+``-`` for a run that is left alone (``OUT,OUT`` for several at once), or ``kept`` for one that is killed as
+soon as it has kept some work; ``render`` renders geometry that was made before. The models are loaded once;
+each run is a fork, with windows so small that a short clip has many.
 """
 
 from __future__ import annotations

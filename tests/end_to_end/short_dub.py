@@ -1,4 +1,5 @@
-"""What the tests of interrupted, concurrent and repeated dubs share: a clip of a second, its sound, and the command line."""
+"""What the tests of interrupted, concurrent and repeated dubs share: a clip of a second, its sound, and the
+command line."""
 
 from __future__ import annotations
 

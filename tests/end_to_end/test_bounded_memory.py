@@ -1,4 +1,5 @@
-"""An hour takes no more memory than a minute, scaled down: windows of a few frames, so that seconds of video stand for minutes."""
+"""An hour takes no more memory than a minute, scaled down: windows of a few frames, so that seconds of video
+stand for minutes."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Watch(Progress):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_lives_does_not_grow_with_the_frames_done(tmp_path, monkeypatch):
-    """A whole dub; only the networks' own work is cut short. Half of the coded or a tenth of the RGB frames kept would be seen."""
+    """A whole dub; only the networks' own work is cut short. Half of the coded or a tenth of the RGB frames
+    kept would be seen."""
     for owner, names in (
         (pipeline, ["FaceLandmarker"]),
         (fitting, ["solve_clip", "BLOCK", "windows"]),

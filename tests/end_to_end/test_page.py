@@ -1,4 +1,5 @@
-"""The page's part in headless Chromium against the real server: views draw, their controls change what is queued next."""
+"""The page's part in headless Chromium against the real server: views draw, their controls change what is
+queued next."""
 
 from pathlib import Path
 

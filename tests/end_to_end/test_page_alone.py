@@ -1,4 +1,5 @@
-"""The page's part against the real frontend package without ComfyUI: a stub serves the golden schemas and recorded outputs."""
+"""The page's part against the real frontend package without ComfyUI: a stub serves the golden schemas and
+recorded outputs."""
 
 import base64
 import json
@@ -100,7 +101,8 @@ def node_of(prompt: dict, node_type: str) -> dict:
 def test_every_workflow_loads_and_queues(page, driver, prompt_of, name):
     driver.open_workflow(page, name)
     missing = page.evaluate(
-        "() => window.app.graph.nodes.filter((n) => n.has_errors || !n.constructor?.nodeData).map((n) => n.type)"
+        "() => window.app.graph.nodes.filter((n) => n.has_errors || !n.constructor?.nodeData).map((n) "
+        "=> n.type)"
     )
     assert missing == []
     prompt, expected = driver.queued(page), prompt_of(name)
@@ -116,7 +118,8 @@ def test_only_widgets_of_the_workflow_are_drawn(page, driver):
     driver.open_workflow(page, "step_by_step")
     assert "face_box" not in node_of(driver.queued(page), "PersonaTalkTrackFace")
     widgets = page.evaluate(
-        "() => window.app.graph.nodes.find((n) => n.type === 'PersonaTalkTrackFace').widgets.map((w) => w.name)"
+        "() => window.app.graph.nodes.find((n) => n.type === 'PersonaTalkTrackFace').widgets.map((w) "
+        "=> w.name)"
     )
     assert widgets == ["face"]
 
@@ -232,7 +235,8 @@ def test_themes_and_chinese_words(stub, page, driver, theme):
     assert tag.text_content() == {"dark": "before", "light": "之前"}[theme]
     ink, paper = page.evaluate("""() => {
         const button = document.querySelector("[data-view=dub] button");
-        return ["color", "backgroundColor"].map((name) => getComputedStyle(button)[name].match(/[\\d.]+/g).slice(0, 3).map(Number));
+        return ["color", "backgroundColor"].map((name) =>
+    getComputedStyle(button)[name].match(/[\\d.]+/g).slice(0, 3).map(Number));
     }""")
     assert contrast(ink, paper) > 4.5, "WCAG AA for small text"
     driver.screenshot(page, f"alone_{theme}")

@@ -1,4 +1,5 @@
-"""A dub that is killed at any moment goes on where it was and gives the very same file; a failure leaves no half one."""
+"""A dub that is killed at any moment goes on where it was and gives the very same file; a failure leaves no
+half one."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def test_killed_at_random_moments_gives_the_identical_file(killer, expected, tmp
 
 
 def test_killed_with_work_kept_goes_on_from_it(killer, expected, tmp_path):
-    """SIGKILL once a window is finished: it lies in the working folder, is not written again, and the file is the same."""
+    """SIGKILL once a window is finished: it lies in the working folder, is not written again, and the file is
+    the same."""
     out = tmp_path / "out.mp4"
     folder = tmp_path / f".{out.name}.personatalk"
     assert killer.dub(out, "kept") == "killed"
@@ -111,12 +113,16 @@ def test_rendering_alone_is_taken_up_again_too(killer, tmp_path):
 
 
 def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
-    """A limit on file size stands in for the disk: the tracked landmarks and segments fit, the joined file does not."""
+    """A limit on file size stands in for the disk: the tracked landmarks and segments fit, the joined file
+    does not."""
     whole = tmp_path / "whole.mp4"
     assert run(*command(*clip, whole, "--lossless"), cwd=ROOT).returncode == 0
     out = tmp_path / "out.mp4"
     limit = whole.stat().st_size - 100
-    child = "import resource, sys, runpy; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); del sys.argv[1]; "
+    child = (
+        "import resource, sys, runpy; n = int(sys.argv[1]); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); del sys.argv[1]; "
+    )
     child += "runpy.run_module('personatalk_core', run_name='__main__')"
     failed = run(sys.executable, "-c", child, limit, *command(*clip, out, "--lossless")[3:], cwd=ROOT)
     folder = tmp_path / ".out.mp4.personatalk"

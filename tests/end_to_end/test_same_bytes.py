@@ -1,4 +1,5 @@
-"""The same input, seed and device give the same bytes: again, beside other dubs, in other processes, and after a cancel."""
+"""The same input, seed and device give the same bytes: again, beside other dubs, in other processes, and
+after a cancel."""
 
 from __future__ import annotations
 

@@ -220,7 +220,8 @@ def saved_video(comfy, prompt: dict, run) -> Path:
 
 
 def test_a_trimmed_video_is_the_same_video_for_every_node(comfy, prompt_of):
-    """Trim Video hands on a window of a file: tracking and rendering each cut it out, and must meet the same frames."""
+    """Trim Video hands on a window of a file: tracking and rendering each cut it out, and must meet the same
+    frames."""
     from personatalk_core.media.video_reader import probe
 
     prompt = prompt_of("step_by_step")

@@ -1,4 +1,5 @@
-"""Manners on a real ComfyUI server: hostile workflows, two prompts at once, broken weights, other packs' sockets, memory of long clips."""
+"""Manners on a real ComfyUI server: hostile workflows, two prompts at once, broken weights, other packs'
+sockets, memory of long clips."""
 
 import hashlib
 import sys

@@ -1,7 +1,8 @@
 """What users of other dubbing tools run into, most frequent and severe first: one test named after each.
 
-Most look at one dub of a scene put together from the samples: a woman who is to be dubbed, a man beside her who is not, frames without
-anybody, a microphone before her mouth, at 29.97 frames/s, under speech that falls silent.
+Most look at one dub of a scene put together from the samples: a woman who is to be dubbed, a man beside her
+who is not, frames without anybody, a microphone before her mouth, at 29.97 frames/s, under speech that falls
+silent.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def scene(tmp_path_factory) -> Scene:
 
 
 def test_pain_01_install_hell():
-    """Nothing that must be compiled, no pinned versions, nothing that the host brings, every supported Python."""
+    """Nothing that must be compiled, no pinned versions, nothing that the host brings, every supported
+    Python."""
     text = (ROOT / "requirements.txt").read_text()
     names = {
         re.split(r"[^A-Za-z0-9_-]", line)[0].lower()
@@ -195,7 +197,8 @@ def test_pain_02_memory_of_long_clips(tmp_path):
 
 
 def test_pain_03_one_frame_without_a_face(scene):
-    """The job goes on; such frames pass through untouched, and the dub fades out before them and in behind them."""
+    """The job goes on; such frames pass through untouched, and the dub fades out before them and in behind
+    them."""
     names = scene.report.status
     assert (
         all(names[t] != "ok" for t in EMPTY)
@@ -206,7 +209,8 @@ def test_pain_03_one_frame_without_a_face(scene):
 
 
 def test_pain_04_wrong_or_missing_weights(tmp_path, capsys):
-    """A changed byte, another network's file and a truncated file are each one sentence before any work, never garbage."""
+    """A changed byte, another network's file and a truncated file are each one sentence before any work,
+    never garbage."""
     good = (BUNDLED_FOLDER / "renderer.safetensors").read_bytes()
     changed = bytearray(good)
     changed[-7] ^= 64
@@ -234,13 +238,16 @@ def test_pain_04_wrong_or_missing_weights(tmp_path, capsys):
 
 
 def test_pain_05_import_without_weights(tmp_path):
-    """Every module imports, and the command line answers, where not one weight file is there; asking for work says what is missing."""
+    """Every module imports, and the command line answers, where not one weight file is there; asking for work
+    says what is missing."""
     ignore = shutil.ignore_patterns("*.safetensors", "*.task", "__pycache__")
     shutil.copytree(ROOT / "personatalk_core", tmp_path / "personatalk_core", ignore=ignore)
     code = (
-        "import personatalk_core.pipeline, personatalk_core.cli.verbs, personatalk_core.cli.parser as c, sys\n"
+        "import personatalk_core.pipeline, personatalk_core.cli.verbs, personatalk_core.cli.parser as "
+        "c, sys\n"
         f"assert personatalk_core.__file__.startswith({str(tmp_path)!r})\n"
-        "sys.exit(c.main(['reconstruct', 'v.mp4', '--out', 'o.mp4', '--quiet', '--device', 'cpu', '--offline']))"
+        "sys.exit(c.main(['reconstruct', 'v.mp4', '--out', 'o.mp4', '--quiet', '--device', 'cpu', "
+        "'--offline']))"
     )
     paths = os.pathsep.join([str(tmp_path), *(p for p in sys.path if Path(p).resolve() != ROOT)])
     done = subprocess.run(
@@ -358,7 +365,8 @@ def test_pain_15_beards_and_lip_colour_are_lost(scene):
 
 
 def test_pain_16_unclear_weight_licences():
-    """Every weight that ships names its licence in the model card, and inside the file where the format has room."""
+    """Every weight that ships names its licence in the model card, and inside the file where the format has
+    room."""
     from safetensors import safe_open
 
     card = (BUNDLED_FOLDER / "README.md").read_text(encoding="utf-8")
@@ -376,7 +384,8 @@ def test_pain_16_unclear_weight_licences():
 
 
 def test_pain_17_turned_covered_or_drawn_faces(scene):
-    """A covered mouth is named, passes through, and the dub fades around it (turned and drawn faces: tests/tracking)."""
+    """A covered mouth is named, passes through, and the dub fades around it (turned and drawn faces:
+    tests/tracking)."""
     names = scene.report.status
     inside = range(MICROPHONE.start + 2, MICROPHONE.stop - 2)
     assert all(names[t] == "covered" for t in inside), names
@@ -388,7 +397,8 @@ def test_pain_17_turned_covered_or_drawn_faces(scene):
 
 
 def test_pain_18_languages_other_than_english(scene, tmp_path):
-    """Nothing reads text: any voiced sound drives the mouth. Open vowels of no language open it wider than humming does."""
+    """Nothing reads text: any voiced sound drives the mouth. Open vowels of no language open it wider than
+    humming does."""
 
     def vowel(formants, seconds=0.4, rate=16000, pitch=110.0):
         t = np.arange(round(seconds * rate)) / rate

@@ -1,4 +1,5 @@
-"""The bundled face model, a small untrained renderer, and a synthetic clip, shared by the evaluation tests."""
+"""The bundled face model, a small untrained renderer, and a synthetic clip, shared by the evaluation
+tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How many cases: each target states its thousands for ``make fuzz`` (107,000 in all); the suite runs 10 for each thousand."""
+"""How many cases: each target states its thousands for ``make fuzz`` (107,000 in all); the suite runs 10 for
+each thousand."""
 
 from __future__ import annotations
 

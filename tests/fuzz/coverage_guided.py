@@ -1,8 +1,10 @@
-"""The same readers under atheris, which steers its bytes by the lines that they reach (pip install atheris; Linux).
+"""The same readers under atheris, which steers its bytes by the lines that they reach (pip install atheris;
+Linux).
 
     python tests/fuzz/coverage_guided.py TARGET -runs=100000
 
-TARGET is one of the keys of TARGETS. Anything but a PersonaTalkError stops the run with the bytes that caused it.
+TARGET is one of the keys of TARGETS. Anything but a PersonaTalkError stops the run with the bytes that caused
+it.
 """
 
 from __future__ import annotations

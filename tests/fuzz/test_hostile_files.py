@@ -1,4 +1,5 @@
-"""Whatever the bytes, only a declared error comes out: files that strangers send, and text that strangers write.
+"""Whatever the bytes, only a declared error comes out: files that strangers send, and text that strangers
+write.
 
 Each test is one target, with as many thousands of cases under ``make fuzz`` as ``thousands`` says.
 """
@@ -83,7 +84,8 @@ def declared(call, *arguments, **named):
 
 @st.composite
 def damaged(draw, originals):
-    """A good file with some bytes changed, cut, repeated or put in, at its beginning more often than elsewhere."""
+    """A good file with some bytes changed, cut, repeated or put in, at its beginning more often than
+    elsewhere."""
     data = bytearray(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(1, 12))):
         if not data:

@@ -1,4 +1,5 @@
-"""What is wrong, what was expected, what to do: landmarks and coefficients that cannot be, and odd ones that can."""
+"""What is wrong, what was expected, what to do: landmarks and coefficients that cannot be, and odd ones that
+can."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""The solver: derivatives against autograd, the block system against a dense one, lower loss than gradient descent."""
+"""The solver: derivatives against autograd, the block system against a dense one, lower loss than gradient
+descent."""
 
 from dataclasses import replace
 

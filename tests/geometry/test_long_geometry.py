@@ -1,4 +1,5 @@
-"""What is done to the geometry of a long clip as a whole takes memory in proportion to coefficients, never to vertices."""
+"""What is done to the geometry of a long clip as a whole takes memory in proportion to coefficients, never to
+vertices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Face models in the layouts of BFM09, FLAME and ICT-FaceKit, made here from the bundled one: none of the real files is shipped."""
+"""Face models in the layouts of BFM09, FLAME and ICT-FaceKit, made here from the bundled one: none of the
+real files is shipped."""
 
 import json
 from dataclasses import replace
@@ -26,7 +27,8 @@ SIZE = 7.0  # units of the foreign model: its eyes are 7 apart
 
 @pytest.fixture(scope="module")
 def foreign():
-    """The bundled model's 468 face vertices in another unit, place and order, with three identities and jawOpen, mouthPucker."""
+    """The bundled model's 468 face vertices in another unit, place and order, with three identities and
+    jawOpen, mouthPucker."""
     model = load_face_model()
     order = np.random.default_rng(0).permutation(468)
     place = np.argsort(order)  # old vertex -> new vertex

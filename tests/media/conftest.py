@@ -1,4 +1,5 @@
-"""Small clips made on the spot by PyAV: every frame carries its own number as a bright square, so that it can be read back."""
+"""Small clips made on the spot by PyAV: every frame carries its own number as a bright square, so that it can
+be read back."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ BITS = 8
 
 
 def numbered_frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """(H, W, 3) uint8: the bits of ``number`` as grey squares along the top, a gradient below, red at the left edge."""
+    """(H, W, 3) uint8: the bits of ``number`` as grey squares along the top, a gradient below, red at the
+    left edge."""
     frame = np.empty((height, width, 3), np.uint8)
     frame[:] = (np.linspace(60, 200, height)[:, None, None] + np.array([0, 10, -20])).astype(np.uint8)
     for bit in range(BITS):
@@ -44,8 +46,8 @@ def read_number() -> Callable[[np.ndarray], int]:
 def make_clip(tmp_path: Path) -> Callable[..., Path]:
     """``make_clip(name, count, rate)`` writes a numbered clip and returns its path.
 
-    pts: time stamps of the frames in ticks of 1/1000 s, for variable rates.  tone: (sample rate, channels, seconds, start in
-    seconds) of a sound track.
+    pts: time stamps of the frames in ticks of 1/1000 s, for variable rates.  tone: (sample rate, channels,
+    seconds, start in seconds) of a sound track.
     """
 
     def make(
@@ -108,7 +110,8 @@ def _tone_packets(stream: av.AudioStream, rate: int, channels: int, seconds: flo
 
 @pytest.fixture
 def turn() -> Callable[[Path, int], None]:
-    """``turn(path, degrees)`` rewrites the display matrix of an MP4's video track: how far players turn it clockwise."""
+    """``turn(path, degrees)`` rewrites the display matrix of an MP4's video track: how far players turn it
+    clockwise."""
 
     def rewrite(path: Path, degrees: int) -> None:
         data = bytearray(path.read_bytes())

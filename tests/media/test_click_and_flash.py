@@ -1,5 +1,5 @@
-"""A clip that flashes white and clicks at the same moment, from every kind of file through reader, timeline and writer and back:
-count, rate and duration are exact, and picture and sound stay within one frame."""
+"""A clip that flashes white and clicks at the same moment, from every kind of file through reader, timeline
+and writer and back: count, rate and duration are exact, and picture and sound stay within one frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ SECONDS, FLASH = 2.0, 0.6  # of the clip, and share of it at which it flashes
 
 
 def make(path, rate, codec, sound_codec, *, hz=48000, layout="mono", offset=0.0, times=None, options=None):
-    """Write the clip. offset: seconds by which the sound starts later than the picture (earlier if below 0).  times: of frames."""
+    """Write the clip. offset: seconds by which the sound starts later than the picture (earlier if below 0).
+    times: of frames."""
     rate = Fraction(rate)
     starts = np.arange(round(SECONDS * rate)) * float(1 / rate) if times is None else np.array(times)
     flash = int(np.searchsorted(starts, SECONDS * FLASH))
@@ -126,7 +127,8 @@ def test_picture_and_sound_stay_together(tmp_path, name, rate, codec, sound_code
 @pytest.mark.parametrize("mode", LENGTH_MODES)
 @pytest.mark.parametrize("seconds", [0.9, 3.3])
 def test_new_sound_of_another_length_meets_the_picture_it_is_laid_on(tmp_path, mode, seconds):
-    """The picture flashes where the timeline shows the flash; a click put there in the new sound comes out with it."""
+    """The picture flashes where the timeline shows the flash; a click put there in the new sound comes out
+    with it."""
     source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
     make(source, Fraction(30000, 1001), "libx264", "aac")
     info = probe(source)

@@ -19,7 +19,8 @@ from personatalk_core.types import AudioClip
 
 @pytest.fixture
 def pictures(tmp_path, numbered):
-    """``pictures(pattern, numbers)`` writes one picture a number into tmp_path/in, carrying its place in the row."""
+    """``pictures(pattern, numbers)`` writes one picture a number into tmp_path/in, carrying its place in the
+    row."""
 
     def write(pattern: str, numbers, size=(96, 64), depth=np.uint8):
         folder = tmp_path / "in"

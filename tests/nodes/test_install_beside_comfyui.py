@@ -1,4 +1,5 @@
-"""Installing the pack's requirements where ComfyUI 0.33.0 is installed moves nothing of ComfyUI's: pip resolves it, installing nothing."""
+"""Installing the pack's requirements where ComfyUI 0.33.0 is installed moves nothing of ComfyUI's: pip
+resolves it, installing nothing."""
 
 import json
 import re
@@ -16,7 +17,8 @@ NEVER = {"torch", "torchvision", "torchaudio", "comfyui", "triton"}
 
 
 def resolve(report: Path, *arguments: str) -> dict[str, str]:
-    """What pip would install, name to version, with ComfyUI's versions as constraints. Raises ValueError where they conflict."""
+    """What pip would install, name to version, with ComfyUI's versions as constraints. Raises ValueError
+    where they conflict."""
     command = [
         sys.executable,
         "-m",

@@ -7,12 +7,14 @@ from pathlib import Path
 def test_bad_face_and_frames_are_refused_in_a_sentence(in_host):
     said = in_host("""
 import json
-dub, references, save = nodes["PersonaTalkDubVideo"], nodes["PersonaTalkSelectReferences"], nodes["PersonaTalkSaveStyle"]
+dub, references, save = nodes["PersonaTalkDubVideo"], nodes["PersonaTalkSelectReferences"],
+nodes["PersonaTalkSaveStyle"]
 print(json.dumps([
     dub.validate_inputs(face="leftmost"), dub.validate_inputs(face="index:2"), dub.validate_inputs(face=None),
     references.validate_inputs(exclude="3-1", pin=""), references.validate_inputs(exclude="3, 7-9", pin="x"),
     references.validate_inputs(exclude=None, pin=None),
-    save.validate_inputs(file_name="../evil"), save.validate_inputs(file_name="a/b"), save.validate_inputs(file_name="Anna 2.v1"),
+    save.validate_inputs(file_name="../evil"), save.validate_inputs(file_name="a/b"),
+save.validate_inputs(file_name="Anna 2.v1"),
 ]))
 """)
     assert "leftmost" in said[0] and said[1] is True and said[2] is True
@@ -100,7 +102,8 @@ print(json.dumps([sent, stopped]))
 
 
 def test_cancel_reaches_into_a_long_computation(in_host):
-    """Between two progress steps every operation of torch may stop, but it does not ask the host each time."""
+    """Between two progress steps every operation of torch may stop, but it does not ask the host each
+    time."""
     stopped, steps, asked = in_host(
         HOST
         + """
@@ -125,7 +128,8 @@ print(json.dumps([stopped, done, len(asked)]))
 
 
 def test_style_names_work_on_every_system(in_host, tmp_path):
-    """Windows' devices and characters, names longer than a file system takes, names that differ in case only."""
+    """Windows' devices and characters, names longer than a file system takes, names that differ in case
+    only."""
     said = in_host(
         f"MODELS, names = {str(tmp_path)!r}, {GOOD_NAMES + BAD_NAMES!r}"
         + FOLDERS
@@ -179,9 +183,11 @@ for name in files:
         answers.append(f"opened {folders.initializer_of(name)}")
     except Exception as error:
         answers.append(str(error))
-states = [folders.folder_state(choice) for choice in outside] + [folders.initializer_state(name) for name in files]
+states = [folders.folder_state(choice) for choice in outside] + [folders.initializer_state(name) for name in
+files]
 load = nodes["PersonaTalkLoadModels"]
-print(json.dumps([answers, states, [folders.style_path(f) for f in files], [load.validate_inputs(hub=text) for text in hubs]]))
+print(json.dumps([answers, states, [folders.style_path(f) for f in files], [load.validate_inputs(hub=text) for
+text in hubs]]))
 """
     )
     assert all("expected one of models/personatalk, bundled" in text for text in answers[: len(outside)]), (
@@ -205,9 +211,12 @@ folder_paths.models_dir = {str(tmp_path)!r}
 for name in ("personatalk", "personatalk_styles"): folder_paths.folder_names_and_paths.pop(name, None)
 folders = part("nodes.model_folders")
 folders.register_folders()
-print(json.dumps([folders.weight_choices(), folders.style_choices(), str(folders.weights_folder("models/personatalk/anna")),
-                  folders.weights_folder("bundled"), folders.folder_state("models/personatalk/anna") != folders.folder_state("bundled"),
-                  str(folders.new_style_path("x")), folders.initializer_choices(), folders.initializer_of("deng.safetensors"),
+print(json.dumps([folders.weight_choices(), folders.style_choices(),
+                  str(folders.weights_folder("models/personatalk/anna")),
+                  folders.weights_folder("bundled"), folders.folder_state("models/personatalk/anna") !=
+                  folders.folder_state("bundled"),
+                  str(folders.new_style_path("x")), folders.initializer_choices(),
+                  folders.initializer_of("deng.safetensors"),
                   folders.initializer_state("deng.safetensors"), folders.initializer_of("landmarks")]))
 """)
     assert said[0] == ["models/personatalk", "models/personatalk/anna", "bundled"]

@@ -14,7 +14,8 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HOST_OWNS = {"torch", "torchvision", "torchaudio", "comfyui", "pillow", "aiohttp"}
-HOST_REQUIRES = {  # ComfyUI 0.33.0's requirements.txt, where both name a package: the versions it may have installed
+# ComfyUI 0.33.0's requirements.txt, where both name a package: the versions it may have installed
+HOST_REQUIRES = {
     "numpy": ["1.26.4", "2.4.6"],
     "einops": ["0.8.1"],
     "transformers": ["4.57.0", "5.23.0"],

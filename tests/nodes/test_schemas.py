@@ -1,4 +1,5 @@
-"""What the pack promises to its host: the golden /object_info, light import, a tooltip everywhere, a page and words for every node."""
+"""What the pack promises to its host: the golden /object_info, light import, a tooltip everywhere, a page and
+words for every node."""
 
 import json
 import shutil
@@ -28,7 +29,8 @@ def test_import_is_light(described):
 
 
 def test_import_succeeds_without_weights(described_copy, tmp_path):
-    """A clone without its weight files offers the same nodes; Load Models says what is missing when it runs."""
+    """A clone without its weight files offers the same nodes; Load Models says what is missing when it
+    runs."""
     for folder in ("nodes", "personatalk_core"):
         shutil.copytree(
             ROOT / folder,

@@ -85,10 +85,11 @@ def test_the_page_reads_the_same_numbers(tmp_path, face_model):
     if node is None:
         pytest.skip("node is not installed; it runs the page's own reader")
     path = write_viewer_file(tmp_path / "a.ptmesh", moving(face_model, 3), face_model)
-    code = f"""import {{ readFileSync }} from "node:fs"; import {{ readGeometry }} from {json.dumps(SCRIPT.as_uri())};
-    const data = readFileSync({json.dumps(str(path))});
-    const g = readGeometry(data.buffer.slice(data.byteOffset, data.byteOffset + data.length));
-    console.log(JSON.stringify([g.frameCount, g.vertexCount, g.target.at(-1), g.triangles.at(-1), g.rotation.at(-1), g.times.length]));"""
+    code = f"""import {{ readFileSync }} from "node:fs"; import {{ readGeometry }} from
+    {json.dumps(SCRIPT.as_uri())}; const data = readFileSync({json.dumps(str(path))}); const g =
+    readGeometry(data.buffer.slice(data.byteOffset, data.byteOffset + data.length));
+    console.log(JSON.stringify([g.frameCount, g.vertexCount, g.target.at(-1), g.triangles.at(-1),
+    g.rotation.at(-1), g.times.length]));"""
     done = subprocess.run(
         [node, "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60
     )

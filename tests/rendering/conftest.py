@@ -1,4 +1,5 @@
-"""A small talking head drawn from the bundled face model: smooth colours painted on the mesh, known everywhere."""
+"""A small talking head drawn from the bundled face model: smooth colours painted on the mesh, known
+everywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ SIZE = 256
 
 @dataclass(frozen=True, eq=False)
 class PaintedClip:
-    """crops (T, 3, 256, 256); points (T, V, 3); expression (T, E): a painted head that turns, shifts and talks."""
+    """crops (T, 3, 256, 256); points (T, V, 3); expression (T, E): a painted head that turns, shifts and
+    talks."""
 
     crops: Tensor
     points: Tensor
@@ -24,7 +26,8 @@ class PaintedClip:
 
 
 def head_points(face_model: FaceModel, expression: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
-    """(T, V, 3) crop pixels of heads turned by ``angle`` (T,) radians about the vertical and moved by ``shift`` (T, 2) pixels."""
+    """(T, V, 3) crop pixels of heads turned by ``angle`` (T,) radians about the vertical and moved by
+    ``shift`` (T, 2) pixels."""
     vertices = face_model.mean + torch.einsum("te,evk->tvk", expression, face_model.expression_basis)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     x, y, z = vertices.unbind(dim=-1)

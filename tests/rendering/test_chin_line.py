@@ -1,4 +1,5 @@
-"""The chin line follows the jaw, and the background that it gives free is filled with background, not smeared skin."""
+"""The chin line follows the jaw, and the background that it gives free is filled with background, not smeared
+skin."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ WIDEST, CLOSED = 9, 1  # frames, of a jaw that falls from 0 to 10
 
 @pytest.fixture(scope="module")
 def jaw(face_model):
-    """pictures (T, 3, 256, 256), points, expression and where the face is (T, 256, 256): skin that slides over a striped wall."""
+    """pictures (T, 3, 256, 256), points, expression and where the face is (T, 256, 256): skin that slides
+    over a striped wall."""
     falls = face_model.expression_basis[: face_model.lower_count, CHIN, 1]
     which = int(falls.abs().argmax())
     expression = torch.zeros(FRAMES, face_model.expression_count)

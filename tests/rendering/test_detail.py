@@ -17,7 +17,8 @@ from personatalk_core.rendering.detail import (
 def restored_of(
     weights: torch.Tensor, pixels: torch.Tensor, sharp: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """One target's blend (3, h, w) with its detail; sharp: the references in their own frames, if they are not ``pixels``."""
+    """One target's blend (3, h, w) with its detail; sharp: the references in their own frames, if they are
+    not ``pixels``."""
     strength = fine_strength(pixels if sharp is None else sharp, 4)
     return blend_in_detail(weights[None], pixels[None], strength[None], 4)[0]
 
@@ -54,7 +55,8 @@ def test_grain_averaged_away_comes_back():
 
 
 def test_what_carrying_softened_is_strong_again():
-    """The references' strength is known from their own frames, so that reading them between pixels costs no detail."""
+    """The references' strength is known from their own frames, so that reading them between pixels costs no
+    detail."""
     sharp, weights = noise(3), torch.full((3, 64, 64), 1 / 3)
     soft = sharp - 0.5 * fine_part(sharp)
     restored = [restored_of(weights, soft, p) for p in (sharp, soft)]

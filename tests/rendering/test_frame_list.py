@@ -44,7 +44,10 @@ def test_the_page_reads_and_writes_the_same():
     if node is None:
         pytest.skip("node is not installed; it runs the page's own parser")
     code = f"import {{ formatFrames, parseFrames }} from {json.dumps(SCRIPT.as_uri())};"
-    code += f"console.log(JSON.stringify({json.dumps(TEXTS)}.map((t) => [parseFrames(t), formatFrames(parseFrames(t))])))"
+    code += (
+        f"console.log(JSON.stringify({json.dumps(TEXTS)}.map((t) => [parseFrames(t), "
+        "formatFrames(parseFrames(t))])))"
+    )
     done = subprocess.run(
         [node, "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60
     )

@@ -1,4 +1,5 @@
-"""Frames on several cores give what they give one after the other, and leave torch's settings as they were."""
+"""Frames on several cores give what they give one after the other, and leave torch's settings as they
+were."""
 
 from __future__ import annotations
 

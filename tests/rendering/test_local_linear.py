@@ -24,7 +24,8 @@ def test_the_likest_come_first_and_only_those_allowed():
 
 
 def test_the_blend_has_the_targets_own_shape():
-    """A mouth beside all its references but one: plain weights pull it back to them, corrected ones do not."""
+    """A mouth beside all its references but one: plain weights pull it back to them, corrected ones do
+    not."""
     shape = torch.tensor([[[-0.03], [-0.02], [-0.01], [0.01]]])
     logits = -2000.0 * shape.square().sum(dim=2)
     weights = torch.softmax(logits, dim=1)

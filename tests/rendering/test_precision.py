@@ -1,4 +1,5 @@
-"""Half precision agrees with single precision, on every device there is; each device has its attention kernel."""
+"""Half precision agrees with single precision, on every device there is; each device has its attention
+kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def present(kind: str) -> str:
 
 
 def agreement(renderer, clip, face_model, device: str, dtype: torch.dtype) -> float:
-    """PSNR inside the face of everything under autocast against everything in single precision on the CPU, dB."""
+    """PSNR inside the face of everything under autocast against everything in single precision on the CPU,
+    dB."""
     pictures = []
     for kind, half in (("cpu", torch.float32), (device, dtype)):
         model, there = renderer.to(kind), face_model.to(kind)

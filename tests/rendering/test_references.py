@@ -1,4 +1,5 @@
-"""Algorithm 1: lip references spread over the sorted openings, face references around the frame, exclusions honoured."""
+"""Algorithm 1: lip references spread over the sorted openings, face references around the frame, exclusions
+honoured."""
 
 from __future__ import annotations
 

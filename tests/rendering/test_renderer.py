@@ -1,4 +1,5 @@
-"""The whole renderer before training: it already reproduces a painted head, fast and slow paths agree, files round-trip."""
+"""The whole renderer before training: it already reproduces a painted head, fast and slow paths agree, files
+round-trip."""
 
 from __future__ import annotations
 
@@ -137,7 +138,8 @@ def test_training_reaches_every_parameter(clip, face_model):
             if parameter.ndim > 0 and float(parameter.abs().max()) == 0.0:
                 parameter.fill_(0.01)
         for layer in (renderer.lip_attention, renderer.face_attention):
-            layer.log_shape.zero_()  # the painted heads' mouths differ much: without this one reference takes all
+            # the painted heads' mouths differ much: without this one reference takes all
+            layer.log_shape.zero_()
             layer.log_pose.zero_()
     lip, face = encode(renderer, clip, [0, 3, 9], face_model), encode(renderer, clip, [4, 7], face_model)
     renderer.render(

@@ -33,7 +33,8 @@ def man() -> np.ndarray:
 
 @pytest.fixture
 def paste():
-    """paste(canvas, picture, left, top, size): lay a picture, scaled to size x size, on a copy of the canvas; what sticks out is cut."""
+    """paste(canvas, picture, left, top, size): lay a picture, scaled to size x size, on a copy of the canvas;
+    what sticks out is cut."""
 
     def lay(canvas: np.ndarray, picture: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
         canvas = canvas.copy()

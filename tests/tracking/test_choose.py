@@ -13,7 +13,8 @@ from personatalk_core.tracking.tracklet import Tracklet
 
 
 def tracklet(shot: int, frames, x: float, size: float, opening: float, colour: int) -> Tracklet:
-    """A face that opens its lips by up to ``opening`` of its size; people are told apart by their colour pattern."""
+    """A face that opens its lips by up to ``opening`` of its size; people are told apart by their colour
+    pattern."""
     rng = np.random.default_rng(colour)
     base = rng.random((478, 3)).astype(np.float32) * size + (x, 100, 0)
     person = Tracklet(shot)

@@ -103,7 +103,8 @@ def test_mediapipe_stays_quiet_from_start_to_exit():
         "from personatalk_core.tracking.landmarks import FaceLandmarker\n"
         "from personatalk_core.samples.demo import sample_frames\n"
         "landmarker = FaceLandmarker(); frame = sample_frames()[0]\n"
-        "found = [len(landmarker.read(frame, (165, 140, 290), several=s)) for s in (False, True)]; print('found', *found, file=sys.stderr)"
+        "found = [len(landmarker.read(frame, (165, 140, 290), several=s)) for s in (False, True)]; "
+        "print('found', *found, file=sys.stderr)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=60, check=False

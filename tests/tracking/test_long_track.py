@@ -1,4 +1,5 @@
-"""A long track: its readings lie on disk, memory grows by what is small, and a run that stopped goes on with the next frame."""
+"""A long track: its readings lie on disk, memory grows by what is small, and a run that stopped goes on with
+the next frame."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import threading
 from personatalk_core.tracking.landmarks import without_native_chatter
 
 CHATTER = (
-    b"W0000 00:00:1795363659.542332   11604 inference_runner_litert.cc:1418] Input tensor memory is not aligned\n"
+    b"W0000 00:00:1795363659.542332   11604 inference_runner_litert.cc:1418] Input tensor memory is not "
+    b"aligned\n"
     b"INFO: [environment.cc:36] Creating LiteRT environment with options\n"
     b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
     b"WARNING: Logging before InitGoogle() is written to STDERR\n"

@@ -11,7 +11,8 @@ from personatalk_core.types import FrameStatus
 
 
 def turned(yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
-    """(478, 3) landmarks of the mean face; x right, y down, z nearer, so a right-handed frame after y and z change sign."""
+    """(478, 3) landmarks of the mean face; x right, y down, z nearer, so a right-handed frame after y and z
+    change sign."""
     flip = np.diag([1.0, -1.0, 1.0])
     rotation = Rotation.from_euler("YXZ", [yaw, -pitch, roll], degrees=True).as_matrix()
     points = np.zeros((478, 3))

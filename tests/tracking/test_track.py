@@ -173,7 +173,8 @@ def test_frames_and_times_must_agree(woman, landmarker):
 
 
 def test_tracks_made_at_once_equal_tracks_made_alone(woman, man, track):
-    """Two clips in two threads, each with a landmarker of its own, give the very numbers they give one by one."""
+    """Two clips in two threads, each with a landmarker of its own, give the very numbers they give one by
+    one."""
     clips = [woman[:6], man[:6]]
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(track_face, iter(clip), np.arange(6) / 25, (350, 350)) for clip in clips]

@@ -1,4 +1,5 @@
-"""A stand-in for the Hub on 127.0.0.1: the requests that huggingface_hub really makes to download and to publish."""
+"""A stand-in for the Hub on 127.0.0.1: the requests that huggingface_hub really makes to download and to
+publish."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import pytest
 
 
 class StandInHub:
-    """Repositories in memory. commits[repo_id][commit] maps file names to bytes; requests lists (method, path, range)."""
+    """Repositories in memory. commits[repo_id][commit] maps file names to bytes; requests lists (method,
+    path, range)."""
 
     def __init__(self) -> None:
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}

@@ -1,4 +1,5 @@
-"""Draws workflows/*.json (the page's own format) from short descriptions and the golden schemas, so that they always fit the nodes.
+"""Draws workflows/*.json (the page's own format) from short descriptions and the golden schemas, so that they
+always fit the nodes.
 
 usage: python tests/workflows/draw_workflows.py
 """

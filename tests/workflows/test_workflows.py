@@ -1,4 +1,5 @@
-"""The workflows fit the nodes: every node exists, every wire joins equal sockets, every required input is there."""
+"""The workflows fit the nodes: every node exists, every wire joins equal sockets, every required input is
+there."""
 
 import importlib.util
 import json
@@ -30,7 +31,8 @@ def _prompt_of(workflow):
 
 
 def problems(workflow: dict, core_nodes) -> list[str]:
-    """One sentence for everything that would keep the workflow from loading or from passing the server's check."""
+    """One sentence for everything that would keep the workflow from loading or from passing the server's
+    check."""
     found, nodes = [], {node["id"]: node for node in workflow["nodes"]}
     for node in workflow["nodes"]:
         if node["type"] not in INFO and node["type"] not in core_nodes:

@@ -1,4 +1,5 @@
-"""A stored quality table with tolerances: whoever changes a weight or a line sees what it cost (``make quality``)."""
+"""A stored quality table with tolerances: whoever changes a weight or a line sees what it cost (``make
+quality``)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LEAST_OTHER = 0.01  # in the metric's own unit
 
 
 def make_baseline(result: dict) -> dict:
-    """What to hold later results against: {row: {metric: {"mean", "tolerance"}}} of a result of ``benchmark_quality``."""
+    """What to hold later results against: {row: {metric: {"mean", "tolerance"}}} of a result of
+    ``benchmark_quality``."""
     rows = {}
     for name, row in result["rows"].items():
         rows[name] = {
@@ -43,8 +45,10 @@ def regressions(result: dict, baseline: dict) -> list[str]:
     """
     if result["clips"] != baseline["clips"] or result.get("frames") != baseline.get("frames"):
         raise MediaError(
-            f"the baseline was measured on {len(baseline['clips'])} clips of {baseline.get('frames') or 'all'} frames but this result on "
-            f"{len(result['clips'])} of {result.get('frames') or 'all'}; compare the same clips and frames, or store a new baseline."
+            f"the baseline was measured on {len(baseline['clips'])} clips of "
+            f"{baseline.get('frames') or 'all'} frames but this result on "
+            f"{len(result['clips'])} of {result.get('frames') or 'all'}; compare the same clips and "
+            "frames, or store a new baseline."
         )
     found = []
     for row, metrics in baseline["rows"].items():
@@ -57,7 +61,8 @@ def regressions(result: dict, baseline: dict) -> list[str]:
                 found.append(f"{title} is missing; it was {stored['mean']:.4g}.")
             elif worse_by(metric, entry["mean"], stored["mean"]) > stored["tolerance"]:
                 found.append(
-                    f"{title} is {entry['mean']:.4g}; it was {stored['mean']:.4g} and may get worse by {stored['tolerance']:.2g}."
+                    f"{title} is {entry['mean']:.4g}; it was {stored['mean']:.4g} and may get worse by "
+                    f"{stored['tolerance']:.2g}."
                 )
     return found
 

@@ -1,8 +1,10 @@
-"""``make quality``: a quick protocol against stored numbers, so that whoever changes a weight or a line sees what it cost.
+"""``make quality``: a quick protocol against stored numbers, so that whoever changes a weight or a line sees
+what it cost.
 
-Protocol, a few minutes on two cores: the two AI-made clips that install with the project, given the demo's spoken line, their
-first 30 frames, rows ``reconstruction`` and ``cross_audio``; and, where a corpus of talking people lies beside the checkout,
-the first 40 frames of three of its test clips, rows ``reconstruction``, ``self_dub`` and ``cross_audio``.
+Protocol, a few minutes on two cores: the two AI-made clips that install with the project, given the demo's
+spoken line, their first 30 frames, rows ``reconstruction`` and ``cross_audio``; and, where a corpus of
+talking people lies beside the checkout, the first 40 frames of three of its test clips, rows
+``reconstruction``, ``self_dub`` and ``cross_audio``.
 """
 
 from __future__ import annotations

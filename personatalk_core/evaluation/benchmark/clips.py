@@ -1,4 +1,5 @@
-"""The clips of a quality run: which there are, what each speaks, and their fitted geometry, cached by the video's hash."""
+"""The clips of a quality run: which there are, what each speaks, and their fitted geometry, cached by the
+video's hash."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def load_clip(
     frames: int | None,
     seconds: float | None,
 ) -> QualityClip:
-    """Fit one clip, or take it from ``out/geometry``, and write the sounds it speaks, in step with the picture, to ``out/sound``.
+    """Fit one clip, or take it from ``out/geometry``, and write the sounds it speaks, in step with the
+    picture, to ``out/sound``.
 
     The foreign sound is that of the next video in the folder, whichever clips are chosen.
     Raises:
@@ -104,7 +106,8 @@ def load_clip(
 
 
 def read_lags(folder: Path) -> dict[str, float]:
-    """Frames at 25 fps by which the mouth comes later than its sound, by file name, from INDEX.tsv here or one folder up."""
+    """Frames at 25 fps by which the mouth comes later than its sound, by file name, from INDEX.tsv here or
+    one folder up."""
     for index in (folder / "INDEX.tsv", folder.parent / "INDEX.tsv"):
         if index.is_file():
             with index.open(newline="", encoding="utf-8") as stream:

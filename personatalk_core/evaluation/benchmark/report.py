@@ -1,4 +1,5 @@
-"""The quality table as JSON, Markdown and one HTML page with pictures and plots; nothing in it needs a network."""
+"""The quality table as JSON, Markdown and one HTML page with pictures and plots; nothing in it needs a
+network."""
 
 from __future__ import annotations
 
@@ -48,20 +49,25 @@ PAPER_TABLES = {  # the paper's columns; where its network is not at hand, the s
 }
 TITLES = {1: "Quality, lip sync, persona (paper, Table 1)", 4: "Parts taken away (paper, Table 4)"}
 STYLE = (
-    "body{font:14px system-ui,sans-serif;max-width:1300px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;"
-    "margin:1em 0}td,th{border:1px solid #ccc;padding:3px 8px;text-align:right}th:first-child,td:first-child{text-align:left}"
-    "small{color:#666}figure{margin:1em 0}img{max-width:100%}div{overflow-x:auto}svg{background:#fafafa;border:1px solid #ddd}"
+    "body{font:14px system-ui,sans-serif;max-width:1300px;margin:2em auto;padding:0 "
+    "1em;color:#222}table{border-collapse:collapse;"
+    "margin:1em 0}td,th{border:1px solid #ccc;padding:3px "
+    "8px;text-align:right}th:first-child,td:first-child{text-align:left}"
+    "small{color:#666}figure{margin:1em "
+    "0}img{max-width:100%}div{overflow-x:auto}svg{background:#fafafa;border:1px solid #ddd}"
 )
 
 
 def write_table(result: dict, out: Path) -> None:
-    """Write quality.json and quality.md into ``out``: after every clip, so that a killed run leaves what it has."""
+    """Write quality.json and quality.md into ``out``: after every clip, so that a killed run leaves what it
+    has."""
     write_atomically(Path(out) / "quality.json", (json.dumps(result, indent=1) + "\n").encode())
     write_atomically(Path(out) / "quality.md", (markdown_table(result) + "\n").encode())
 
 
 def write_report(result: dict, out: Path, sources: Mapping[str, Path]) -> None:
-    """Write quality.json, quality.md, quality.html and style_map.svg into ``out``. sources: clip name to source video, for pictures."""
+    """Write quality.json, quality.md, quality.html and style_map.svg into ``out``. sources: clip name to
+    source video, for pictures."""
     out = Path(out)
     picture = figure_5(result)
     write_table(result, out)
@@ -71,7 +77,8 @@ def write_report(result: dict, out: Path, sources: Mapping[str, Path]) -> None:
 
 
 def markdown_table(result: dict) -> str:
-    """The paper's Table 1 and Table 4 on these clips, then everything: one line a row, one column a metric, means over clips."""
+    """The paper's Table 1 and Table 4 on these clips, then everything: one line a row, one column a metric,
+    means over clips."""
     names = used_metrics(result)
     lines = []
     for number, columns in PAPER_TABLES.items():
@@ -88,7 +95,8 @@ def markdown_table(result: dict) -> str:
 
 
 def belongs(row: Mapping, number: int) -> bool:
-    """Whether a row is in one of the paper's tables: rows of the own sound; the truth and the dub are in both."""
+    """Whether a row is in one of the paper's tables: rows of the own sound; the truth and the dub are in
+    both."""
     return row.get("audio", "own") == "own" and (
         row.get("table", 1) == number or row["title"] in ("ground truth", "self-dub")
     )
@@ -108,7 +116,8 @@ def _extent(result: dict) -> str:
 
 
 def figure_5(result: dict) -> str:
-    """Figure 5 of the paper as an SVG: windows of the clips and of the dubs in their speakers' styles; empty where there are too few."""
+    """Figure 5 of the paper as an SVG: windows of the clips and of the dubs in their speakers' styles; empty
+    where there are too few."""
     vectors, speakers, made = [], [], []
     for name, is_made in (("ground_truth", False), ("self_dub", True), ("cross_audio", True)):
         for clip, scores in result["rows"].get(name, {"clips": {}})["clips"].items():
@@ -122,7 +131,8 @@ def figure_5(result: dict) -> str:
 
 
 def html_page(result: dict, sources: Mapping[str, Path], picture: str = "") -> str:
-    """A self-contained page: the tables, the style map, then every clip's pictures, openings over time and lag curves."""
+    """A self-contained page: the tables, the style map, then every clip's pictures, openings over time and
+    lag curves."""
     names = used_metrics(result)
     parts = [
         "<!doctype html><meta charset='utf-8'><title>PersonaTalk quality</title>",
@@ -184,22 +194,28 @@ def contact_sheet(video: Path, count: int = 8, height: int = PICTURE_HEIGHT) -> 
 def line_plot(
     series: Mapping[str, list[float]], x: list[float], title: str, width: int = 620, height: int = 130
 ) -> str:
-    """A small SVG of lines that share an x axis; each is scaled to its own range, because only shapes are compared."""
+    """A small SVG of lines that share an x axis; each is scaled to its own range, because only shapes are
+    compared."""
     low, span = min(x), max(max(x) - min(x), 1e-9)
     lines = []
     for k, (name, values) in enumerate(series.items()):
         bottom, top = min(values), max(values)
         scale = max(top - bottom, 1e-9)
         points = " ".join(
-            f"{10 + (width - 20) * (a - low) / span:.1f},{height - 12 - (height - 34) * (v - bottom) / scale:.1f}"
+            f"{10 + (width - 20) * (a - low) / span:.1f},"
+            f"{height - 12 - (height - 34) * (v - bottom) / scale:.1f}"
             for a, v in zip(x, values, strict=False)
         )
         colour = COLOURS.get(name, "#333")
         lines.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.5'/>")
         lines.append(
-            f"<text x='{width - 70 * (k + 1)}' y='14' font-size='11' fill='{colour}'>{html.escape(name)}</text>"
+            f"<text x='{width - 70 * (k + 1)}' y='14' font-size='11' "
+            f"fill='{colour}'>{html.escape(name)}</text>"
         )
-    return f"<svg width='{width}' height='{height}'><text x='10' y='14' font-size='11'>{html.escape(title)}</text>{''.join(lines)}</svg>"
+    return (
+        f"<svg width='{width}' height='{height}'><text x='10' y='14' "
+        f"font-size='11'>{html.escape(title)}</text>{''.join(lines)}</svg>"
+    )
 
 
 def jpeg_tag(picture: np.ndarray) -> str:

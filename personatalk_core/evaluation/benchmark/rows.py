@@ -1,4 +1,5 @@
-"""The rows of the quality table: how each makes a video from a source clip. Every row is a function of one :class:`QualityClip`."""
+"""The rows of the quality table: how each makes a video from a source clip. Every row is a function of one
+:class:`QualityClip`."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ EXCLUDE_WINDOW = 12  # a self-dub never samples the pixels it is compared with
 
 @dataclass(frozen=True, eq=False)
 class QualityClip:
-    """One source: video, its geometry, its own sound in step with the picture, the sound of another clip, and how many of its
-    first frames are dubbed (None: all)."""
+    """One source: video, its geometry, its own sound in step with the picture, the sound of another clip, and
+    how many of its first frames are dubbed (None: all)."""
 
     video: Path
     geometry: FaceGeometry
@@ -48,8 +49,9 @@ class QualityClip:
 
 @dataclass(frozen=True, eq=False)
 class RowTools:
-    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the ridge regression with the
-    encoder it was fitted on, Moonshine-tiny as released (``talking_clips.load_judge``); None without that encoder's file."""
+    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the
+    ridge regression with the encoder it was fitted on, Moonshine-tiny as released
+    (``talking_clips.load_judge``); None without that encoder's file."""
 
     models: Models
     options: DubOptions
@@ -82,7 +84,8 @@ class Row:
 
 
 def reconstruction(clip: QualityClip, out: Path, tools: RowTools) -> None:
-    """The renderer alone: the true geometry from references at least EXCLUDE_WINDOW frames away, lower face pasted as in a dub."""
+    """The renderer alone: the true geometry from references at least EXCLUDE_WINDOW frames away, lower face
+    pasted as in a dub."""
 
     def keep(target: FaceGeometry) -> FaceGeometry:
         return replace(target, expression=clip.geometry.expression[target.source_frame])
@@ -134,16 +137,19 @@ def without_lip_attention(clip: QualityClip, out: Path, tools: RowTools) -> None
 
 
 def without_geometric_start(clip: QualityClip, out: Path, tools: RowTools) -> None:
-    """The self-dub whose attention does not know mouth shape and head pose: this project's own addition taken away."""
+    """The self-dub whose attention does not know mouth shape and head pose: this project's own addition taken
+    away."""
     _render(clip, clip.own, out, _ablated(tools, WithoutGeometricStart), tools.apart())
 
 
 def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
-    """The self-dub with the lower face by ridge regression on a pretrained encoder's features, about the person's own mean mouth."""
+    """The self-dub with the lower face by ridge regression on a pretrained encoder's features, about the
+    person's own mean mouth."""
     models = tools.models
     if tools.ridge is None:
         raise WeightsError(
-            "the ridge regression hears with Moonshine-tiny as released; pass its encoder with --pretrained FILE."
+            "the ridge regression hears with Moonshine-tiny as released; pass its encoder with "
+            "--pretrained FILE."
         )
     ridge, encoder = tools.ridge
     if ridge.face_model != models.face_model.sha256:
@@ -166,7 +172,8 @@ def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
 
 
 def nearest_mouth(clip: QualityClip, out: Path, tools: RowTools) -> None:
-    """The self-dub's geometry, shown by pasting the source frame with the nearest mouth at least EXCLUDE_WINDOW frames away."""
+    """The self-dub's geometry, shown by pasting the source frame with the nearest mouth at least
+    EXCLUDE_WINDOW frames away."""
     target = _target(clip, clip.own, tools, tools.options)
     chosen = nearest_mouths(target, clip.geometry, tools.models.face_model, tools.apart().exclude_window)
     paste_nearest_mouths(

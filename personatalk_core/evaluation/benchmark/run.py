@@ -1,4 +1,5 @@
-"""The whole protocol on a folder of talking people: what ``benchmark-quality`` runs, resumable by clip and row."""
+"""The whole protocol on a folder of talking people: what ``benchmark-quality`` runs, resumable by clip and
+row."""
 
 from __future__ import annotations
 
@@ -48,26 +49,23 @@ def benchmark_quality(
     most_frames: int | None = None,
     clips: Sequence[str] | None = None,
 ) -> dict:
-    """Dub the clips of a folder in every row's way, score all, and write ``quality.json``, ``quality.md`` and ``quality.html``.
+    """Dub the clips of a folder in every row's way, score all, and write ``quality.json``, ``quality.md`` and
+    ``quality.html``.
 
-    Paper: 4.2 and 4.3, Tables 1 and 4, Figure 5. An INDEX.tsv beside the clips (columns ``file`` and ``av_lag_frames``)
-    corrects sound that is out of step with its picture. Each clip and row is kept in ``out`` as it is done; what the same
-    weights, options and judges made is not made again. Tracking, geometry, encoded references and what is seen of the source
-    are shared by the rows of a clip.
-    Args:
-        folder:  videos with sound of one talking person each; each speaks the next one's words in the foreign rows.
-        out:     folder for geometry, dubs, scores and the report; ``pairs.tsv`` says who speaks whose words.
-        rows:    names of ROWS.
-        outputs: name to folder of somebody else's self-dubs, files named as their sources (any ending); each becomes a row.
-        foreign_outputs: the same for dubs with the sound that ``pairs.tsv`` names.
-        judges:  see ``evaluate_video``.
-        ridge:   of the ridge-regression row; see ``talking_clips.load_judge``.
-        frames, seconds: dub the beginning of each clip only; None: all.
-        most_frames: compare the pixels of at most this many frames a video.
-        clips:   see ``choose_clips``; None: all.
-    Returns:
-        {"personatalk", "weights", "clips", "frames", "seconds", "left_out": {file: reason}, "rows": {row: {"title", "table", "audio",
-        "mean": {...}, "clips": {file: scores}}}}.
+    Paper: 4.2 and 4.3, Tables 1 and 4, Figure 5. An INDEX.tsv beside the clips (columns ``file`` and
+    ``av_lag_frames``) corrects sound that is out of step with its picture. Each clip and row is kept in
+    ``out`` as it is done; what the same weights, options and judges made is not made again. Tracking,
+    geometry, encoded references and what is seen of the source are shared by the rows of a clip.
+    Args: folder:  videos with sound of one talking person each; each speaks the next one's words in the
+        foreign rows. out:     folder for geometry, dubs, scores and the report; ``pairs.tsv`` says who speaks
+        whose words. rows:    names of ROWS. outputs: name to folder of somebody else's self-dubs, files named
+        as their sources (any ending); each becomes a row. foreign_outputs: the same for dubs with the sound
+        that ``pairs.tsv`` names. judges:  see ``evaluate_video``. ridge:   of the ridge-regression row; see
+        ``talking_clips.load_judge``. frames, seconds: dub the beginning of each clip only; None: all.
+        most_frames: compare the pixels of at most this many frames a video. clips:   see ``choose_clips``;
+        None: all.
+    Returns: {"personatalk", "weights", "clips", "frames", "seconds", "left_out": {file: reason}, "rows":
+        {row: {"title", "table", "audio", "mean": {...}, "clips": {file: scores}}}}.
     Raises:
         OptionsError: an unknown row or clip, or both frames and seconds.  MediaError: no usable clip.
     """
@@ -165,7 +163,8 @@ def _score(
     most_frames: int | None,
     state: str,
 ) -> dict:
-    """Scores of one video, from the cache where the same weights, options and file made it. where: a folder of somebody else's."""
+    """Scores of one video, from the cache where the same weights, options and file made it. where: a folder
+    of somebody else's."""
     is_source = row.make is None and where is None
     video = (
         clip.video
@@ -225,7 +224,8 @@ def _score(
 
 
 def _named_like(source: Path, folder: Path) -> Path:
-    """The output of a source in somebody else's folder: the same name, any ending. Raises MediaError when it is missing."""
+    """The output of a source in somebody else's folder: the same name, any ending. Raises MediaError when it
+    is missing."""
     for ending in (source.suffix, *VIDEO_ENDINGS):
         if (folder / f"{source.stem}{ending}").is_file():
             return folder / f"{source.stem}{ending}"

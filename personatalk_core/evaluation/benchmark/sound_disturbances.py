@@ -1,4 +1,5 @@
-"""What may lie beneath speech when its reader is tested: hiss, people talking, music. Same sound every time."""
+"""What may lie beneath speech when its reader is tested: hiss, people talking, music. Same sound every
+time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ def disturb(samples: np.ndarray, kind: str, decibels: float, others: Sequence[np
     """Speech (S,) at 16 kHz with something ``decibels`` below it.
 
     Args:
-        kind:   of DISTURBANCES. hiss falls by 3 dB an octave above 40 Hz; babble is everybody in ``others`` at once; music is a
+        kind:   of DISTURBANCES. hiss falls by 3 dB an octave above 40 Hz; babble is everybody in ``others``
+            at once; music is a
             bass line of sawtooth chords, two a second, with a hi-hat.
         others: other people's speech, for babble; each is repeated where it is short.
     """

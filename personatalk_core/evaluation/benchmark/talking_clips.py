@@ -34,9 +34,11 @@ from .run import read_lags
 
 @dataclass(frozen=True, eq=False)
 class TalkingClip:
-    """One clip: its geometry, its sound (S,) at 16 kHz, and the lag in 25 fps frames by which its mouth comes later than its sound.
+    """One clip: its geometry, its sound (S,) at 16 kHz, and the lag in 25 fps frames by which its mouth comes
+    later than its sound.
 
-    stated: of an INDEX.tsv, 0 where there is none.  found: by the ridge regression, None without a pretrained encoder.
+    stated: of an INDEX.tsv, 0 where there is none.  found: by the ridge regression, None without a pretrained
+        encoder.
     """
 
     name: str
@@ -57,7 +59,8 @@ class TalkingClip:
 
 
 def delayed(samples: np.ndarray, frames: float) -> np.ndarray:
-    """Sound (S,) at 16 kHz moved later by frames of 1/25 s (earlier where negative), its length kept, silence at the ends."""
+    """Sound (S,) at 16 kHz moved later by frames of 1/25 s (earlier where negative), its length kept, silence
+    at the ends."""
     shift = round(frames / MODEL_FPS * SAMPLE_RATE)
     moved = np.zeros_like(samples)
     if shift >= 0:
@@ -85,7 +88,8 @@ def spoken_by(
 
 
 def add_clip_options(parser: argparse.ArgumentParser, pretrained: str = "finds each clip's lag") -> None:
-    """Where clips, weights and kept fits are, as every evaluation of speech is told; ``pretrained``: what that file does."""
+    """Where clips, weights and kept fits are, as every evaluation of speech is told; ``pretrained``: what
+    that file does."""
     parser.add_argument("data", type=Path, help="folder of videos with sound")
     parser.add_argument("--pretrained", type=Path, help=f"Moonshine-tiny's encoder as released: {pretrained}")
     parser.add_argument("--weights", type=Path, help="folder of other weights")
@@ -138,7 +142,8 @@ def fitted(path: Path, models: Models, cache: Path | None = None) -> FaceGeometr
 def found_lag(
     geometry: FaceGeometry, samples: np.ndarray, models: Models, ridge: SpeechRidge, encoder: AudioEncoder
 ) -> float:
-    """Frames at 25 fps, with a fraction, by which the mouth comes later than its sound, as ridge regression hears it."""
+    """Frames at 25 fps, with a fraction, by which the mouth comes later than its sound, as ridge regression
+    hears it."""
     expression, usable = at_model_rate(geometry)
     features = ridge_features(torch.from_numpy(samples), len(expression), encoder)
     opening = mouth_opening(
@@ -148,7 +153,8 @@ def found_lag(
 
 
 def load_judge(pretrained: Path | None, ridge: Path | None = None) -> tuple[SpeechRidge, AudioEncoder] | None:
-    """The regression and the encoder it was fitted on, Moonshine-tiny as released; None without its file. Raises WeightsError."""
+    """The regression and the encoder it was fitted on, Moonshine-tiny as released; None without its file.
+    Raises WeightsError."""
     if pretrained is None:
         return None
     return load_speech_ridge(ridge or BUNDLED_RIDGE), from_moonshine(pretrained).eval()

@@ -1,4 +1,5 @@
-"""Networks that judge: those of StyleSim and of the sync score, and those of the user's that give the paper's metrics their real names.
+"""Networks that judge: those of StyleSim and of the sync score, and those of the user's that give the paper's
+metrics their real names.
 
 Without a user's Inception, ArcFace, LPIPS or SyncNet the stand-ins are reported, under their own names.
 """
@@ -48,8 +49,10 @@ def load_judges(folder: Path | None) -> JudgeNetworks:
     """Load the bundled judges of style and sync, and what a folder of the user's holds.
 
     Args:
-        folder: any of inception.onnx (299 pixels, pooled 2048 features), arcface.onnx (112 pixels), lpips.onnx (two inputs in
-            [-1, 1], any names) and syncnet.safetensors (the published parameters under their published names); None: none of them.
+        folder: any of inception.onnx (299 pixels, pooled 2048 features), arcface.onnx (112 pixels),
+            lpips.onnx (two inputs in
+            [-1, 1], any names) and syncnet.safetensors (the published parameters under their published
+        names); None: none of them.
     Raises:
         WeightsError: the folder does not exist, or a file in it cannot be used.
     """
@@ -72,21 +75,24 @@ def load_judges(folder: Path | None) -> JudgeNetworks:
 
 
 def bundled_style_metric() -> StyleMetric | None:
-    """StyleSim's encoder as this release ships it; None where it ships none. Raises WeightsError when the file is damaged."""
+    """StyleSim's encoder as this release ships it; None where it ships none. Raises WeightsError when the
+    file is damaged."""
     if STYLE_METRIC not in read_manifest(BUNDLED_FOLDER):
         return None
     return load_style_metric(resolve_weights(STYLE_METRIC).path)
 
 
 def bundled_sound_opening() -> SoundOpening | None:
-    """The judge of the sync score as this release ships it; None where it ships none. Raises WeightsError when it is damaged."""
+    """The judge of the sync score as this release ships it; None where it ships none. Raises WeightsError
+    when it is damaged."""
     if SYNC_JUDGE not in read_manifest(BUNDLED_FOLDER):
         return None
     return load_sound_opening(resolve_weights(SYNC_JUDGE).path)
 
 
 def _onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """A distance by a network of two inputs, each (1, 3, H, W) in [-1, 1]; they are taken in the order that the file states."""
+    """A distance by a network of two inputs, each (1, 3, H, W) in [-1, 1]; they are taken in the order that
+    the file states."""
     network, inputs = read_onnx(path), onnx_inputs(path)
     if len(inputs) != 2:
         raise WeightsError(

@@ -28,7 +28,8 @@ def read_onnx(path: Path) -> cv2.dnn.Net:
 
 
 def onnx_inputs(path: Path) -> list[str]:
-    """Names of what a network takes, in its own order; stored parameters are no inputs. Raises WeightsError: not ONNX."""
+    """Names of what a network takes, in its own order; stored parameters are no inputs. Raises WeightsError:
+    not ONNX."""
     try:
         graph = next(value for field, value in _fields(Path(path).read_bytes()) if field == GRAPH)
         parts = list(_fields(graph))
@@ -49,7 +50,8 @@ def _name(message: bytes, field: int) -> str:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Field number and content of every field of a protocol buffer that holds bytes; numbers are passed over."""
+    """Field number and content of every field of a protocol buffer that holds bytes; numbers are passed
+    over."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

@@ -1,7 +1,8 @@
-"""SyncNet (Chung and Zisserman 2016): the architecture, so that the published weights can be used where a user has them.
+"""SyncNet (Chung and Zisserman 2016): the architecture, so that the published weights can be used where a
+user has them.
 
-They come as a pickle, which this project never opens. Convert them once, elsewhere: load the state dictionary with
-``weights_only=True`` and save it with ``safetensors.torch.save_file``; names stay as they are.
+They come as a pickle, which this project never opens. Convert them once, elsewhere: load the state dictionary
+with ``weights_only=True`` and save it with ``safetensors.torch.save_file``; names stay as they are.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def _head() -> nn.Sequential:
 
 
 class SyncNet(nn.Module):
-    """Two streams to vectors of 1024 that are near where mouth and sound belong together. Attribute names are the published ones."""
+    """Two streams to vectors of 1024 that are near where mouth and sound belong together. Attribute names are
+    the published ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +78,8 @@ class SyncNet(nn.Module):
 
 
 def load_syncnet(path: Path) -> SyncNet:
-    """Load the published parameters from a safetensors file. Raises WeightsError when it cannot be read or does not fit."""
+    """Load the published parameters from a safetensors file. Raises WeightsError when it cannot be read or
+    does not fit."""
     network = SyncNet().eval()
     try:
         tensors = load_file(str(path))
@@ -100,7 +103,8 @@ def load_syncnet(path: Path) -> SyncNet:
 
 
 def mfcc(samples: Tensor) -> Tensor:
-    """13 cepstral coefficients at 100 frames/s: (S,) at 16 kHz to (13, N). 25 ms windows, 26 mel bands, pre-emphasis 0.97, liftered."""
+    """13 cepstral coefficients at 100 frames/s: (S,) at 16 kHz to (13, N). 25 ms windows, 26 mel bands,
+    pre-emphasis 0.97, liftered."""
     check_shape("samples", samples, "S")
     samples = 32768.0 * samples.double()  # the published front end saw 16-bit integers
     signal = np.append(samples[:1].numpy(), samples[1:].numpy() - 0.97 * samples[:-1].numpy())
@@ -132,13 +136,13 @@ def _mel_filters(count: int = 26) -> np.ndarray:
 def sync_score(network: SyncNet, crops: Tensor, samples: Tensor, batch: int = 16) -> dict[str, float]:
     """SyncNet's confidence and offset.
 
-    Paper: 4.2 (SyncScore). Faces are shown as 224 x 224 crops at 25 fps; distances are averaged over the clip for shifts
-    of up to 15 frames; the confidence is their median minus their minimum.
+    Paper: 4.2 (SyncScore). Faces are shown as 224 x 224 crops at 25 fps; distances are averaged over the clip
+    for shifts of up to 15 frames; the confidence is their median minus their minimum.
     Args:
         crops:   (T, 3, H, W) RGB in [0, 1] at 25 fps, T >= 5.
         samples: (S,) at 16 kHz.
-    Returns:
-        sync_score (confidence), sync_distance (at the best shift), sync_offset (frames, positive: the mouth is late).
+    Returns: sync_score (confidence), sync_distance (at the best shift), sync_offset (frames, positive: the
+        mouth is late).
     Raises:
         ShapeError: fewer than five frames in common.
     """
@@ -147,7 +151,8 @@ def sync_score(network: SyncNet, crops: Tensor, samples: Tensor, batch: int = 16
     count = min(len(crops) - WINDOW + 1, (sound.shape[1] - MFCC_WINDOW) // MFCC_STEP + 1)
     if count < 1:
         raise ShapeError(
-            f"SyncNet needs {WINDOW} frames with their sound but got {len(crops)} frames and {sound.shape[1] / 100:.2f} s."
+            f"SyncNet needs {WINDOW} frames with their sound but got {len(crops)} frames and "
+            f"{sound.shape[1] / 100:.2f} s."
         )
     faces = 255.0 * F.interpolate(crops.flip(1), (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
     seen, heard = [], []

@@ -1,8 +1,10 @@
-"""Distances in the space of somebody's features, and the offline features that stand in where no network is at hand.
+"""Distances in the space of somebody's features, and the offline features that stand in where no network is
+at hand.
 
-FID, LPIPS and CSIM are numbers of particular networks (Inception-v3, VGG or AlexNet with LPIPS' weights, ArcFace). With a
-network of the user's (an ONNX file, read by OpenCV) they are computed and called by their names; without one, a stand-in
-with a name of its own is reported: ``filter_bank_distance``, ``gmsd``, ``shape_similarity``.
+FID, LPIPS and CSIM are numbers of particular networks (Inception-v3, VGG or AlexNet with LPIPS' weights,
+ArcFace). With a network of the user's (an ONNX file, read by OpenCV) they are computed and called by their
+names; without one, a stand-in with a name of its own is reported: ``filter_bank_distance``, ``gmsd``,
+``shape_similarity``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     check_shape("other features", second, "M", width)
     if min(len(first), len(second)) < 2:
         raise ShapeError(
-            f"a Frechet distance needs at least 2 pictures on each side but got {len(first)} and {len(second)}."
+            f"a Frechet distance needs at least 2 pictures on each side but got {len(first)} and "
+            f"{len(second)}."
         )
     a, b = first.double().numpy(), second.double().numpy()
     ca, cb = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
@@ -55,9 +58,11 @@ def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
 
 
 def filter_bank(images: Tensor) -> Tensor:
-    """The offline features of ``filter_bank_distance``: what a texture looks like at three scales, no learned weights.
+    """The offline features of ``filter_bank_distance``: what a texture looks like at three scales, no learned
+    weights.
 
-    Mean, deviation and mean magnitude of colour, gradient and Laplacian over a 4 x 4 grid of cells: (N, 3, H, W) to (N, 240).
+    Mean, deviation and mean magnitude of colour, gradient and Laplacian over a 4 x 4 grid of cells: (N, 3, H,
+    W) to (N, 240).
     """
     check_shape("images", images, "N", 3, "H", "W")
     maps = []
@@ -81,10 +86,9 @@ def filter_bank(images: Tensor) -> Tensor:
 def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) -> Features:
     """Features of a network in an ONNX file.
 
-    Args:
-        path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one vector each.
-        size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace.
-        mean, scale: the network sees (x - mean) * scale of x in [0, 1].
+    Args: path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one
+        vector each. size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace. mean, scale: the
+        network sees (x - mean) * scale of x in [0, 1].
     Raises:
         WeightsError: the file is missing or OpenCV cannot read it.
     """
@@ -113,6 +117,7 @@ def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) 
 
 
 def shape_similarity(first: Tensor, second: Tensor) -> float:
-    """The offline stand-in for CSIM: cosine of two identities (A,) of the face model. It sees bones, not skin."""
+    """The offline stand-in for CSIM: cosine of two identities (A,) of the face model. It sees bones, not
+    skin."""
     check_shape("other identity", second, len(first))
     return float(F.cosine_similarity(first[None], second[None])[0])

@@ -17,13 +17,11 @@ def flicker(
 ) -> float:
     """Mean absolute change of a skin point's colour from one frame to the next while the mouth is still.
 
-    The previous frame is carried onto the current one through the mesh, so motion of head and mouth does not count.
-    Args:
-        pixels:  (T, 3, R, R) crops in [0, 1].
-        points:  (T, V, 3) vertices in crop pixels.
-        opening: (T,) canonical mouth opening; only pairs of frames whose opening differs by less than STILL count.
-        around:  (T, 1, R, R) bool, where to look: ``lip_detail.around_lips``.
-        every:   look at every n-th such pair.
+    The previous frame is carried onto the current one through the mesh, so motion of head and mouth does not
+    count.
+    Args: pixels:  (T, 3, R, R) crops in [0, 1]. points:  (T, V, 3) vertices in crop pixels. opening: (T,)
+        canonical mouth opening; only pairs of frames whose opening differs by less than STILL count. around:
+        (T, 1, R, R) bool, where to look: ``lip_detail.around_lips``. every:   look at every n-th such pair.
     Returns:
         Grey levels of 255; NaN where the mouth is never still.
     """
@@ -42,7 +40,8 @@ def flicker(
 
 
 def jitter(points: Tensor) -> float:
-    """Root mean square of the second difference over time of points (T, K, D), in their unit a frame squared; 0 in even motion."""
+    """Root mean square of the second difference over time of points (T, K, D), in their unit a frame squared;
+    0 in even motion."""
     frames = check_shape("points", points, "T", "K", "D")["T"]
     if frames < 3:
         return float("nan")

@@ -21,8 +21,8 @@ def pair_frames(output: VideoInfo, source: FaceGeometry, audio_duration: float, 
         length:         how picture and sound were settled; matters where the output outlasts the source.
     Returns:
         (T,) int64 into the source.
-    Raises:
-        MediaError: the output lasts more than a second longer than the source and ``length`` does not explain it.
+    Raises: MediaError: the output lasts more than a second longer than the source and ``length`` does not
+        explain it.
     """
     if output.frame_count == source.frame_count:
         return torch.arange(output.frame_count)
@@ -33,7 +33,8 @@ def pair_frames(output: VideoInfo, source: FaceGeometry, audio_duration: float, 
     ends = torch.from_numpy(timeline.times + timeline.durations)
     if float(middles[-1]) > float(ends[-1]) + 1.0:
         raise MediaError(
-            f"{output.path} lasts {output.duration:.2f} s but its source with length '{length}' only {float(ends[-1]):.2f} s; "
+            f"{output.path} lasts {output.duration:.2f} s but its source with length '{length}' only "
+            f"{float(ends[-1]):.2f} s; "
             "pass the source it was made from, and the --length it was made with."
         )
     shown = torch.searchsorted(ends, middles).clamp(max=timeline.frame_count - 1)

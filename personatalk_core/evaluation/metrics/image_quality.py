@@ -19,14 +19,16 @@ GMSD_C = 0.0026  # Xue et al. 2014, for values in [0, 1]
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal to noise ratio in dB of each frame: (T, 3, H, W) twice to (T,); 100 dB where they are equal."""
+    """Peak signal to noise ratio in dB of each frame: (T, 3, H, W) twice to (T,); 100 dB where they are
+    equal."""
     return masked_psnr(image, truth, torch.ones_like(image[:, :1], dtype=torch.bool))
 
 
 def ssim(image: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each frame.
 
-    Paper: 4.2. Wang et al. 2004: luma, Gaussian window of 11 pixels and deviation 1.5, windows inside the picture only.
+    Paper: 4.2. Wang et al. 2004: luma, Gaussian window of 11 pixels and deviation 1.5, windows inside the
+        picture only.
     Args:
         image, truth: (T, 3, H, W) in [0, 1], H and W at least 11.
     Returns:
@@ -51,7 +53,8 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def gmsd(image: Tensor, truth: Tensor) -> Tensor:
-    """Gradient magnitude similarity deviation of each frame (Xue et al. 2014): 0 is the same picture, larger is worse.
+    """Gradient magnitude similarity deviation of each frame (Xue et al. 2014): 0 is the same picture, larger
+    is worse.
 
     The perceptual distance that needs no learned weights; it stands beside LPIPS, it is not LPIPS.
     Args:
@@ -87,9 +90,9 @@ def seam_visibility(image: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     Args:
         image, source: (T, 3, H, W) in [0, 1].
         mask:          (T, 1, H, W) in [0, 1], how much of the output was pasted.
-    Returns:
-        (T,) 95th percentile of the gradient of the blurred luma difference in the band where the mask fades (one pixel
-        to either side where it is hard), in grey levels of 255 a pixel; 0 where nothing was changed; NaN without a border.
+    Returns: (T,) 95th percentile of the gradient of the blurred luma difference in the band where the mask
+        fades (one pixel to either side where it is hard), in grey levels of 255 a pixel; 0 where nothing was
+        changed; NaN without a border.
     """
     check_shape("source", source, *image.shape)
     frames, _, height, width = image.shape
@@ -110,7 +113,8 @@ def seam_visibility(image: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     return 255.0 * torch.stack(rows)
 
 
-STILL_HEAD = 0.0025  # of the eye distance a frame: mean path of the upper face's landmarks over four frames, of means of five
+# of the eye distance a frame: mean path of the upper face's landmarks over four frames, of means of five
+STILL_HEAD = 0.0025
 STILL_MOUTH = 0.004  # of the eye distance a frame: change of the opening over four frames, of means of three
 FEWEST = 10  # frames; a clip with fewer still ones is measured in this many of its stillest
 
@@ -127,8 +131,8 @@ def head_speed(points: Tensor, unit: float, seen: Tensor) -> Tensor:
         points: (T, K, 2 or more) landmarks of the rigid upper face, pixels.
         unit:   pixels between the outer eye corners.
         seen:   (T,) bool.
-    Returns:
-        (T,) eye distances a frame; infinite where one of the five frames around is not seen, and at both ends.
+    Returns: (T,) eye distances a frame; infinite where one of the five frames around is not seen, and at both
+        ends.
     """
     smooth = _smooth(points[..., :2], 5)
     return _over_four(smooth, seen, lambda change: change.norm(dim=-1).mean(1)) / unit
@@ -140,7 +144,8 @@ def mouth_speed(opening: Tensor, seen: Tensor) -> Tensor:
 
 
 def still_frames(points: Tensor, unit: float, seen: Tensor) -> Tensor:
-    """(T - 2,) bool: inner frames whose head is still, or the ``FEWEST`` stillest where there are fewer of them."""
+    """(T - 2,) bool: inner frames whose head is still, or the ``FEWEST`` stillest where there are fewer of
+    them."""
     speed = head_speed(points, unit, seen)[1:-1]
     still = speed < STILL_HEAD
     if int(still.sum()) < FEWEST and int(torch.isfinite(speed).sum()):
@@ -150,7 +155,8 @@ def still_frames(points: Tensor, unit: float, seen: Tensor) -> Tensor:
 
 
 def jitter_ratio(points: Tensor, raw: Tensor, frames: Tensor) -> float:
-    """Mean second difference of points over that of the raw ones, both (T, K, 2 or more), in chosen inner frames (T - 2,)."""
+    """Mean second difference of points over that of the raw ones, both (T, K, 2 or more), in chosen inner
+    frames (T - 2,)."""
     if not bool(frames.any()):
         return float("nan")
     return float(

@@ -20,9 +20,11 @@ def lip_landmarks(points: Tensor, face_model: FaceModel) -> Tensor:
 
 
 def landmark_distance(output: Tensor, reference: Tensor) -> Tensor:
-    """Mean distance of lip landmarks after their centres are laid on each other, so that head motion does not count.
+    """Mean distance of lip landmarks after their centres are laid on each other, so that head motion does not
+    count.
 
-    Paper: 4.2 (LMD, after Guan et al. 2023). Protocol here: pixels of a 256 x 256 crop whose face is 62 % of its height.
+    Paper: 4.2 (LMD, after Guan et al. 2023). Protocol here: pixels of a 256 x 256 crop whose face is 62 % of
+        its height.
     Args:
         output, reference: (T, K, 2).
     Returns:
@@ -43,7 +45,8 @@ def mouth_series(geometry: FaceGeometry, face_model: FaceModel) -> tuple[Tensor,
 def mouth_correlation(
     output: FaceGeometry, reference: FaceGeometry, face_model: FaceModel, valid: Tensor | None = None
 ) -> dict[str, float]:
-    """Pearson's r of opening and width over the frames in which both show a usable face, and the ratio of the openings' spread.
+    """Pearson's r of opening and width over the frames in which both show a usable face, and the ratio of the
+    openings' spread.
 
     Args:
         output, reference: geometries of the same T frames.
@@ -73,8 +76,8 @@ def mouth_correlation(
 def leak(output: Tensor, source: Tensor, heard: Tensor) -> float:
     """How much of the source's own mouth motion is left in an output that speaks a foreign track.
 
-    The partial correlation of the output's opening with the source's own, the opening that the foreign sound asks for
-    taken out of both: 0 where nothing leaks, 1 where the mouth was never changed.
+    The partial correlation of the output's opening with the source's own, the opening that the foreign sound
+    asks for taken out of both: 0 where nothing leaks, 1 where the mouth was never changed.
     Args:
         output, source, heard: (T,) openings on one clock.
     """

@@ -21,7 +21,8 @@ SILENCE_SECONDS = 0.3
 
 
 def closed_level(opening: Tensor, share: float = CLOSED_SHARE) -> float:
-    """The opening below which this person's lips count as closed: 5th percentile plus a share of the way to the 95th."""
+    """The opening below which this person's lips count as closed: 5th percentile plus a share of the way to
+    the 95th."""
     low, high = (float(opening.quantile(q)) for q in (0.05, 0.95))
     return low + share * (high - low)
 
@@ -39,13 +40,12 @@ def closure_rate(
 ) -> float:
     """Of the moments at which the real speaker's lips close, the share at which the output's do.
 
-    Args:
-        output, reference: (T,) openings at 25 fps on one clock.
-        events:            frames of /p/, /b/ and /m/, where they are known; None takes the reference's own closures.
-        tolerance:         frames to either side.
-    Returns:
-        Share in [0, 1]; NaN where the reference never closes. The output is judged by its own closed level or the
-        reference's, whichever is higher, so that a person's rest pose and a tracker's offset do not decide.
+    Args: output, reference: (T,) openings at 25 fps on one clock. events:            frames of /p/, /b/ and
+        /m/, where they are known; None takes the reference's own closures. tolerance:         frames to
+        either side.
+    Returns: Share in [0, 1]; NaN where the reference never closes. The output is judged by its own closed
+        level or the reference's, whichever is higher, so that a person's rest pose and a tracker's offset do
+        not decide.
     """
     check_shape("reference opening", reference, len(output))
     true_level = closed_level(reference)
@@ -64,7 +64,8 @@ def closure_rate(
 
 
 def silent_frames(samples: Tensor, frames: int, seconds: float = SILENCE_SECONDS) -> Tensor:
-    """Frames in silence of at least ``seconds``: (S,) at 16 kHz to (frames,) bool at 25 fps; frames after the sound count as silent."""
+    """Frames in silence of at least ``seconds``: (S,) at 16 kHz to (frames,) bool at 25 fps; frames after the
+    sound count as silent."""
     check_shape("samples", samples, "S")
     padded = torch.zeros(frames * SAMPLES_PER_FRAME)
     kept = min(len(samples), len(padded))
@@ -78,7 +79,8 @@ def silent_frames(samples: Tensor, frames: int, seconds: float = SILENCE_SECONDS
 
 
 def silence_score(vertices: Tensor, reference: Tensor, silent: Tensor, lips: Tensor) -> float:
-    """Motion energy of the lips in silence, over the real speaker's: 1 is as still as the person, above is restless.
+    """Motion energy of the lips in silence, over the real speaker's: 1 is as still as the person, above is
+    restless.
 
     Args:
         vertices, reference: (T, V, 3) canonical vertices of output and real speaker.
@@ -101,7 +103,8 @@ LIPS_MEET = frozenset("pbm")
 PIECE_SECONDS, OVERLAP_SECONDS = 20.0, 2.0
 
 Recogniser = Callable[[np.ndarray], list[str]]
-"""(S,) at 16 kHz to one label a step, evenly spaced over the sound; a label that is no phoneme says nothing is heard."""
+"""(S,) at 16 kHz to one label a step, evenly spaced over the sound; a label that is no phoneme says nothing
+is heard."""
 
 
 def hama_recogniser() -> Recogniser:
@@ -126,8 +129,8 @@ def phoneme_times(
 ) -> list[float]:
     """Seconds at which the wanted sounds begin, in order; (S,) at 16 kHz of any length.
 
-    A label counts as wanted by its first letter, so that aspiration and other marks do not matter. Long sound is heard in
-    overlapping pieces, of which the inner parts are kept.
+    A label counts as wanted by its first letter, so that aspiration and other marks do not matter. Long sound
+    is heard in overlapping pieces, of which the inner parts are kept.
     """
     length, step = int(PIECE_SECONDS * SAMPLE_RATE), int((PIECE_SECONDS - OVERLAP_SECONDS) * SAMPLE_RATE)
     margin = OVERLAP_SECONDS / 2

@@ -9,7 +9,8 @@ from .reconstruction import LIP_BAND, RegionMasks, detail
 
 
 def around_lips(masks: RegionMasks) -> Tensor:
-    """The lips and LIP_BAND of the crop's width around them, inside the face: (T, 1, R, R) bool at the masks' size."""
+    """The lips and LIP_BAND of the crop's width around them, inside the face: (T, 1, R, R) bool at the masks'
+    size."""
     reach = round(LIP_BAND * masks.lips.shape[-1])
     rows = F.max_pool2d(
         masks.lips.float(), (2 * reach + 1, 1), stride=1, padding=(reach, 0)
@@ -28,7 +29,7 @@ def lip_detail(pixels: Tensor, around: Tensor) -> Tensor:
     Args:
         pixels: (T, 3, R, R) in [0, 1], at the source's own resolution where detail is to be judged.
         around: (T, 1, R, R) bool of :func:`around_lips`.
-    Returns:
-        (T,); NaN where nothing is drawn. Compare medians over frames: output over source, 0.9 or more is sharp.
+    Returns: (T,); NaN where nothing is drawn. Compare medians over frames: output over source, 0.9 or more is
+        sharp.
     """
     return 255.0 * detail(pixels, around)

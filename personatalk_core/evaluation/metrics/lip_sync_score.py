@@ -1,7 +1,8 @@
-"""Is the mouth in step with the sound? Correlation of the opening that is seen with the opening that the sound asks for.
+"""Is the mouth in step with the sound? Correlation of the opening that is seen with the opening that the
+sound asks for.
 
-The offline companion of SyncScore (paper 4.2), under its own name: ``sync_r`` and ``sync_lag``. The sound's opening comes
-from any function of 16 kHz samples; :func:`hears_with` makes one of the speech networks.
+The offline companion of SyncScore (paper 4.2), under its own name: ``sync_r`` and ``sync_lag``. The sound's
+opening comes from any function of 16 kHz samples; :func:`hears_with` makes one of the speech networks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ HearOpening = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class SyncCurve:
-    """lags (L,) int64 in frames at 25 fps, positive: the mouth comes later than its sound.  r (L,): Pearson correlation at each."""
+    """lags (L,) int64 in frames at 25 fps, positive: the mouth comes later than its sound.  r (L,): Pearson
+    correlation at each."""
 
     lags: Tensor
     r: Tensor
@@ -68,7 +70,8 @@ def sync_curve(seen: Tensor, heard: Tensor, valid: Tensor | None = None, max_lag
     check_shape("valid frames", valid, frames)
     if min(frames, len(heard)) < MIN_OVERLAP + max_lag:
         raise ShapeError(
-            f"{min(frames, len(heard))} frames are too few to look for a lag of {max_lag}; use at least {MIN_OVERLAP + max_lag}."
+            f"{min(frames, len(heard))} frames are too few to look for a lag of {max_lag}; use at least "
+            f"{MIN_OVERLAP + max_lag}."
         )
     lags = torch.arange(-max_lag, max_lag + 1)
     values = []
@@ -91,7 +94,8 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def hears_with(networks: "SpeechNetworks", face_model: FaceModel) -> HearOpening:
-    """The average speaker's mouth opening in canonical units, as speech networks of this project predict it from sound."""
+    """The average speaker's mouth opening in canonical units, as speech networks of this project predict it
+    from sound."""
     from ...speech.lip_sync import predict_expression, template_offsets
     from ...speech.style import style_vector
 

@@ -55,8 +55,8 @@ class FrameScores:
 
 
 class Look:
-    """A chunk of one video's crops: pixels (T, 3, 256, 256), points (T, V, 3) at 256, masks drawn once, detail (T,) at the source's own
-    resolution, and flicker () of every second still pair."""
+    """A chunk of one video's crops: pixels (T, 3, 256, 256), points (T, V, 3) at 256, masks drawn once,
+    detail (T,) at the source's own resolution, and flicker () of every second still pair."""
 
     def __init__(self, native: Tensor, points: Tensor, opening: Tensor, face_model: FaceModel) -> None:
         self.points, self.opening, self.face_model = points, opening, face_model
@@ -85,7 +85,8 @@ class Look:
 
 
 class SourceLooks:
-    """What was seen of one source, by frame numbers, so that several outputs of it are compared with less work."""
+    """What was seen of one source, by frame numbers, so that several outputs of it are compared with less
+    work."""
 
     def __init__(self, most: int = 128) -> None:
         self._looks: dict[tuple[int, ...], Look] = {}
@@ -114,7 +115,8 @@ def picture_scores(
     looks: SourceLooks,
     progress: OnProgress,
 ) -> FrameScores:
-    """Walk through both videos together, a few frames in memory at a time; crops lie where the source's face is."""
+    """Walk through both videos together, a few frames in memory at a time; crops lie where the source's face
+    is."""
     face_model, scores = models.face_model, FrameScores()
     boxes = crop_boxes(truth, face_model)
     native = crop_size(boxes, truth)
@@ -159,7 +161,8 @@ def picture_scores(
 
 
 def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks) -> None:
-    """Picture metrics of one chunk of 256 x 256 crops; the pasted region is drawn for every fourth frame only."""
+    """Picture metrics of one chunk of 256 x 256 crops; the pasted region is drawn for every fourth frame
+    only."""
     for name, rows in (
         ("psnr", psnr(ours.pixels, real.pixels)),
         ("ssim", ssim(ours.pixels, real.pixels)),

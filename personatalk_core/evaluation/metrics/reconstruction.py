@@ -1,8 +1,9 @@
 """How close rendered crops come to the real ones: the renderer's self-test (``reconstruct --report``).
 
-Masks, all drawn from the true geometry at the crop's size: *face* is the drawn PNCC face with eyes and mouth cavity and
-without the skirt; *lips* is the red of the lips and the mouth cavity, dilated by ``LIP_DILATION`` of the crop's width
-(4 px at 256). A clip's PSNR is the mean of its frames' PSNR, the corpus' the mean of its clips'.
+Masks, all drawn from the true geometry at the crop's size: *face* is the drawn PNCC face with eyes and mouth
+cavity and without the skirt; *lips* is the red of the lips and the mouth cavity, dilated by ``LIP_DILATION``
+of the crop's width (4 px at 256). A clip's PSNR is the mean of its frames' PSNR, the corpus' the mean of its
+clips'.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def dilate(mask: Tensor, pixels: int) -> Tensor:
 
 
 def masked_psnr(image: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """PSNR of each frame inside a mask, in dB for values in [0, 1]: (T, 3, H, W) twice and (T, 1, H, W) to (T,); NaN for an empty mask."""
+    """PSNR of each frame inside a mask, in dB for values in [0, 1]: (T, 3, H, W) twice and (T, 1, H, W) to
+    (T,); NaN for an empty mask."""
     frames = check_shape("image", image, "T", 3, "H", "W")["T"]
     check_shape("truth", truth, *image.shape)
     check_shape("mask", mask, frames, 1, *image.shape[-2:])
@@ -112,9 +114,8 @@ def reconstruction_report(
 
     Args:
         image, truth: (T, 3, R, R) in [0, 1].  points: (T, V, 3) true geometry in crop pixels.
-    Returns:
-        psnr_face, psnr_lips, ssim_face, ssim_lips (means over frames), detail_lips (median over frames of the ratio of
-        :func:`detail` around the lips to the truth's), frames.
+    Returns: psnr_face, psnr_lips, ssim_face, ssim_lips (means over frames), detail_lips (median over frames
+        of the ratio of :func:`detail` around the lips to the truth's), frames.
     """
     size = image.shape[-1]
     masks = region_masks(points, face_model, size)

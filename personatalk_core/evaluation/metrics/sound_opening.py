@@ -1,7 +1,8 @@
-"""The opening that a sound asks for, by ridge regression on its spectrum: the judge of ``sync_r`` that generates nothing.
+"""The opening that a sound asks for, by ridge regression on its spectrum: the judge of ``sync_r`` that
+generates nothing.
 
-The project's own speech networks hear better, but a dub made by them would be judged by its maker. This judge is linear,
-was fitted apart from them, and knows nothing but mel bands.
+The project's own speech networks hear better, but a dub made by them would be judged by its maker. This judge
+is linear, was fitted apart from them, and knows nothing but mel bands.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ FFT = 512
 
 @dataclass(frozen=True, eq=False)
 class SoundOpening:
-    """weight (D,) of features (T, D). Call it with (S,) samples at 16 kHz and a count of frames at 25 fps: (T,) in clip deviations."""
+    """weight (D,) of features (T, D). Call it with (S,) samples at 16 kHz and a count of frames at 25 fps:
+    (T,) in clip deviations."""
 
     weight: Tensor
 
@@ -37,9 +39,11 @@ class SoundOpening:
 
 
 def sound_features(samples: Tensor, frames: int) -> Tensor:
-    """Log mel bands around each frame, less the clip's mean and over its deviation: (S,) at 16 kHz to (frames, D).
+    """Log mel bands around each frame, less the clip's mean and over its deviation: (S,) at 16 kHz to
+    (frames, D).
 
-    Frame t sees the spectra of frames t - CONTEXT to t + CONTEXT; before and after the sound there is silence.
+    Frame t sees the spectra of frames t - CONTEXT to t + CONTEXT; before and after the sound there is
+    silence.
     """
     check_shape("samples", samples, "S")
     padded = torch.zeros(frames * SAMPLES_PER_FRAME)

@@ -1,8 +1,10 @@
-"""StyleSim: how alike two people's ways of speaking are, by an encoder of its own that the generator never saw (paper 4.2).
+"""StyleSim: how alike two people's ways of speaking are, by an encoder of its own that the generator never
+saw (paper 4.2).
 
-After Sun et al. 2023 (DiffPoseTalk), whose design the paper names: a transformer over short windows of expression, trained
-so that windows of one speaker are near to each other and windows of different speakers are not. The generator's own style
-encoder (``speech/style.py``) is another network, so that the metric does not grade itself.
+After Sun et al. 2023 (DiffPoseTalk), whose design the paper names: a transformer over short windows of
+expression, trained so that windows of one speaker are near to each other and windows of different speakers
+are not. The generator's own style encoder (``speech/style.py``) is another network, so that the metric does
+not grade itself.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MIN_WINDOW = MODEL_FPS  # a shorter piece says nothing about how somebody speaks
 
 @dataclass(frozen=True)
 class StyleMetricConfig:
-    """expression: lower coefficients of the face model.  face_model: its sha256.  width D.  output: of the embedding."""
+    """expression: lower coefficients of the face model.  face_model: its sha256.  width D.  output: of the
+    embedding."""
 
     expression: int
     face_model: str
@@ -86,7 +89,8 @@ def _positions(frames: int, width: int) -> Tensor:
 
 
 def motion_windows(expression: Tensor, usable: Tensor, length: int = WINDOW, hop: int = HOP) -> list[Tensor]:
-    """Windows (length, E) of consecutive usable frames; a clip of MIN_WINDOW frames or more without a whole one gives its longest run.
+    """Windows (length, E) of consecutive usable frames; a clip of MIN_WINDOW frames or more without a whole
+    one gives its longest run.
 
     expression (T, E) at 25 fps, usable (T,) bool.
     """
@@ -113,7 +117,8 @@ def style_of_motion(expression: Tensor, usable: Tensor, metric: StyleMetric) -> 
     windows = motion_windows(expression, usable)
     if not windows:
         raise FaceError(
-            f"no {MIN_WINDOW / MODEL_FPS:.0f} s of consecutive usable frames; StyleSim needs that much of each video."
+            f"no {MIN_WINDOW / MODEL_FPS:.0f} s of consecutive usable frames; StyleSim needs that much "
+            "of each video."
         )
     return F.normalize(metric(torch.stack(windows)).mean(0), dim=0)
 
@@ -124,14 +129,15 @@ def style_similarity(
     """StyleSim of two clips: the cosine of their styles, in [-1, 1].
 
     Paper: 4.2. The paper's ground truth row compares videos of one person.
-    Raises:
-        FaceModelMismatchError: clips or metric belong to another face model.  FaceError: too few usable frames.
+    Raises: FaceModelMismatchError: clips or metric belong to another face model.  FaceError: too few usable
+        frames.
     """
     vectors = []
     for geometry in (first, second):
         if geometry.face_model != metric.config.face_model:
             raise FaceModelMismatchError(
-                f"StyleSim's encoder belongs to face model {metric.config.face_model[:12]} but the geometry to "
+                f"StyleSim's encoder belongs to face model {metric.config.face_model[:12]} but the "
+                "geometry to "
                 f"{geometry.face_model[:12]}; estimate the geometry with the face model of this release."
             )
         expression, usable = at_model_rate(geometry)

@@ -1,4 +1,5 @@
-"""Every number the evaluation reports: its unit, which way is better, and what it says. The one place for names."""
+"""Every number the evaluation reports: its unit, which way is better, and what it says. The one place for
+names."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ Better = Literal["higher", "lower", "near 1", "near 0"]
 
 @dataclass(frozen=True)
 class Metric:
-    """title: for people.  unit: empty where there is none.  better: which way.  needs: own (the output speaks the source's own
-    sound, so the source is the truth), foreign (it speaks another's) or any.  meaning: one sentence."""
+    """title: for people.  unit: empty where there is none.  better: which way.  needs: own (the output speaks
+    the source's own sound, so the source is the truth), foreign (it speaks another's) or any.  meaning: one
+    sentence."""
 
     title: str
     unit: str

@@ -62,18 +62,22 @@ def evaluate_video(
         audio:          the speech it was made with.
         models:         with the speech networks where ``sync_network_r`` is wanted.
         options:        ``length`` and ``face`` as the output was made with.
-        judges:         from ``load_judges``, with networks of the user's for FID, LPIPS, CSIM and SyncScore; None: StyleSim's
+        judges:         from ``load_judges``, with networks of the user's for FID, LPIPS, CSIM and SyncScore;
+            None: StyleSim's
             bundled encoder, and stand-ins under their own names for the others.
-        hear:           what opening the sound asks for; None: the bundled linear judge, and beside it the speech networks.
+        hear:           what opening the sound asks for; None: the bundled linear judge, and beside it the
+        speech networks.
         source_geometry, output_geometry: where they were estimated before.
-        own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found by comparing them.
+        own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found
+        by comparing them.
         first_frames: look at the beginning of the output only, this many frames; None: at all of it.
-        most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always compared whole.
+        most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always
+        compared whole.
         looks: what was seen of the source before, for several outputs of one source; filled on the way.
-    Returns:
-        {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of METRICS: float},
-        "sync_curve": {"lags", "r"}, "series": {"seen", "source", "heard"}, "styles": {"output", "source"}: StyleSim's vector of every
-        two-second window}. A metric that does not apply is left out.
+    Returns: {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of
+        METRICS: float}, "sync_curve": {"lags", "r"}, "series": {"seen", "source", "heard"}, "styles":
+        {"output", "source"}: StyleSim's vector of every two-second window}. A metric that does not apply is
+        left out.
     Raises:
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """
@@ -87,7 +91,8 @@ def evaluate_video(
     made, given = probe(output), probe(source)
     if (made.width, made.height) != (given.width, given.height):
         raise MediaError(
-            f"{output} is {made.width}x{made.height} but {source} is {given.width}x{given.height}; compare videos of one size."
+            f"{output} is {made.width}x{made.height} but {source} is {given.width}x{given.height}; "
+            "compare videos of one size."
         )
     sound = read_audio(audio)
     samples = torch.from_numpy(speech_samples(sound))
@@ -147,7 +152,8 @@ def evaluate_video(
 
 
 def same_sound(first: Tensor, second: Tensor) -> bool:
-    """Whether two recordings (S,) at 16 kHz are one, up to a shift of OWN_SOUND_LAG frames and a change of loudness."""
+    """Whether two recordings (S,) at 16 kHz are one, up to a shift of OWN_SOUND_LAG frames and a change of
+    loudness."""
     frames = min(len(first), len(second)) // 640
     if frames < 2 * OWN_SOUND_LAG:
         return False

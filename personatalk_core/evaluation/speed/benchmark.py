@@ -1,6 +1,7 @@
 """How fast each stage is on this machine, as numbers of one run: what ``bench`` and ``doctor`` print.
 
-Absolute times mean little across machines, so the renderer is timed in turns with a generator of Wav2Lip's size.
+Absolute times mean little across machines, so the renderer is timed in turns with a generator of Wav2Lip's
+size.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ FRAMES = 8  # a batch of the pipeline
 class RenderJob:
     """A renderer, encoded random references at 256 x 256 and targets: what one output frame of a dub costs.
 
-    A dub encodes lip references once and meets one new face reference a frame, so :meth:`frame` encodes one and renders one.
+    A dub encodes lip references once and meets one new face reference a frame, so :meth:`frame` encodes one
+    and renders one.
     """
 
     def __init__(self, models: Models, seed: int = 0) -> None:
@@ -89,7 +91,8 @@ class RenderJob:
 
 @torch.no_grad()
 def render_seconds_a_frame(models: Models, frames: int = FRAMES) -> float:
-    """Seconds that one output frame takes at 256 x 256 with 5 face and 25 lip references, one new reference encoded a frame.
+    """Seconds that one output frame takes at 256 x 256 with 5 face and 25 lip references, one new reference
+    encoded a frame.
 
     Args:
         models: with the renderer loaded.
@@ -108,7 +111,8 @@ def render_seconds_a_frame(models: Models, frames: int = FRAMES) -> float:
 def renderer_flops(models: Models) -> dict[str, float]:
     """GFLOP by ``torch.utils.flop_counter``: render one frame, encode one reference, Wav2Lip's size.
 
-    A multiply-add counts as two; the counter knows convolutions, matrix products and attention, not sampling and interpolation.
+    A multiply-add counts as two; the counter knows convolutions, matrix products and attention, not sampling
+    and interpolation.
     """
     job = _job(models)
     generator = Wav2LipSizedGenerator().eval()
@@ -128,11 +132,13 @@ def renderer_flops(models: Models) -> dict[str, float]:
 
 @torch.no_grad()
 def relative_speed(models: Models, on_progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
-    """Frames a second of the renderer and of the Wav2Lip-sized generator, timed in turns on one device and thread count.
+    """Frames a second of the renderer and of the Wav2Lip-sized generator, timed in turns on one device and
+    thread count.
 
-    Three ways of rendering: the whole crop (``renderer_fps``, ``ratio``), what a dub shows of it, the lower face
-    (``lower_face_fps``, ``lower_face_ratio``), both of which draw the geometry and encode one new reference a frame; and the whole
-    crop from references that are all encoded (``encoded_fps``, ``encoded_ratio``).
+    Three ways of rendering: the whole crop (``renderer_fps``, ``ratio``), what a dub shows of it, the lower
+    face (``lower_face_fps``, ``lower_face_ratio``), both of which draw the geometry and encode one new
+    reference a frame; and the whole crop from references that are all encoded (``encoded_fps``,
+    ``encoded_ratio``).
     """
     job = _job(models)
     generator = Wav2LipSizedGenerator().eval().to(models.device)
@@ -172,8 +178,8 @@ def run_benchmark(models: Models, options: DubOptions, progress: Progress) -> di
         models:  from ``load_models``; a stage whose network is None is left out.
         options: face choice of the tracking stage.
         progress:  one progress bar a stage.
-    Returns:
-        {"machine": {...}, "frames_a_second": {stage: fps}, "relative": {...}, "gflop": {...}, "peak_rss_mib": float, "remarks": [...]}
+    Returns: {"machine": {...}, "frames_a_second": {stage: fps}, "relative": {...}, "gflop": {...},
+        "peak_rss_mib": float, "remarks": [...]}
     """
     speeds: dict[str, float] = {}
     remarks: list[str] = []
@@ -211,7 +217,8 @@ def format_benchmark(result: dict) -> str:
     if result["gflop"]:
         work = result["gflop"]
         lines.append(
-            f"work:       {work['render_frame']:.2f} GFLOP to render a frame at 256x256, {work['encode_reference']:.2f} to encode "
+            f"work:       {work['render_frame']:.2f} GFLOP to render a frame at 256x256, "
+            f"{work['encode_reference']:.2f} to encode "
             f"a reference; Wav2Lip's size {work['wav2lip_sized']:.2f} at 96x96"
         )
     lines.append(f"peak RSS:   {result['peak_rss_mib']:.0f} MiB")
@@ -231,7 +238,8 @@ def peak_rss_mib() -> float:
 def _job(models: Models) -> RenderJob:
     if models.renderer is None:
         raise OptionsError(
-            "the benchmark needs the renderer but these models were loaded without it; load the part 'renderer'."
+            "the benchmark needs the renderer but these models were loaded without it; load the part "
+            "'renderer'."
         )
     return RenderJob(models)
 

@@ -1,11 +1,12 @@
 """Does a dub of an hour take more memory, or more time a frame, than one of a minute?
 
-Run ``python -m personatalk_core.evaluation.speed.long_clip --minutes 1 10 --size 320x320``. The clips are made on the spot: the
-sample person, forwards and backwards without a cut, with the demo's line spoken again and again. Each dub runs in a process of
-its own, so that its peak of resident memory is its own.
+Run ``python -m personatalk_core.evaluation.speed.long_clip --minutes 1 10 --size 320x320``. The clips are
+made on the spot: the sample person, forwards and backwards without a cut, with the demo's line spoken again
+and again. Each dub runs in a process of its own, so that its peak of resident memory is its own.
 
-``--stand-ins`` replaces the networks of tracking and rendering, whose memory does not depend on the length of a clip, by
-ones that cost next to nothing, and fits in one step of five: what is left is everything whose cost could grow with the length.
+``--stand-ins`` replaces the networks of tracking and rendering, whose memory does not depend on the length of
+a clip, by ones that cost next to nothing, and fits in one step of five: what is left is everything whose cost
+could grow with the length.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ MODULE = f"{__package__}.long_clip_benchmark"  # run by its name: __name__ is __
 
 
 def write_long_clip(path: Path, minutes: float, size: tuple[int, int]) -> None:
-    """The sample person in the middle of a picture (width, height), for some minutes: coded once, then the packets repeated."""
+    """The sample person in the middle of a picture (width, height), for some minutes: coded once, then the
+    packets repeated."""
     pictures = [_centred(frame, size) for frame in sample_frames()]
     pictures += pictures[-2:0:-1]  # 110 frames that end where they begin
     count = round(minutes * 60 * FPS)
@@ -86,7 +88,8 @@ def write_long_speech(path: Path, minutes: float) -> None:
 
 
 def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: int = 0) -> dict[str, float]:
-    """Dub the clip in a folder in this process, whose memory is measured: frames, seconds of each stage, peak MiB."""
+    """Dub the clip in a folder in this process, whose memory is measured: frames, seconds of each stage, peak
+    MiB."""
     import torch
 
     torch.set_num_threads(1)
@@ -124,7 +127,8 @@ def compare(rows: list[dict]) -> str:
         memory = row["peak_rss_mib"] / rows[0]["peak_rss_mib"] - 1
         pace = row["cpu_ms_a_frame"] / rows[0]["cpu_ms_a_frame"] - 1
         lines.append(
-            f"{row['minutes']:7g} {row['frames']:8d} {row['peak_rss_mib']:10.0f} {memory:8.1%} {row['cpu_ms_a_frame']:14.1f} {pace:8.1%}"
+            f"{row['minutes']:7g} {row['frames']:8d} {row['peak_rss_mib']:10.0f} {memory:8.1%} "
+            f"{row['cpu_ms_a_frame']:14.1f} {pace:8.1%}"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,5 @@
-"""Networks that cost next to nothing, for measuring what the length of a clip costs: only what surrounds the networks is timed."""
+"""Networks that cost next to nothing, for measuring what the length of a clip costs: only what surrounds the
+networks is timed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ REMEMBERED = 1000  # readings; the benchmark's clip repeats after 110 frames
 
 
 class RememberingLandmarker(FaceLandmarker):
-    """Reads a crop of a frame that it has met before from memory: in a clip that repeats, the networks run in the first round only."""
+    """Reads a crop of a frame that it has met before from memory: in a clip that repeats, the networks run in
+    the first round only."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
@@ -74,7 +76,8 @@ def without_networks(models: Models) -> Models:
 
 
 def small_windows(frames: int) -> None:
-    """Keep work every so many frames instead of every few seconds, so that seconds of video stand for minutes; for this process."""
+    """Keep work every so many frames instead of every few seconds, so that seconds of video stand for
+    minutes; for this process."""
     video_rendering.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
     usual = fitting.windows
     fitting.windows = lambda total: usual(total, 3 * frames, frames)

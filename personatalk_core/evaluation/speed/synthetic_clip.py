@@ -1,4 +1,5 @@
-"""A talking face made of nothing: smooth random coefficients and coloured noise for skin, for timings and tests without media."""
+"""A talking face made of nothing: smooth random coefficients and coloured noise for skin, for timings and
+tests without media."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ FACE_SHARE = 0.62  # of the picture's side, as the crops of the pipeline have it
 
 @dataclass(frozen=True, eq=False)
 class SyntheticClip:
-    """geometry of T frames in a size x size picture; points (T, V, 3) its vertices in pixels; pixels (T, 3, size, size) in [0, 1]."""
+    """geometry of T frames in a size x size picture; points (T, V, 3) its vertices in pixels; pixels (T, 3,
+    size, size) in [0, 1]."""
 
     geometry: FaceGeometry
     points: Tensor
@@ -29,7 +31,8 @@ class SyntheticClip:
 def synthetic_geometry(
     face_model: FaceModel, frames: int, size: int = CROP_SIZE, seed: int = 0
 ) -> FaceGeometry:
-    """A mean person whose head and mouth wander smoothly at 25 fps, within a standard deviation and about 10 degrees."""
+    """A mean person whose head and mouth wander smoothly at 25 fps, within a standard deviation and about 10
+    degrees."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(frames + 8, face_model.expression_count + 3, generator=generator)
     smooth = F.avg_pool1d(noise.T[None], 9, stride=1)[0].T * 3.0  # (T, E + 3), about unit deviation

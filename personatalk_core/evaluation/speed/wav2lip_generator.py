@@ -1,7 +1,8 @@
-"""The yardstick of speed: a generator of the published size of Wav2Lip's, with random weights. It is never used to make pictures.
+"""The yardstick of speed: a generator of the published size of Wav2Lip's, with random weights. It is never
+used to make pictures.
 
-Prajwal et al. 2020, "A Lip Sync Expert Is All You Need": a face encoder, an audio encoder and a decoder with skip
-connections, 96 x 96 pixels, 36.3 M parameters. Only the layer sizes are taken from the publication.
+Prajwal et al. 2020, "A Lip Sync Expert Is All You Need": a face encoder, an audio encoder and a decoder with
+skip connections, 96 x 96 pixels, 36.3 M parameters. Only the layer sizes are taken from the publication.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _row(
 
 
 class Wav2LipSizedGenerator(nn.Module):
-    """Faces (B, 6, 96, 96) (lower half masked, and a reference) and mel (B, 1, 80, 16) to faces (B, 3, 96, 96) in [0, 1]."""
+    """Faces (B, 6, 96, 96) (lower half masked, and a reference) and mel (B, 1, 80, 16) to faces (B, 3, 96,
+    96) in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,9 +43,8 @@ FLOOR_DECIBELS = 6.0  # above the quietest tenth of a recording, within which on
 def count_closures(output: Tensor, real: Tensor, events: Sequence[int] | None) -> tuple[int, int]:
     """Closures that the output makes, and those it should make.
 
-    Args:
-        output, real: (T,) openings at 25 fps.
-        events:       frames at which the lips should meet; a real closure within EVENT_SLACK of one of them counts. None: every one.
+    Args: output, real: (T,) openings at 25 fps. events:       frames at which the lips should meet; a real
+        closure within EVENT_SLACK of one of them counts. None: every one.
     Returns:
         Hits and cases. The output is judged by its own closed level or the real one, whichever is higher.
     """
@@ -59,7 +58,8 @@ def count_closures(output: Tensor, real: Tensor, events: Sequence[int] | None) -
 
 
 def sound_dips(samples: np.ndarray, frames: int) -> list[int]:
-    """25 fps frames in which speech, (S,) at 16 kHz, falls by DIP_DECIBELS between louder moments at most 0.2 s away on either side."""
+    """25 fps frames in which speech, (S,) at 16 kHz, falls by DIP_DECIBELS between louder moments at most 0.2
+    s away on either side."""
     padded = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
     padded[: min(len(samples), len(padded))] = samples[: len(padded)]
     level = 10 * np.log10(np.square(padded).reshape(frames, -1).mean(1) + 1e-9)
@@ -76,7 +76,8 @@ def sound_dips(samples: np.ndarray, frames: int) -> list[int]:
 
 
 def muted(samples: np.ndarray, seconds: float = MUTED_SECONDS) -> tuple[np.ndarray, Tensor]:
-    """The sound with its middle silenced, at most half of it, and the 25 fps frames (T,) bool that lie in the silence."""
+    """The sound with its middle silenced, at most half of it, and the 25 fps frames (T,) bool that lie in the
+    silence."""
     length = min(int(seconds * SAMPLE_RATE), len(samples) // 2) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
     begin = (len(samples) - length) // 2 // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
     out = samples.copy()
@@ -87,7 +88,8 @@ def muted(samples: np.ndarray, seconds: float = MUTED_SECONDS) -> tuple[np.ndarr
 
 
 def pauses(samples: np.ndarray, frames: int) -> Tensor:
-    """25 fps frames (T,) bool in which for SILENCE_SECONDS nothing but the recording's own noise is heard; (S,) at 16 kHz.
+    """25 fps frames (T,) bool in which for SILENCE_SECONDS nothing but the recording's own noise is heard;
+    (S,) at 16 kHz.
 
     Few recordings fall to SILENCE_DB between words; what is quiet in one is told by its quietest tenth.
     """
@@ -118,7 +120,8 @@ def opening_of(geometry: FaceGeometry, models: Models) -> tuple[Tensor, Tensor, 
 
 
 def motion_energy(lips: Tensor, frames: Tensor) -> float:
-    """Mean squared motion of lips (T, K, 3) from frame to frame within ``frames`` (T,) bool; NaN where no two follow each other."""
+    """Mean squared motion of lips (T, K, 3) from frame to frame within ``frames`` (T,) bool; NaN where no two
+    follow each other."""
     pair = frames[1:] & frames[:-1]
     return (
         float(lips.diff(dim=0).square().sum(-1).mean(-1)[pair].mean()) if bool(pair.any()) else float("nan")
@@ -130,11 +133,11 @@ def closure_accuracy(
 ) -> dict[str, dict[str, float]]:
     """Closures and silences of every clip, spoken by its own sound in its own style.
 
-    Returns:
-        {clip: {"pbm_hits", "pbm_cases", "dip_hits", "dip_cases", "all_hits", "all_cases", "pause_frames", "pause_opening",
-        "pause_opening_real", "pause_energy", "pause_energy_real", "muted_opening", "muted_energy", "rest_real"}}. Openings and
-        energies in canonical units; pauses are real ones of over 0.3 s, muted is a silence put into the middle of the sound;
-        rest_real is the fifth percentile of the real opening. Without a recogniser there are no pbm columns.
+    Returns: {clip: {"pbm_hits", "pbm_cases", "dip_hits", "dip_cases", "all_hits", "all_cases",
+        "pause_frames", "pause_opening", "pause_opening_real", "pause_energy", "pause_energy_real",
+        "muted_opening", "muted_energy", "rest_real"}}. Openings and energies in canonical units; pauses are
+        real ones of over 0.3 s, muted is a silence put into the middle of the sound; rest_real is the fifth
+        percentile of the real opening. Without a recogniser there are no pbm columns.
     """
     rows = {}
     for clip in clips:
@@ -198,14 +201,16 @@ def report(rows: dict[str, dict[str, float]]) -> str:
             np.median([row["pause_energy"] / max(row["pause_energy_real"], 1e-12) for row in paused])
         )
         lines.append(
-            f"motion energy in pauses over 0.3 s: {own / real:.2f} of the real one (median over {len(paused)} clips {middle:.2f}), "
+            f"motion energy in pauses over 0.3 s: {own / real:.2f} of the real one (median over "
+            f"{len(paused)} clips {middle:.2f}), "
             f"{int(sum(weight))} settled frames"
         )
         silenced = float(np.mean([row["muted_energy"] for row in rows.values()]))
         lines.append(f"motion energy where the sound was muted: {silenced / real:.2f} of that in real pauses")
     over = float(np.mean([row["muted_opening"] - row["rest_real"] for row in rows.values()]))
     lines.append(
-        f"opening where the sound was muted: {over:+.3f} from the person's fifth percentile (1 is the distance of the eyes)"
+        f"opening where the sound was muted: {over:+.3f} from the person's fifth percentile (1 is the "
+        "distance of the eyes)"
     )
     return "\n".join(lines)
 

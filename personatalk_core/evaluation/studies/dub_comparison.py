@@ -1,4 +1,5 @@
-"""A dubbed video's scores beside those of its own source, which say what a real recording reaches in the same metrics."""
+"""A dubbed video's scores beside those of its own source, which say what a real recording reaches in the same
+metrics."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def compare_with_source(
         audio:          the speech it was made with.
         options:        ``length`` and ``face`` as the output was made with.
         most_frames:    compare the pixels of this many frames at most; None: of all.
-    Returns:
-        {"dub": scores, "source": scores} as of evaluate_video; "source" is left out where the source is silent.
+    Returns: {"dub": scores, "source": scores} as of evaluate_video; "source" is left out where the source is
+        silent.
     Raises:
         MediaError, FaceError: see evaluate_video.
     """

@@ -1,7 +1,9 @@
-"""How well the fitting follows the landmarks, how still it is, and whether closed mouths stay closed (paper 3.1).
+"""How well the fitting follows the landmarks, how still it is, and whether closed mouths stay closed (paper
+3.1).
 
-``python -m personatalk_core.evaluation.studies.geometry_fit FOLDER_OF_VIDEOS`` prints the table, with an ablation of the terms;
-``--pictures DIR`` also writes mesh overlays, PNCC sheets and plots of the jitter before and after, to be looked at.
+``python -m personatalk_core.evaluation.studies.geometry_fit FOLDER_OF_VIDEOS`` prints the table, with an
+ablation of the terms; ``--pictures DIR`` also writes mesh overlays, PNCC sheets and plots of the jitter
+before and after, to be looked at.
 """
 
 from __future__ import annotations
@@ -45,13 +47,16 @@ ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 @dataclass(frozen=True)
 class FitReport:
-    """Distances are percent of the distance between the outer eye corners, in the image; the others are ratios.
+    """Distances are percent of the distance between the outer eye corners, in the image; the others are
+    ratios.
 
-    error: mean distance of projected vertices to their landmarks.  held_out: the same at every second landmark (half B) after
-    fitting to the others only (half A).  held_out_raw: what half A says of half B frame by frame, through the closed-form fit
-    of each frame alone.  over: percent that held_out is above held_out_raw; at most 5 is wanted.
-    jitter: mean second difference over the raw landmarks', all vertices, still heads.  jitter_rest: the same where the
-    mouth rests too, so that speech is not counted.  jitter_head: only vertices that move with the head alone.
+    error: mean distance of projected vertices to their landmarks.  held_out: the same at every second
+    landmark (half B) after fitting to the others only (half A).  held_out_raw: what half A says of half B
+    frame by frame, through the closed-form fit of each frame alone.  over: percent that held_out is above
+    held_out_raw; at most 5 is wanted.
+    jitter: mean second difference over the raw landmarks', all vertices, still heads.  jitter_rest: the same
+    where the mouth rests too, so that speech is not counted.  jitter_head: only vertices that move with the
+    head alone.
     still, rest: frames these were measured in (``still_faces``).
     closed: how much further the lips are open than the landmarks say, in the tenth of frames most closed.
     known_error, known_jitter: on a clip with known coefficients and this clip's noise (``known_clip``).
@@ -74,7 +79,8 @@ class FitReport:
 def fit_report(
     track: FaceTrack, face_model: FaceModel, weights: FittingWeights = DEFAULT_WEIGHTS, *, known: bool = True
 ) -> FitReport:
-    """Fit a track and compare with its landmarks; without ``known`` the known clip is left out, half the work.
+    """Fit a track and compare with its landmarks; without ``known`` the known clip is left out, half the
+    work.
 
     Raises:
         FaceError: no frame has a face.
@@ -122,7 +128,8 @@ def fit_report(
 
 
 def openings(raw: Tensor, fitted: Tensor, face_model: FaceModel, unit: float) -> tuple[Tensor, Tensor]:
-    """Mouth openings in the image, of landmarks (T, K, 3) and of fitted vertices (T, V, 3): two of (T,) eye distances."""
+    """Mouth openings in the image, of landmarks (T, K, 3) and of fitted vertices (T, V, 3): two of (T,) eye
+    distances."""
     whole = fitted.clone()
     whole[:, face_model.landmark_vertex] = raw
     flat = fitted.new_tensor([1.0, 1.0, 0.0])

@@ -1,10 +1,11 @@
 """Choose the weights of the fitting on training clips (paper 3.1, whose lambda has no stated units).
 
-``python -m personatalk_core.evaluation.studies.geometry_fit_choice FOLDER_OF_TRAINING_VIDEOS`` tries every weight at half and twice
-its size, one at a time, and prints what each does to error and jitter. A setting is allowed when on every clip held-out
-landmarks are met no worse than by fitting each frame alone (the 5 % that is bearable is kept for people not seen here) and
-closed lips open by at most half a percent. Among those allowed, the least sum of two ratios wins: jitter, and
-held-out error over that of each frame alone. A weight moves only for a gain above ``NOTICEABLE``.
+``python -m personatalk_core.evaluation.studies.geometry_fit_choice FOLDER_OF_TRAINING_VIDEOS`` tries every
+weight at half and twice its size, one at a time, and prints what each does to error and jitter. A setting is
+allowed when on every clip held-out landmarks are met no worse than by fitting each frame alone (the 5 % that
+is bearable is kept for people not seen here) and closed lips open by at most half a percent. Among those
+allowed, the least sum of two ratios wins: jitter, and held-out error over that of each frame alone. A weight
+moves only for a gain above ``NOTICEABLE``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ MIN_SEEN = 0.9  # of the frames that are used; a clip that mostly shows nobody s
 
 @dataclass(frozen=True)
 class Trial:
-    """Means over clips of one setting: jitter on still heads, held-out error as a ratio; and the worst clip's percentages."""
+    """Means over clips of one setting: jitter on still heads, held-out error as a ratio; and the worst clip's
+    percentages."""
 
     weights: FittingWeights
     jitter: float
@@ -114,7 +116,8 @@ def shortened(track: FaceTrack, frames: int) -> FaceTrack:
 
 
 def one_a_speaker(videos: Sequence[Path], count: int) -> list[Path]:
-    """The largest file of each speaker (the name before ``__``), of the ``count`` speakers whose files are largest."""
+    """The largest file of each speaker (the name before ``__``), of the ``count`` speakers whose files are
+    largest."""
     by_speaker: dict[str, Path] = {}
     for path in sorted(videos, key=lambda path: (path.stat().st_size, path.name)):
         by_speaker[path.stem.split("__")[0]] = path
@@ -124,7 +127,8 @@ def one_a_speaker(videos: Sequence[Path], count: int) -> list[Path]:
 def _line(label: str, trial: Trial) -> str:
     verdict = f"{trial.score:.3f}" if trial.allowed else "not allowed"
     return (
-        f"{label:<24} jitter {trial.jitter:.3f}  held-out {trial.held_out:.3f}  worst over {trial.worst_over:+.1f} %  "
+        f"{label:<24} jitter {trial.jitter:.3f}  held-out {trial.held_out:.3f}  worst over "
+        f"{trial.worst_over:+.1f} %  "
         f"worst closed {trial.worst_closed:+.2f} %  {verdict}\n"
     )
 

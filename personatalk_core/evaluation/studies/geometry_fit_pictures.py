@@ -1,4 +1,5 @@
-"""What the fitting looks like: mesh and coordinate map over frames of a clip, and its jitter before and after as a plot."""
+"""What the fitting looks like: mesh and coordinate map over frames of a clip, and its jitter before and after
+as a plot."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ SIDE = 320  # pixels of one picture of a sheet
 def write_pictures(folder: Path, video: Path, track: FaceTrack, face_model: FaceModel) -> list[Path]:
     """Write ``NAME_sheet.png`` and ``NAME_jitter.png`` of one clip.
 
-    The sheet's columns are frames spread over the clip, the frame with the widest mouth and the one turned furthest among
-    them; its rows are the picture, the mesh over it, and the PNCC. The plot has jitter and mouth opening, of the
-    landmarks and of the fit.
+    The sheet's columns are frames spread over the clip, the frame with the widest mouth and the one turned
+    furthest among them; its rows are the picture, the mesh over it, and the PNCC. The plot has jitter and
+    mouth opening, of the landmarks and of the fit.
     Raises:
         DependencyError: matplotlib is missing.
         FaceError: no frame has a face.

@@ -1,8 +1,9 @@
-"""Whether identity coefficients say who it is: clips of one person against clips of different people (paper 3.1, alpha).
+"""Whether identity coefficients say who it is: clips of one person against clips of different people (paper
+3.1, alpha).
 
-``python -m personatalk_core.evaluation.studies.identity_separation FOLDER`` takes videos or geometry files named SPEAKER__ANYTHING. For
-people that the face model was not learned from, leave their clips out of ``train face-model`` and pass the result as
-``--face-model``.
+``python -m personatalk_core.evaluation.studies.identity_separation FOLDER`` takes videos or geometry files
+named SPEAKER__ANYTHING. For people that the face model was not learned from, leave their clips out of ``train
+face-model`` and pass the result as ``--face-model``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ CLIPS_A_SPEAKER = 10  # at most, so that nobody outweighs all others
 
 
 def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
-    """The chance that two clips of one person are nearer, by the cosine of their identities, than two of different people.
+    """The chance that two clips of one person are nearer, by the cosine of their identities, than two of
+    different people.
 
     Args:
         identities: (N, A).
@@ -46,7 +48,8 @@ def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
     )
     if not bool(same.any()) or bool(same.all()):
         raise OptionsError(
-            "identities are compared within and between people; pass clips of two people or more, one of them twice."
+            "identities are compared within and between people; pass clips of two people or more, one "
+            "of them twice."
         )
     own, others = alike[same], alike[~same].sort().values
     below = (
@@ -57,7 +60,8 @@ def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
 
 
 def identities_in(folder: Path, face_model: FaceModel, tracks: Path | None = None) -> Mapping[str, Tensor]:
-    """File name to identity (A,), of the geometry files in a folder, else of its videos. Raises OptionsError for neither."""
+    """File name to identity (A,), of the geometry files in a folder, else of its videos. Raises OptionsError
+    for neither."""
     files = sorted(Path(folder).glob("*.safetensors"))
     if files:
         return {path.name: load_geometry(path, face_model).identity for path in _at_most(files)}
@@ -74,7 +78,8 @@ def identities_in(folder: Path, face_model: FaceModel, tracks: Path | None = Non
 
 
 def speaker_in(name: str) -> str:
-    """The speaker of SPEAKER__ANYTHING, or of SPLIT__SPEAKER__ANYTHING where the split is train, test or hires."""
+    """The speaker of SPEAKER__ANYTHING, or of SPLIT__SPEAKER__ANYTHING where the split is train, test or
+    hires."""
     parts = name.split("__")
     return parts[1] if parts[0] in ("train", "test", "hires") and len(parts) > 2 else parts[0]
 

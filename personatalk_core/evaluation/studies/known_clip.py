@@ -1,4 +1,5 @@
-"""Clips whose coefficients are known, with a real clip's own noise on their landmarks: what the fitting makes of them."""
+"""Clips whose coefficients are known, with a real clip's own noise on their landmarks: what the fitting makes
+of them."""
 
 from __future__ import annotations
 
@@ -17,14 +18,16 @@ from ...geometry.vertices import posed_vertices
 from ...types import FaceTrack, FrameStatus
 from ..metrics.image_quality import jitter_ratio, still_frames
 
-LOW_PASS = 1.5  # frames, standard deviation of the Gaussian that parts motion from noise: 4 Hz at 25 fps passes by half
+# frames, standard deviation of the Gaussian that parts motion from noise: 4 Hz at 25 fps passes by half
+LOW_PASS = 1.5
 FEWEST = 20  # seen frames
 
 
 @dataclass(frozen=True)
 class KnownReport:
-    """error: mean distance of the held-out half of the vertices to the truth, over that of the noisy landmarks
-    themselves.  jitter: mean second difference of what is wrong, over that of the noise; all vertices, still heads."""
+    """error: mean distance of the held-out half of the vertices to the truth, over that of the noisy
+    landmarks themselves.  jitter: mean second difference of what is wrong, over that of the noise; all
+    vertices, still heads."""
 
     error: float
     jitter: float
@@ -33,9 +36,9 @@ class KnownReport:
 def known_clip(track: FaceTrack, face_model: FaceModel) -> tuple[FaceTrack, Tensor]:
     """A clip with known coefficients that moves like a real one and trembles like it.
 
-    The truth is the real clip's closed-form coefficients of each frame, low-passed (``LOW_PASS``): no term of the fitting
-    has seen it. The noise is what that leaves of the real landmarks, without each landmark's mean, moved by half a
-    clip, so that it has nothing to do with the truth's motion.
+    The truth is the real clip's closed-form coefficients of each frame, low-passed (``LOW_PASS``): no term of
+    the fitting has seen it. The noise is what that leaves of the real landmarks, without each landmark's
+    mean, moved by half a clip, so that it has nothing to do with the truth's motion.
     Returns:
         The noisy track of the seen frames, and the true points (T, K, 3) of the face model's landmarks.
     Raises:

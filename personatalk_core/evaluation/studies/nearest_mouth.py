@@ -1,4 +1,5 @@
-"""The baseline that generates nothing: each frame gets the lower face of the source frame whose mouth is nearest to the one wanted."""
+"""The baseline that generates nothing: each frame gets the lower face of the source frame whose mouth is
+nearest to the one wanted."""
 
 from __future__ import annotations
 
@@ -27,9 +28,11 @@ from ...types import AudioClip, FaceGeometry, Timeline, VideoInfo
 def nearest_mouths(
     target: FaceGeometry, source: FaceGeometry, face_model: FaceModel, exclude_window: int
 ) -> Tensor:
-    """The source frame most alike in mouth shape and head pose to each target frame, weighed as Lip-Attention does: (T,) int64.
+    """The source frame most alike in mouth shape and head pose to each target frame, weighed as Lip-Attention
+    does: (T,) int64.
 
-    Frames nearer than ``exclude_window`` to the one shown are left out. Raises OptionsError when that leaves none.
+    Frames nearer than ``exclude_window`` to the one shown are left out. Raises OptionsError when that leaves
+    none.
     """
     by_shape, by_pose = LIP_SHARPNESS
     looks = [
@@ -59,7 +62,8 @@ def paste_nearest_mouths(
     out: Path,
     face_model: FaceModel,
 ) -> None:
-    """Write the video: the chosen frames' faces, moved by a similarity onto the shown head, under the mask of a dub.
+    """Write the video: the chosen frames' faces, moved by a similarity onto the shown head, under the mask of
+    a dub.
 
     Args:
         source: of the video, T_s frames.  target: T frames.  chosen: (T,) source frames.
@@ -99,7 +103,8 @@ def paste_nearest_mouths(
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotation, scale and shift that carry points (K, 2) onto others with the least squared distance: (2, 3) float64."""
+    """Rotation, scale and shift that carry points (K, 2) onto others with the least squared distance: (2, 3)
+    float64."""
     a, b = source - source.mean(0), target - target.mean(0)
     z = (b[:, 0] + 1j * b[:, 1]) @ (a[:, 0] - 1j * a[:, 1]) / max(np.square(a).sum(), 1e-12)
     turn = np.array([[z.real, -z.imag], [z.imag, z.real]])

@@ -1,4 +1,5 @@
-"""One clip rendered from its own geometry, many times over: frames are read once and references encoded once for all rows of a table."""
+"""One clip rendered from its own geometry, many times over: frames are read once and references encoded once
+for all rows of a table."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ MOST_ENCODED = 160  # references kept encoded: about 5 MB each at 512 pixels
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """One frame: image and truth (3, R, R) in [0, 1], points (V, 3) in crop pixels, opening () of the canonical mouth."""
+    """One frame: image and truth (3, R, R) in [0, 1], points (V, 3) in crop pixels, opening () of the
+    canonical mouth."""
 
     frame: int
     image: Tensor
@@ -61,7 +63,8 @@ class ReconstructedClip:
         self._encoded: OrderedDict[int, EncodedReferences] = OrderedDict()
 
     def targets(self, every: int = 1, limit: int | None = None) -> list[int]:
-        """Usable frames to render: every k-th, each with its successor so that flicker can be seen; at most ``limit``, spread evenly."""
+        """Usable frames to render: every k-th, each with its successor so that flicker can be seen; at most
+        ``limit``, spread evenly."""
         usable = self.geometry.usable.nonzero()[:, 0].tolist()
         if every == 1 and (limit is None or len(usable) <= limit):
             return usable
@@ -74,7 +77,8 @@ class ReconstructedClip:
     def references(
         self, targets: Sequence[int], options: ReferenceOptions, random: int | None = None
     ) -> ReferenceSelection:
-        """Algorithm 1's choice for some frames, or with a seed as many at random that keep the same distance."""
+        """Algorithm 1's choice for some frames, or with a seed as many at random that keep the same
+        distance."""
         if random is None:
             return select_references(self.geometry, self.face_model, targets, options)
         usable, generator = usable_frames(self.geometry), torch.Generator().manual_seed(random)
@@ -87,7 +91,8 @@ class ReconstructedClip:
         return ReferenceSelection(lip, torch.stack(rows))
 
     def around(self, targets: Sequence[int], options: ReferenceOptions) -> tuple[ReferenceSelection, Tensor]:
-        """Lip references around each frame, as near as the exclude window lets them be, in the place of Algorithm 1's of the whole clip.
+        """Lip references around each frame, as near as the exclude window lets them be, in the place of
+        Algorithm 1's of the whole clip.
 
         Returns:
             their union and the usual face references; and which frame may use which, (T, N) bool.
@@ -111,7 +116,8 @@ class ReconstructedClip:
     ) -> Iterator[Reconstruction]:
         """Render frames in order; the renderers of one clip must encode alike (the same weights).
 
-        allowed: (T, N_l) bool, which lip references each frame may use; None: all that the exclude window leaves.
+        allowed: (T, N_l) bool, which lip references each frame may use; None: all that the exclude window
+            leaves.
         """
         self._read({*targets, *references.lip.tolist(), *references.face.flatten().tolist()})
         if allowed is None:

@@ -1,4 +1,5 @@
-"""What a person looks at: source, output and difference at the crop's own size, and the mouths enlarged beside each other."""
+"""What a person looks at: source, output and difference at the crop's own size, and the mouths enlarged
+beside each other."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ DIFFERENCE_GAIN = 4.0
 def write_reconstruction_sheet(
     path: Path, frames: Sequence[Reconstruction], face_model: FaceModel, shown: int = SHOWN
 ) -> None:
-    """Write a PNG: one row a frame, chosen evenly over the mouth's opening; columns source, output, difference x 4, both mouths."""
+    """Write a PNG: one row a frame, chosen evenly over the mouth's opening; columns source, output,
+    difference x 4, both mouths."""
     order = sorted(range(len(frames)), key=lambda k: float(frames[k].opening))
     picked = sorted({order[int(k)] for k in torch.linspace(0, len(order) - 1, shown).round()})
     rows = [_row(frames[k], face_model) for k in picked]

@@ -1,11 +1,12 @@
 """The renderer alone, on clips whose geometry is known: the numbers of paper 3.2 without speech in between.
 
-    python -m personatalk_core.evaluation.studies.reconstruction_table FOLDER [--limit 24] [--rows ours references ablation] [--sheets DIR]
+    python -m personatalk_core.evaluation.studies.reconstruction_table FOLDER [--limit 24] [--rows ours
+    references ablation] [--sheets DIR]
 
-Every row renders the same frames of each clip from references some frames away. Scores: PSNR and SSIM inside the face, inside
-the lips and of the whole crop; gmsd (a perceptual distance, 0 for equal pictures); detail around the lips; flicker there and
-tooth flicker inside the mouth, from one frame to the next while the mouth is still, of which there are ``pairs``. Detail and flicker
-are shares of the source's.
+Every row renders the same frames of each clip from references some frames away. Scores: PSNR and SSIM inside
+the face, inside the lips and of the whole crop; gmsd (a perceptual distance, 0 for equal pictures); detail
+around the lips; flicker there and tooth flicker inside the mouth, from one frame to the next while the mouth
+is still, of which there are ``pairs``. Detail and flicker are shares of the source's.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One way to render. kind: an ablation; size: pixels of the crop, None for the source's own; random: seed of random references;
-    around: lip references around each frame instead of spread over the clip."""
+    """One way to render. kind: an ablation; size: pixels of the crop, None for the source's own; random: seed
+    of random references; around: lip references around each frame instead of spread over the clip."""
 
     references: ReferenceOptions = ReferenceOptions(exclude_window=12)
     kind: type[DualAttentionRenderer] | None = None
@@ -87,7 +88,8 @@ ROWS: dict[str, dict[str, Row]] = {
 
 
 def score(frames: Iterable[Reconstruction], face_model: FaceModel) -> dict[str, float]:
-    """The numbers of one clip in one row; see the module. NaN for flicker where no two neighbouring frames have a still mouth."""
+    """The numbers of one clip in one row; see the module. NaN for flicker where no two neighbouring frames
+    have a still mouth."""
     rows: list[dict[str, float]] = []
     changes: list[list[float]] = []
     before: Reconstruction | None = None
@@ -117,7 +119,8 @@ def score(frames: Iterable[Reconstruction], face_model: FaceModel) -> dict[str, 
 
 
 def _change(before: Reconstruction, now: Reconstruction, face_model: FaceModel) -> list[float]:
-    """Flicker of output and source around the lips, then inside the mouth, between two neighbouring frames; NaN where the mouth moves."""
+    """Flicker of output and source around the lips, then inside the mouth, between two neighbouring frames;
+    NaN where the mouth moves."""
     points, opening = torch.stack([before.points, now.points]), torch.stack([before.opening, now.opening])
     masks = region_masks(points, face_model, now.image.shape[-1])
     pictures = (torch.stack([before.image, now.image]), torch.stack([before.truth, now.truth]))
@@ -137,9 +140,9 @@ def reconstruction_table(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of every clip in every row.
 
-    Args:
-        every:  render every k-th frame and its successor; limit: at most so many frames a clip.
-        cache:  folder for fitted geometry.  sheets: folder for a picture of each clip, in a folder a row where there are several.
+    Args: every:  render every k-th frame and its successor; limit: at most so many frames a clip. cache:
+        folder for fitted geometry.  sheets: folder for a picture of each clip, in a folder a row where there
+        are several.
     Returns:
         {row: {clip: {score: value}}}.
     Raises:

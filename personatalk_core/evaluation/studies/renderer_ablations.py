@@ -1,7 +1,8 @@
-"""The renderer with a part taken away or changed, and the renderer that remembers references: what Table 4's rows are made with.
+"""The renderer with a part taken away or changed, and the renderer that remembers references: what Table 4's
+rows are made with.
 
-The parts are taken away from the trained network, not left out while training, as the paper did: its rows say what the part
-does in these weights.
+The parts are taken away from the trained network, not left out while training, as the paper did: its rows say
+what the part does in these weights.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ MOST_REMEMBERED = 160  # references of one clip: 4 to 8 MB each
 
 
 class FaceAttentionOnly(DualAttentionRenderer):
-    """Table 4, without lip-attention: one cross-attention layer, over the face references, draws the mouth too."""
+    """Table 4, without lip-attention: one cross-attention layer, over the face references, draws the mouth
+    too."""
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
         return torch.zeros_like(geometry[:, 3:])
 
 
 class LipAttentionOnly(DualAttentionRenderer):
-    """Table 4, without face-attention: one cross-attention layer, over the lip references, draws the whole face."""
+    """Table 4, without face-attention: one cross-attention layer, over the lip references, draws the whole
+    face."""
 
     def fusion_mask(self, geometry: Tensor, surface: Surface) -> Tensor:
         return surface.mesh[:, None].to(geometry.dtype)
@@ -40,8 +43,9 @@ class LipAttentionOnly(DualAttentionRenderer):
 class WithoutGeometricStart(DualAttentionRenderer):
     """Logits by learned queries and keys alone: mouth shape and head pose of a reference count nowhere.
 
-    Every reference is told to have the target's own shape and pose, so that neither the logits' start nor the choice of the most
-    alike nor the correction of weights knows better. Which of many lip references are read is then chosen evenly.
+    Every reference is told to have the target's own shape and pose, so that neither the logits' start nor the
+    choice of the most alike nor the correction of weights knows better. Which of many lip references are read
+    is then chosen evenly.
     """
 
     def render(
@@ -88,7 +92,8 @@ class WithoutGeometricStart(DualAttentionRenderer):
 
 
 class GlobalAttention(DualAttentionRenderer):
-    """The paper's attention to the letter, over every latent of every reference, with the same weights (variant ``global``)."""
+    """The paper's attention to the letter, over every latent of every reference, with the same weights
+    (variant ``global``)."""
 
     def __init__(self, config: RendererConfig) -> None:
         super().__init__(replace(config, variant="global"))

@@ -1,4 +1,5 @@
-"""How well the predicted mouth follows the true one: clips animated by their own sound, in their own style, before rendering.
+"""How well the predicted mouth follows the true one: clips animated by their own sound, in their own style,
+before rendering.
 
 python -m personatalk_core.evaluation.studies.speech_accuracy FOLDER [--pretrained MOONSHINE] [--disturb 10]
 """
@@ -52,9 +53,9 @@ def speech_accuracy(
         clips:    at least two, so that one can hear another's sound.
         judge:    adds the rows of the ridge regression and of the lags that it finds.
         decibels: adds rows with hiss, babble and music this far below the speech.
-    Returns:
-        {row: {clip: {"opening_r", "width_r", "lmd", "opening_gain", "best_lag"}}}; lmd in pixels of a 256-pixel crop, best_lag
-        in frames of the video: how much later the output's mouth moves than the true one where they agree best.
+    Returns: {row: {clip: {"opening_r", "width_r", "lmd", "opening_gain", "best_lag"}}}; lmd in pixels of a
+        256-pixel crop, best_lag in frames of the video: how much later the output's mouth moves than the true
+        one where they agree best.
     """
     rows: dict[str, dict[str, dict[str, float]]] = {}
     last = "ours, lag found" if judge else "ours, lag stated"
@@ -94,7 +95,8 @@ def score(output: FaceGeometry, truth: FaceGeometry, models: Models) -> dict[str
 
 
 def best_lag(output: Tensor, truth: Tensor) -> float:
-    """Frames by which an output's opening (T,) comes later than the true one, where they agree best; NaN for a still mouth."""
+    """Frames by which an output's opening (T,) comes later than the true one, where they agree best; NaN for
+    a still mouth."""
     if float(output.std()) < 1e-6:
         return float("nan")
     edge = max(OUTPUT_LAGS)

@@ -1,7 +1,8 @@
-"""What plain ridge regression on a pretrained speech encoder says about a mouth: the baseline to beat, and an independent judge of lags.
+"""What plain ridge regression on a pretrained speech encoder says about a mouth: the baseline to beat, and an
+independent judge of lags.
 
-It was fitted on training people only, the encoder is as its makers released it, and it shares no trained number with the networks
-that are measured. Knows nothing of styles.
+It was fitted on training people only, the encoder is as its makers released it, and it shares no trained
+number with the networks that are measured. Knows nothing of styles.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MAX_LAG = 8  # frames
 class SpeechRidge:
     """weight (K, 2 + E_low), mean (K,) and scale (K,) of the features.  face_model: sha256.
 
-    Called with features (T, K) it gives how far opening (T,), width (T,), both in canonical units, and the lower expression
-    (T, E_low) are from the clip's own mean.
+    Called with features (T, K) it gives how far opening (T,), width (T,), both in canonical units, and the
+    lower expression (T, E_low) are from the clip's own mean.
     """
 
     weight: Tensor
@@ -47,7 +48,8 @@ class SpeechRidge:
 
 @torch.inference_mode()
 def ridge_features(samples: Tensor, frames: int, encoder: AudioEncoder) -> Tensor:
-    """(T, K) features of the middle layer of an encoder's backbone at 25 fps, with CONTEXT_FRAMES to either side.
+    """(T, K) features of the middle layer of an encoder's backbone at 25 fps, with CONTEXT_FRAMES to either
+    side.
 
     samples: (S,) at 16 kHz; sample 0 sounds when frame 0 begins; silence is assumed around it.
     """
@@ -65,9 +67,11 @@ def ridge_features(samples: Tensor, frames: int, encoder: AudioEncoder) -> Tenso
 
 
 def shift_between(predicted: np.ndarray, seen: np.ndarray, valid: np.ndarray) -> float:
-    """Frames, with a fraction, by which ``seen`` comes later than ``predicted``, where their correlation peaks.
+    """Frames, with a fraction, by which ``seen`` comes later than ``predicted``, where their correlation
+    peaks.
 
-    All (T,); valid is bool. A parabola through the peak and its neighbours gives the fraction; at the border of MAX_LAG there is none.
+    All (T,); valid is bool. A parabola through the peak and its neighbours gives the fraction; at the border
+    of MAX_LAG there is none.
     """
     scores = []
     frames = np.arange(len(seen))

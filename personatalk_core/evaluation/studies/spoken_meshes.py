@@ -1,4 +1,5 @@
-"""Seen and heard: true and predicted mesh side by side for every clip, with sound, and plots of the opening over time.
+"""Seen and heard: true and predicted mesh side by side for every clip, with sound, and plots of the opening
+over time.
 
 python -m personatalk_core.evaluation.studies.spoken_meshes FOLDER --out DIR [--pretrained MOONSHINE]
 """
@@ -37,7 +38,8 @@ PANEL_SECONDS = 10.0  # of a plot; longer clips show their beginning
 
 
 def write_meshes(video: Path, clip: TalkingClip, output: FaceGeometry, models: Models, out: Path) -> None:
-    """A video of three pictures a frame: the filmed face, its true mesh, and the predicted mesh; the sound in step with the mouth.
+    """A video of three pictures a frame: the filmed face, its true mesh, and the predicted mesh; the sound in
+    step with the mouth.
 
     Raises:
         MediaError: the video cannot be read or the result not be written.
@@ -62,7 +64,8 @@ def write_meshes(video: Path, clip: TalkingClip, output: FaceGeometry, models: M
 def draw_openings(
     clips: Sequence[TalkingClip], outputs: Sequence[FaceGeometry], models: Models, out: Path
 ) -> None:
-    """One panel a clip: true and predicted opening over time, loudness beneath. Raises DependencyError without matplotlib."""
+    """One panel a clip: true and predicted opening over time, loudness beneath. Raises DependencyError
+    without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -84,7 +87,10 @@ def draw_openings(
         )
         axes.plot(times, np.where(clip.geometry.usable.numpy(), true, np.nan), color="black", label="true")
         axes.plot(times, own, color="#d62728", label="predicted")
-        figures = f"r {scores['opening_r']:.2f}, width r {scores['width_r']:.2f}, spread {scores['opening_gain']:.2f} of the true"
+        figures = (
+            f"r {scores['opening_r']:.2f}, width r {scores['width_r']:.2f}, spread "
+            f"{scores['opening_gain']:.2f} of the true"
+        )
         axes.set_title(f"{clip.name}: {figures}", fontsize=9)
         axes.set_xlim(0, min(PANEL_SECONDS, float(times[-1])))
         axes.legend(fontsize=7, loc="upper right")

@@ -1,9 +1,11 @@
-"""Is a style worth its name? One speaker's clips near to each other, generated motion near to the style asked for, strength and mixing.
+"""Is a style worth its name? One speaker's clips near to each other, generated motion near to the style asked
+for, strength and mixing.
 
     python -m personatalk_core.evaluation.studies.style_accuracy FOLDER [--figure STYLES.svg]
 
-The generator's own style (``speech/style.py``) answers for what it is used for; every answer is repeated by StyleSim's encoder,
-which the generator never saw. Long clips are cut into pieces, so that a person with one clip counts too.
+The generator's own style (``speech/style.py``) answers for what it is used for; every answer is repeated by
+StyleSim's encoder, which the generator never saw. Long clips are cut into pieces, so that a person with one
+clip counts too.
 """
 
 from __future__ import annotations
@@ -65,8 +67,8 @@ def speak(clip: TalkingClip, style: Tensor, models: Models) -> Tensor:
 
 
 def pieces(motions: Sequence[Tensor], speakers: Sequence[str]) -> list[tuple[str, Tensor]]:
-    """Motions as pieces of PIECE_FRAMES or, where a clip is not twice as long, two halves of at least a second; whole clips of
-    people who have several of them."""
+    """Motions as pieces of PIECE_FRAMES or, where a clip is not twice as long, two halves of at least a
+    second; whole clips of people who have several of them."""
     several = {s for s in speakers if list(speakers).count(s) > 1}
     found = []
     for speaker, motion in zip(speakers, motions, strict=True):
@@ -95,10 +97,9 @@ def swaps(
 ) -> dict[str, dict[str, float]]:
     """Every clip's sound in every style.
 
-    Returns:
-        {judge: {"closer to the style asked for": share of swaps in which the motion is nearer to the style asked for than to the
-        speaker's own, "own style nearest": share of clips whose motion in their own style is nearest to their own of all
-        styles, "asked style nearest": the same for all swaps}}.
+    Returns: {judge: {"closer to the style asked for": share of swaps in which the motion is nearer to the
+        style asked for than to the speaker's own, "own style nearest": share of clips whose motion in their
+        own style is nearest to their own of all styles, "asked style nearest": the same for all swaps}}.
     """
     generator, motions = own_style(models), [motion_of(c, models) for c in clips]
     styles = [generator(m) for m in motions]
@@ -123,9 +124,11 @@ def swaps(
 
 
 def strengths(clips: Sequence[TalkingClip], models: Models) -> dict[float, float]:
-    """How far along the way from the average speaker to the person the generated motion lies at each strength, mean over clips.
+    """How far along the way from the average speaker to the person the generated motion lies at each
+    strength, mean over clips.
 
-    The motion's own style is projected onto the line from what strength 0 gives to what strength 1 gives: 0, 1 and more.
+    The motion's own style is projected onto the line from what strength 0 gives to what strength 1 gives: 0,
+    1 and more.
     """
     generator = own_style(models)
     along: dict[float, list[float]] = {s: [] for s in STRENGTHS}
@@ -141,8 +144,8 @@ def strengths(clips: Sequence[TalkingClip], models: Models) -> dict[float, float
 
 
 def mixes(clips: Sequence[TalkingClip], models: Models) -> tuple[float, float]:
-    """An even mix of a clip's own style and the next one's: where its motion lies from the one (0) to the other (1), mean over
-    clips, and the share of clips in which it lies strictly between."""
+    """An even mix of a clip's own style and the next one's: where its motion lies from the one (0) to the
+    other (1), mean over clips, and the share of clips in which it lies strictly between."""
     generator = own_style(models)
     styles = [generator(motion_of(c, models)) for c in clips]
     places = []
@@ -157,7 +160,8 @@ def mixes(clips: Sequence[TalkingClip], models: Models) -> tuple[float, float]:
 
 
 def figure(clips: Sequence[TalkingClip], models: Models, metric: StyleMetric) -> str:
-    """Figure 5: an SVG of two-second windows of the clips and of what is generated in their styles from the next clip's sound."""
+    """Figure 5: an SVG of two-second windows of the clips and of what is generated in their styles from the
+    next clip's sound."""
     generator, lower = own_style(models), models.face_model.lower_count
     points, speakers, made = [], [], []
     for k, clip in enumerate(clips):
@@ -176,7 +180,8 @@ def figure(clips: Sequence[TalkingClip], models: Models, metric: StyleMetric) ->
 
 
 def read_speakers(folder: Path) -> dict[str, str]:
-    """Speaker by file name from an INDEX.tsv in the folder or one up; the part of a name before two underscores is the default."""
+    """Speaker by file name from an INDEX.tsv in the folder or one up; the part of a name before two
+    underscores is the default."""
     for index in (Path(folder) / "INDEX.tsv", Path(folder).parent / "INDEX.tsv"):
         if index.is_file():
             with index.open(newline="", encoding="utf-8") as stream:
@@ -207,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         per = nearest_speaker(parts, judge)
         mean = sum(per.values()) / max(len(per), 1)
         sys.stdout.write(
-            f"1-NN by {name}: {mean:.1%} over {len(per)} speakers ({', '.join(f'{s} {v:.0%}' for s, v in per.items())})\n"
+            f"1-NN by {name}: {mean:.1%} over {len(per)} speakers "
+            f"({', '.join(f'{s} {v:.0%}' for s, v in per.items())})\n"
         )
     for name, answers in swaps(clips, models, judges).items():
         sys.stdout.write(
@@ -219,7 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     middle, between = mixes(clips, models)
     sys.stdout.write(f"way from the average speaker to the person: {reached}\n")
     sys.stdout.write(
-        f"even mixes lie at {middle:.2f} of the way from one person to the other, {between:.0%} of them between the two\n"
+        f"even mixes lie at {middle:.2f} of the way from one person to the other, {between:.0%} of them "
+        "between the two\n"
     )
     if chosen.figure:
         chosen.figure.write_text(figure(clips, models, metric), encoding="utf-8")

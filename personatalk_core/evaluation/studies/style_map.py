@@ -1,4 +1,5 @@
-"""Figure 5 of the paper: speaking styles in two dimensions by t-SNE, generated clips beside originals, as an SVG."""
+"""Figure 5 of the paper: speaking styles in two dimensions by t-SNE, generated clips beside originals, as an
+SVG."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def draw_style_map(places: Tensor, speakers: Sequence[str], generated: Sequence[
     count = check_shape("places", places, "N", 2)["N"]
     if len(speakers) != count or len(generated) != count:
         raise ShapeError(
-            f"{count} places came with {len(speakers)} speakers and {len(generated)} marks; expected one of each a place."
+            f"{count} places came with {len(speakers)} speakers and {len(generated)} marks; expected "
+            "one of each a place."
         )
     low, high = places.amin(0), places.amax(0)
     where = 30 + (places - low) / (high - low).clamp_min(1e-9) * (SIZE - 60)
@@ -92,7 +94,10 @@ def draw_style_map(places: Tensor, speakers: Sequence[str], generated: Sequence[
         for k, name in enumerate(names)
     ]
     legend.append(f"<text x='{SIZE + 10}' y='{36 + 18 * len(names)}'>dot: original, cross: generated</text>")
-    head = f"<svg xmlns='http://www.w3.org/2000/svg' width='{SIZE + 240}' height='{SIZE}' font-family='sans-serif' font-size='13'>"
+    head = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{SIZE + 240}' height='{SIZE}' "
+        "font-family='sans-serif' font-size='13'>"
+    )
     return (
         head
         + f"<rect width='{SIZE + 240}' height='{SIZE}' fill='white'/>"

@@ -22,7 +22,8 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Answer:
-    """One row: who, on which question, about which clip, of which systems (second empty for MOS), and the answer."""
+    """One row: who, on which question, about which clip, of which systems (second empty for MOS), and the
+    answer."""
 
     rater: str
     question: str
@@ -35,8 +36,8 @@ class Answer:
 def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
     """Read the raters' CSV files and put the names back.
 
-    Returns:
-        The study's kind, and the answers. A rater's second answer to the same trial and question replaces the first.
+    Returns: The study's kind, and the answers. A rater's second answer to the same trial and question
+        replaces the first.
     Raises:
         MediaError: a file is missing or has other columns, or names a video that the key does not know.
     """
@@ -45,7 +46,8 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
         items, kind = study["items"], study["kind"]
     except (OSError, ValueError, KeyError) as error:
         raise MediaError(
-            f"{key} is not a study key ({type(error).__name__}); pass the study_key.json written with the page."
+            f"{key} is not a study key ({type(error).__name__}); pass the study_key.json written with "
+            "the page."
         ) from error
     found: dict[tuple, Answer] = {}
     for path in files:
@@ -59,15 +61,18 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
         for number, row in enumerate(rows, start=2):
             if any(row.get(column) is None for column in COLUMNS):
                 raise MediaError(
-                    f"{path} line {number} lacks one of the columns {', '.join(COLUMNS)}; pass the file as it was saved."
+                    f"{path} line {number} lacks one of the columns {', '.join(COLUMNS)}; pass the file "
+                    "as it was saved."
                 )
             if row["item_a"] not in items or (row["item_b"] and row["item_b"] not in items):
                 raise MediaError(
-                    f"{path} line {number} names a video that is not in {key}; the answers belong to another study."
+                    f"{path} line {number} names a video that is not in {key}; the answers belong to "
+                    "another study."
                 )
             if row["answer"] not in (("A", "B", "same") if kind == "ab" else ("1", "2", "3", "4", "5")):
                 raise MediaError(
-                    f"{path} line {number} has the answer '{row['answer']}', which a study of kind '{kind}' does not give."
+                    f"{path} line {number} has the answer '{row['answer']}', which a study of kind "
+                    f"'{kind}' does not give."
                 )
             first, second = items[row["item_a"]], items.get(row["item_b"], {"system": ""})
             found[row["rater"], row["trial"], row["question"]] = Answer(
@@ -79,9 +84,9 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
 def analyse_user_study(key: Path, files: Sequence[Path], seed: int = 0) -> dict:
     """Mean opinion scores, or preferences, of every system on every question.
 
-    Returns:
-        {"kind", "raters", "answers", "questions": {question: ...}}; for ``mos`` {system: {"mean", "low", "high", "answers"}}, for
-        ``ab`` {"X vs Y": {"share" of X among decided answers, "low", "high", "p", "wins", "losses", "same"}}.
+    Returns: {"kind", "raters", "answers", "questions": {question: ...}}; for ``mos`` {system: {"mean", "low",
+        "high", "answers"}}, for ``ab`` {"X vs Y": {"share" of X among decided answers, "low", "high", "p",
+        "wins", "losses", "same"}}.
     Raises:
         MediaError: see :func:`read_answers`.  OptionsError: there is no answer.
     """
@@ -147,7 +152,8 @@ def _opinion(answers: list[Answer], seed: int) -> dict:
 
 
 def _preference(answers: list[Answer]) -> dict:
-    """Share of decided answers for the first of each pair, Wilson's interval, exact two-sided test against a half."""
+    """Share of decided answers for the first of each pair, Wilson's interval, exact two-sided test against a
+    half."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for a in answers:
         winner = {"A": a.first, "B": a.second}.get(a.answer)

@@ -1,7 +1,8 @@
-"""A blind viewing test as one HTML page that needs no network: MOS or A/B on the paper's three questions (paper 4.3, Table 3).
+"""A blind viewing test as one HTML page that needs no network: MOS or A/B on the paper's three questions
+(paper 4.3, Table 3).
 
-The page holds the videos themselves and knows them by random numbers only; which number is whose stands in a key file that
-stays with whoever runs the study. Answers leave the page as CSV.
+The page holds the videos themselves and knows them by random numbers only; which number is whose stands in a
+key file that stays with whoever runs the study. Answers leave the page as CSV.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "ab": "In which do the lips fit the words better?",
     },
     "persona": {
-        "mos": "How much is this the same person, speaking in their own manner? (1 not at all ... 5 completely)",
+        "mos": (
+            "How much is this the same person, speaking in their own manner? (1 not at all ... 5 completely)"
+        ),
         "ab": "Which is more the same person, speaking in their own manner?",
     },
 }
@@ -58,16 +61,15 @@ def make_user_study(
 ) -> Study:
     """Write ``study.html`` for the raters and ``study_key.json`` for whoever evaluates it.
 
-    Args:
-        systems:   name to folder of videos; only clips that every system has (by file name without ending) are shown.
-        out:       folder for both files.
-        kind:      ``mos``: each video rated from 1 to 5; ``ab``: two videos of one clip, which is better or the same.
-        reference: folder of the original videos, shown beside for the question about the person; None: not shown.
-        seed:      of the numbers that hide who made what. Order and sides are drawn anew for every rater, in the page.
+    Args: systems:   name to folder of videos; only clips that every system has (by file name without ending)
+        are shown. out:       folder for both files. kind:      ``mos``: each video rated from 1 to 5; ``ab``:
+        two videos of one clip, which is better or the same. reference: folder of the original videos, shown
+        beside for the question about the person; None: not shown. seed:      of the numbers that hide who
+        made what. Order and sides are drawn anew for every rater, in the page.
     Returns:
         Study.
-    Raises:
-        OptionsError: an unknown kind, or fewer than two systems for ``ab``.  MediaError: no common clip, or too much video.
+    Raises: OptionsError: an unknown kind, or fewer than two systems for ``ab``.  MediaError: no common clip,
+        or too much video.
     """
     if kind not in KINDS:
         raise OptionsError(f"the kind of study is '{kind}' but expected one of {', '.join(KINDS)}.")
@@ -79,7 +81,8 @@ def make_user_study(
     clips = sorted(set.intersection(*(set(found) for found in files.values())))
     if not clips:
         raise MediaError(
-            f"the folders of {', '.join(systems)} have no clip of the same name; name the outputs after their sources."
+            f"the folders of {', '.join(systems)} have no clip of the same name; name the outputs after "
+            "their sources."
         )
     originals = _videos(Path(reference)) if reference is not None else {}
     numbers = random.Random(seed)
@@ -95,7 +98,8 @@ def make_user_study(
     size = sum(path.stat().st_size for path in media.values()) * 4 / 3 / (1 << 20)
     if size > MOST_MIB:
         raise MediaError(
-            f"the videos would make a page of {size:.0f} MiB but at most {MOST_MIB} open well; use fewer or shorter clips."
+            f"the videos would make a page of {size:.0f} MiB but at most {MOST_MIB} open well; use "
+            "fewer or shorter clips."
         )
     data = {
         "kind": kind,
@@ -113,7 +117,8 @@ def make_user_study(
 def _trials(
     kind: str, key: Mapping[str, Mapping[str, str]], clips: list[str], shown: Mapping[str, str]
 ) -> list[dict]:
-    """One a video for MOS, one a pair of systems and clip for A/B; in random order only once the page is open."""
+    """One a video for MOS, one a pair of systems and clip for A/B; in random order only once the page is
+    open."""
     trials = []
     for clip in clips:
         items = [item for item, entry in key.items() if entry["clip"] == clip]

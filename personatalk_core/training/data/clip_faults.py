@@ -1,7 +1,8 @@
 """Why a clip is not trained on, one sentence each: the quality filter of data preparation (paper 4.1).
 
-Picture: several faces, cuts, too small, too short, mostly turned away or covered. Sound: silence, music or noise, out of
-sync. A clip with a fault of the picture is dropped; one with a fault of the sound can still teach how a face looks.
+Picture: several faces, cuts, too small, too short, mostly turned away or covered. Sound: silence, music or
+noise, out of sync. A clip with a fault of the picture is dropped; one with a fault of the sound can still
+teach how a face looks.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ MIN_SYNC = 0.35
 
 @dataclass(frozen=True)
 class ClipReadings:
-    """What the filter measured once. other_faces: share of looked-at frames with another large face.  swell: dB.
-    sync_r, sync_lag: at the best lag; all None where there is nothing to measure."""
+    """What the filter measured once. other_faces: share of looked-at frames with another large face.  swell:
+    dB. sync_r, sync_lag: at the best lag; all None where there is nothing to measure."""
 
     other_faces: float | None = None
     swell: float | None = None
@@ -61,12 +62,18 @@ def picture_fault(geometry: FaceGeometry, face_model: FaceModel, readings: ClipR
         return f"cuts: {cuts}, the first at {first:.2f} s; split the video there."
     usable = float(geometry.usable.float().mean())
     if usable < MIN_USABLE:
-        return f"face not usable: {usable:.0%} of the frames show it from the front, uncovered and large enough, {MIN_USABLE:.0%} are needed."
+        return (
+            f"face not usable: {usable:.0%} of the frames show it from the front, uncovered and "
+            f"large enough, {MIN_USABLE:.0%} are needed."
+        )
     height = face_height(geometry, face_model)
     if height < MIN_FACE_HEIGHT:
         return f"too small: the face is {height:.0f} pixels high, at least {MIN_FACE_HEIGHT:.0f} are needed."
     if readings.other_faces is not None and readings.other_faces > OTHER_SHARE:
-        return f"several faces: another large one in {readings.other_faces:.0%} of the frames that were looked at."
+        return (
+            f"several faces: another large one in {readings.other_faces:.0%} of the frames that were "
+            "looked at."
+        )
     return ""
 
 
@@ -77,9 +84,15 @@ def sound_fault(samples: np.ndarray, readings: ClipReadings) -> str:
     if loudness(samples).max(initial=-np.inf) < SILENT_DB:
         return "silent: nothing is heard on the sound track."
     if readings.swell is not None and readings.swell < MIN_SWELL:
-        return f"music or noise only: loudness swells by {readings.swell:.1f} dB at the pace of syllables, speech by {MIN_SWELL} or more."
+        return (
+            f"music or noise only: loudness swells by {readings.swell:.1f} dB at the pace of "
+            f"syllables, speech by {MIN_SWELL} or more."
+        )
     if readings.sync_r is not None and readings.sync_r < MIN_SYNC:
-        return f"no sync: the mouth follows the sound with r = {readings.sync_r:.2f} at best, {MIN_SYNC} is needed (dubbed, or music)."
+        return (
+            f"no sync: the mouth follows the sound with r = {readings.sync_r:.2f} at best, "
+            f"{MIN_SYNC} is needed (dubbed, or music)."
+        )
     return ""
 
 
@@ -95,7 +108,8 @@ def other_faces(
     face_model: FaceModel,
     landmarker: FaceLandmarker,
 ) -> float:
-    """Share of the looked-at frames (H, W, 3) uint8 that show another face at least OTHER_SIZE as large as the followed one.
+    """Share of the looked-at frames (H, W, 3) uint8 that show another face at least OTHER_SIZE as large as
+    the followed one.
 
     index: numbers of the frames; those without a usable face are passed over.
     """
@@ -122,7 +136,8 @@ def looked_at(frame_count: int) -> list[int]:
 
 
 def swell(samples: np.ndarray) -> float:
-    """Deviation in dB of the loudness, of what changes 2 to 8 times a second: 4 to 10 in speech, less in held tones and noise."""
+    """Deviation in dB of the loudness, of what changes 2 to 8 times a second: 4 to 10 in speech, less in held
+    tones and noise."""
     level = loudness(samples)
     if len(level) < 50:
         return float("nan")
@@ -143,7 +158,8 @@ def loudness(samples: np.ndarray) -> np.ndarray:
 def sync_of(
     samples: np.ndarray, geometry: FaceGeometry, face_model: FaceModel, hear: HearOpening
 ) -> tuple[float, float] | None:
-    """Correlation of the opening seen with the opening heard at the best lag, and that lag; None where the clip is too short."""
+    """Correlation of the opening seen with the opening heard at the best lag, and that lag; None where the
+    clip is too short."""
     expression, usable = at_model_rate(geometry)
     frames = len(expression)
     if min(frames, int(usable.sum())) < MIN_OVERLAP + SYNC_REACH:

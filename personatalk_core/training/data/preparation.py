@@ -1,8 +1,10 @@
-"""A folder of videos -> tracked, fitted and checked clips with their sound, cached so that a second run begins where the first ended.
+"""A folder of videos -> tracked, fitted and checked clips with their sound, cached so that a second run
+begins where the first ended.
 
-Either trainer can use it, on raw videos or on a folder that ``prepare`` wrote. Speakers and lags may be stated in an
-``INDEX.tsv`` beside the videos or one folder up, with columns file, speaker and av_lag_frames; otherwise a speaker is the
-folder a video lies in, or, directly in the data folder, the part of its name before two underscores.
+Either trainer can use it, on raw videos or on a folder that ``prepare`` wrote. Speakers and lags may be
+stated in an ``INDEX.tsv`` beside the videos or one folder up, with columns file, speaker and av_lag_frames;
+otherwise a speaker is the folder a video lies in, or, directly in the data folder, the part of its name
+before two underscores.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class PreparedClip:
     path: of the video.  name: of the clip, unique in its folder.  speaker: who speaks.  geometry: the fitted
     coefficients.  samples: (S,) mono at 16 kHz on the video's clock, None when there is no usable sound.
     lag: frames at 25 fps by which the mouth comes later than its sound, None when not stated.
-    sound_fault: why there is no usable sound, a sentence; empty where there is.  readings: what the filter measured.
+    sound_fault: why there is no usable sound, a sentence; empty where there is.  readings: what the filter
+        measured.
     """
 
     path: Path
@@ -57,7 +60,8 @@ class PreparedClip:
 
 
 class ClipTools:
-    """What preparing many clips shares, made when first needed: the landmarker, and what hears a mouth in a sound."""
+    """What preparing many clips shares, made when first needed: the landmarker, and what hears a mouth in a
+    sound."""
 
     def __init__(self, face_model: FaceModel) -> None:
         self.face_model = face_model
@@ -78,7 +82,8 @@ class ClipTools:
 
     @property
     def hear(self) -> HearOpening | None:
-        """The bundled speech networks; for a face model of the user's, which they do not fit, the bundled linear judge."""
+        """The bundled speech networks; for a face model of the user's, which they do not fit, the bundled
+        linear judge."""
         if self._hear is None:
             try:
                 networks = load_speech_networks()
@@ -99,8 +104,8 @@ def prepare_folder(
         cache:      where geometry, sound and readings are kept, by the video's sha256 and the face model's.
         face_model: the one to fit.
         on_progress: videos done and in all.
-    Returns:
-        The clips whose picture has no fault, in the order of their paths, and why each other video was left out.
+    Returns: The clips whose picture has no fault, in the order of their paths, and why each other video was
+        left out.
     Raises:
         OptionsError: there is no video, or none of them has a usable face.
     """
@@ -121,13 +126,15 @@ def prepare_folder(
     if not clips:
         reason = next(iter(left_out.values()))
         raise OptionsError(
-            f"none of the {len(videos)} videos in {data} has a usable face; the first was left out because: {reason}"
+            f"none of the {len(videos)} videos in {data} has a usable face; the first was left out "
+            f"because: {reason}"
         )
     return clips, left_out
 
 
 def videos_below(data: Path) -> list[Path]:
-    """Every video in a folder and its subfolders, sorted; of a prepared folder those that its manifest names. Raises OptionsError: none."""
+    """Every video in a folder and its subfolders, sorted; of a prepared folder those that its manifest names.
+    Raises OptionsError: none."""
     videos = sorted(p for p in data.rglob("*") if p.suffix.lower() in VIDEO_ENDINGS and p.is_file())
     if (data / MANIFEST).is_file():
         known = set(read_index(data))
@@ -142,8 +149,8 @@ def prepare_clip(
 ) -> PreparedClip:
     """Track, fit and check one video, or take it from the cache.
 
-    Raises:
-        FaceError, MediaError: the video cannot be read, shows no face, or its picture has a fault (see ``clip_faults``).
+    Raises: FaceError, MediaError: the video cannot be read, shows no face, or its picture has a fault (see
+        ``clip_faults``).
     """
     face_model = tools.face_model
     key = f"{sha256_of(video)[:16]}_{face_model.sha256[:8]}"
@@ -224,7 +231,8 @@ def speaker_of(video: Path, data: Path) -> str:
 
 
 def read_index(data: Path) -> dict[Path, dict[str, str]]:
-    """Rows of an ``INDEX.tsv`` in the folder or one up, or of a prepared folder's manifest, by the video's absolute path."""
+    """Rows of an ``INDEX.tsv`` in the folder or one up, or of a prepared folder's manifest, by the video's
+    absolute path."""
     if (data / MANIFEST).is_file():
         entries = json.loads((data / MANIFEST).read_text(encoding="utf-8"))["clips"].values()
         rows = (

@@ -1,4 +1,5 @@
-"""``personatalk prepare``: raw videos -> a folder to train from, with a manifest that says what is in it and what is not.
+"""``personatalk prepare``: raw videos -> a folder to train from, with a manifest that says what is in it and
+what is not.
 
 Paper 4.1: 25 fps, 16 kHz, crops of 256 x 256 by landmarks, a quality filter, a split by speaker.
 """
@@ -40,13 +41,14 @@ def prepare_data(
 ) -> Path:
     """Write ``out``/clips (crops as video with their sound, and the sound as WAV) and ``out``/manifest.json.
 
-    A killed run goes on where it was; a clip whose files are there with the hashes of its record is not made again. The
-    manifest lists clips with speaker, split, lag, what the filter measured, and sha256 of source and files; and dropped
-    videos with the reason. ``personatalk train PART --data out`` reads it.
+    A killed run goes on where it was; a clip whose files are there with the hashes of its record is not made
+    again. The manifest lists clips with speaker, split, lag, what the filter measured, and sha256 of source
+    and files; and dropped videos with the reason. ``personatalk train PART --data out`` reads it.
     Args:
         data:        folder of videos, searched with its subfolders; an INDEX.tsv may name speakers and lags.
         with_silent: keep clips without usable speech, which teach the renderer and the face model.
-        held_out:    share of the speakers kept for validation; a speaker is wholly on one side, and stays there when
+        held_out:    share of the speakers kept for validation; a speaker is wholly on one side, and stays
+            there when
             others come.
     Returns:
         the manifest's path.
@@ -94,7 +96,8 @@ def prepare_data(
 
 
 def held_out_speakers(speakers: set[str], share: float) -> set[str]:
-    """Speakers kept for validation: those whose name's sha256 falls below the share; with two or more at least one on each side."""
+    """Speakers kept for validation: those whose name's sha256 falls below the share; with two or more at
+    least one on each side."""
     rank = {
         speaker: int(hashlib.sha256(speaker.encode()).hexdigest()[:8], 16) / 2**32 for speaker in speakers
     }
@@ -153,7 +156,8 @@ def _entry(clip: PreparedClip, source: str, out: Path, face_model: FaceModel) ->
 
 
 def write_crops(clip: PreparedClip, target: Path, face_model: FaceModel) -> int:
-    """Write a clip's face as 256 x 256 crops at 25 fps with its sound at 16 kHz; returns the number of frames."""
+    """Write a clip's face as 256 x 256 crops at 25 fps with its sound at 16 kHz; returns the number of
+    frames."""
     geometry = clip.geometry
     ends = geometry.times.double() + geometry.durations.double()
     count = frames_to_cover(geometry.times.double(), geometry.durations.double())

@@ -1,4 +1,5 @@
-"""Which vertices speak, which move only with the head, which are lips, and the colour of each: decided on the mean face."""
+"""Which vertices speak, which move only with the head, which are lips, and the colour of each: decided on the
+mean face."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from ...geometry import topology as mesh
 
 
 def lower_face_weight(mean: np.ndarray) -> np.ndarray:
-    """(V,) 1 on lips, chin and jaw, 0 on nose, eyes and forehead; the seam runs below the nose and rises over the cheeks."""
+    """(V,) 1 on lips, chin and jaw, 0 on nose, eyes and forehead; the seam runs below the nose and rises over
+    the cheeks."""
     x, y = np.abs(mean[:, 0]), mean[:, 1]
     aside = smoothstep((x - 0.12) / 0.35)
     top = (1 - aside) * mean[mesh.NOSE_BASE, 1] + aside * (mean[mesh.NOSE_TIP, 1] + 0.10)
@@ -32,10 +34,11 @@ def smoothstep(x: np.ndarray) -> np.ndarray:
 
 
 def pncc_colours(vertices: np.ndarray) -> np.ndarray:
-    """(V, 3) normalised canonical coordinates of the mean face; the cavity has a patch of its own where no skin is.
+    """(V, 3) normalised canonical coordinates of the mean face; the cavity has a patch of its own where no
+    skin is.
 
-    Skin: each axis mapped to [0.1, 1]. Cavity: red along the width, green from upper to lower lip, blue 0. Skirt: the same
-    map as the skin, continued and held inside [0.02, 1].
+    Skin: each axis mapped to [0.1, 1]. Cavity: red along the width, green from upper to lower lip, blue 0.
+    Skirt: the same map as the skin, continued and held inside [0.02, 1].
     """
     face = vertices[: mesh.FACE_VERTICES]
     low, high = face.min(0), face.max(0)

@@ -48,13 +48,15 @@ def tracked_clips(data: Path, cache: Path, on_progress: OnProgress | None = None
             on_progress(number + 1, len(videos))
     if not clips:
         raise OptionsError(
-            f"none of the {len(videos)} videos in {data} shows a face for {MIN_FRAMES} frames; pass videos of people."
+            f"none of the {len(videos)} videos in {data} shows a face for {MIN_FRAMES} frames; pass "
+            "videos of people."
         )
     return clips
 
 
 def tracked_frames(video: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (T, 478, 3) and blendshapes (T, 52) of the frames with status OK. Raises FaceError or MediaError."""
+    """Landmarks (T, 478, 3) and blendshapes (T, 52) of the frames with status OK. Raises FaceError or
+    MediaError."""
     path = cache / f"{sha256_of(video)[:16]}.track.safetensors"
     try:
         kept = load_file(path)

@@ -1,9 +1,11 @@
 """Learn the face model from tracked clips.
 
-Paper: 3.1 uses a licensed 3DMM; this one is learned here instead. Generalised Procrustes on the rigid upper face, mirrored
-data throughout, then: named directions by ridge regression of offsets on blendshape scores within a person; identity from
-per-person neutral shapes; expression from offsets split smoothly into a lower and an upper part, each with its own
-principal components. Every person counts the same however many clips there are. Deterministic.
+Paper: 3.1 uses a licensed 3DMM; this one is learned here instead. Generalised Procrustes on the rigid upper
+    face, mirrored
+data throughout, then: named directions by ridge regression of offsets on blendshape scores within a person;
+identity from per-person neutral shapes; expression from offsets split smoothly into a lower and an upper
+part, each with its own principal components. Every person counts the same however many clips there are.
+Deterministic.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ DEFAULT_RECIPE = FaceModelRecipe()
 
 @dataclass(frozen=True, eq=False)
 class TrackedClip:
-    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1].  person: who it is."""
+    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1].  person: who it
+    is."""
 
     landmarks: np.ndarray
     blendshapes: np.ndarray
@@ -126,7 +129,8 @@ def learn_face_model(
     people = int(person.max()) + 1
     if people < 2 or len(frames) <= recipe.lower_count + recipe.upper_count:
         raise ShapeError(
-            f"{len(frames)} frames of {people} people were given but a face model needs two people and more frames than components."
+            f"{len(frames)} frames of {people} people were given but a face model needs two people and "
+            "more frames than components."
         )
     weight = 1.0 / np.bincount(person)[person] / people  # each person counts the same
     mean, aligned, mirror = align_generalised(frames, weight, recipe.alignments)
@@ -169,7 +173,8 @@ def learn_face_model(
 def gather_frames(
     clips: Sequence[TrackedClip], frames_per_person: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evenly spaced frames of each person: shapes (M, 468, 3) centred, eye distance 1, y up; scores (M, N); person (M,)."""
+    """Evenly spaced frames of each person: shapes (M, 468, 3) centred, eye distance 1, y up; scores (M, N);
+    person (M,)."""
     names = sorted({clip.person for clip in clips})
     frames, scores, person = [], [], []
     for number, name in enumerate(names):
@@ -192,7 +197,8 @@ def gather_frames(
 def align_generalised(
     frames: np.ndarray, weight: np.ndarray, rounds: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Generalised Procrustes on the rigid upper face, with a symmetric mean whose outer eye corners are 1 apart.
+    """Generalised Procrustes on the rigid upper face, with a symmetric mean whose outer eye corners are 1
+    apart.
 
     Returns:
         mean (468, 3), aligned frames (M, 468, 3), mirror (468,).
@@ -223,7 +229,8 @@ def mirror_map(mean: np.ndarray) -> np.ndarray:
     mirror = linear_sum_assignment(distance + distance.T)[1]
     if not np.array_equal(mirror[mirror], np.arange(len(mirror))):
         raise ShapeError(
-            "the mean face is not symmetric enough to pair its sides; use clips in which the faces look towards the camera."
+            "the mean face is not symmetric enough to pair its sides; use clips in which the faces "
+            "look towards the camera."
         )
     return mirror
 
@@ -247,7 +254,8 @@ def component_metric(mean: np.ndarray, recipe: FaceModelRecipe) -> np.ndarray:
 
 
 def blendshape_offsets(offsets, scores, person, weight, mirror, names, ridge: float) -> np.ndarray:
-    """(N, V, 3) what each score moves, by weighted ridge regression within people; Left and Right partners are mirror images."""
+    """(N, V, 3) what each score moves, by weighted ridge regression within people; Left and Right partners
+    are mirror images."""
     count = scores.shape[1] if len(names) else 0
     if not count:
         return np.zeros((scores.shape[1], *offsets.shape[1:]), np.float32)
@@ -268,7 +276,8 @@ def partner_name(name: str) -> str:
 
 
 def principal_components(data: np.ndarray, weight: np.ndarray, metric: np.ndarray, count: int) -> np.ndarray:
-    """(count, V, 3) weighted principal components about zero, one standard deviation each, in the given metric."""
+    """(count, V, 3) weighted principal components about zero, one standard deviation each, in the given
+    metric."""
     flat = (data * metric).reshape(len(data), -1)
     covariance = (flat * weight[:, None]).T @ flat
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
@@ -385,6 +394,7 @@ def train_face_model(
 
 
 CARD = (
-    "Linear face model on MediaPipe's 468-vertex topology, learned from landmark tracks of public talking-head clips. "
+    "Linear face model on MediaPipe's 468-vertex topology, learned from landmark tracks of public "
+    "talking-head clips. "
     "It holds averages and components of vertex positions only: no picture and no single person's data."
 )

@@ -1,6 +1,8 @@
-"""What each loss of the renderer is worth: runs of one budget from one seed, scored on speakers none of them saw.
+"""What each loss of the renderer is worth: runs of one budget from one seed, scored on speakers none of them
+saw.
 
-python -m personatalk_core.training.renderer.ablations --data TRAIN --out FOLDER [--steps 300] [--hold-out SPEAKER ...]
+python -m personatalk_core.training.renderer.ablations --data TRAIN --out FOLDER [--steps 300] [--hold-out
+SPEAKER ...]
 """
 
 from __future__ import annotations
@@ -65,9 +67,9 @@ def renderer_ablations(
 ) -> dict[str, dict[str, float]]:
     """Train with every set of losses (resumable, a folder each) and score what the last step gave.
 
-    Args:
-        data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's weights.
-        steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress: steps done of all.
+    Args: data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's
+        weights. steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress:
+        steps done of all.
     Returns:
         {name: scores of :func:`score_renderer`}, the untrained renderer first.
     """
@@ -105,8 +107,8 @@ def score_renderer(
     face_model: FaceModel,
     options: RendererTraining,
 ) -> dict[str, float]:
-    """Means over clips of: PSNR in face and lips, SSIM in the lips, gmsd of the mouth's rectangle, detail around the lips over the
-    source's."""
+    """Means over clips of: PSNR in face and lips, SSIM in the lips, gmsd of the mouth's rectangle, detail
+    around the lips over the source's."""
     rows = []
     for clip in clips:
         image, truth, points = reconstruct_clip(

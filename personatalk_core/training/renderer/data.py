@@ -1,4 +1,5 @@
-"""Clips prepared for training the renderer: crops, geometry and what was drawn of it, one safetensors file a clip.
+"""Clips prepared for training the renderer: crops, geometry and what was drawn of it, one safetensors file a
+clip.
 
 Frames are read from the file as they are needed, so that a corpus larger than memory can be trained on.
 """
@@ -156,7 +157,8 @@ def hold_out_speakers(
 
 @dataclass(frozen=True, eq=False)
 class RenderingExample:
-    """Targets of one clip with shared lip references and face references of their own (``face_index`` (B, N_f))."""
+    """Targets of one clip with shared lip references and face references of their own (``face_index`` (B,
+    N_f))."""
 
     target: PreparedFrames
     lip: PreparedFrames
@@ -171,11 +173,13 @@ class RenderingExample:
 
 
 class ExampleSampler:
-    """Draws training examples: a speaker at random, a clip of theirs, one target, and references away from it.
+    """Draws training examples: a speaker at random, a clip of theirs, one target, and references away from
+    it.
 
-    Paper: 3.2; speakers rather than clips are drawn evenly, so that no one is learned by heart. Deviation: of several times
-    N_l lip references drawn at random the N_l most alike are kept, because in use the best of 25 or more are at hand; with
-    N_l random ones training learns to average them (measured: detail around the lips fell from 0.85 to 0.67 of the source's).
+    Paper: 3.2; speakers rather than clips are drawn evenly, so that no one is learned by heart. Deviation: of
+    several times N_l lip references drawn at random the N_l most alike are kept, because in use the best of
+    25 or more are at hand; with N_l random ones training learns to average them (measured: detail around the
+    lips fell from 0.85 to 0.67 of the source's).
     """
 
     def __init__(

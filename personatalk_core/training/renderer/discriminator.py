@@ -1,4 +1,5 @@
-"""The adversarial term: a small network that learns to tell rendered mouths from filmed ones, patch by patch."""
+"""The adversarial term: a small network that learns to tell rendered mouths from filmed ones, patch by
+patch."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class PatchDiscriminator(nn.Module):
 
 
 def mouth_cut(lip: Tensor) -> tuple[slice, slice]:
-    """Rows and columns of the first picture's lip mask (B, 1, H, W) and MARGIN around it, at least LEAST_SIDE each."""
+    """Rows and columns of the first picture's lip mask (B, 1, H, W) and MARGIN around it, at least LEAST_SIDE
+    each."""
     inside = lip[0, 0] > 0
     sides = []
     for axis in (1, 0):

@@ -1,4 +1,5 @@
-"""The training loop of the renderer: resumable after a kill, validated on held-out speakers, sheets written as it runs."""
+"""The training loop of the renderer: resumable after a kill, validated on held-out speakers, sheets written
+as it runs."""
 
 from __future__ import annotations
 
@@ -41,10 +42,10 @@ KEPT = (
 class RendererTraining:
     """Knobs of the loop.
 
-    steps; accumulate: examples a step; rate: peak learning rate; average: of the moving average of weights that is kept;
-    check_every: steps between validations; targets: validation frames a clip; references: N_l, N_f and the frames left out
-    around the target; window: frames beyond them that face references come from; encoder_every: the encoders learn every so
-    many steps (most of a step's time on a CPU is theirs); seed.
+    steps; accumulate: examples a step; rate: peak learning rate; average: of the moving average of weights
+    that is kept; check_every: steps between validations; targets: validation frames a clip; references: N_l,
+    N_f and the frames left out around the target; window: frames beyond them that face references come from;
+    encoder_every: the encoders learn every so many steps (most of a step's time on a CPU is theirs); seed.
     """
 
     steps: int = 900
@@ -181,7 +182,8 @@ class RendererTrainer:
         return warm * (0.05 + 0.95 * 0.5 * (1 + float(torch.cos(done))))
 
     def _check(self, running: dict[str, float]) -> None:
-        """Score the averaged renderer on the validation speakers, keep it when it is the best, write a sheet, save.
+        """Score the averaged renderer on the validation speakers, keep it when it is the best, write a sheet,
+        save.
 
         Every process scores, so that all keep the same; the first one writes.
         """
@@ -250,7 +252,8 @@ def reconstruct_clip(
     lip_count: int = 50,
     face_count: int = 5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Render evenly spread frames of a prepared clip from references at least ``exclude_window`` source frames away.
+    """Render evenly spread frames of a prepared clip from references at least ``exclude_window`` source
+    frames away.
 
     Returns:
         image (B, 3, R, R), truth (B, 3, R, R), points (B, V, 3).

@@ -1,8 +1,10 @@
-"""A perceptual loss that needs no network: responses of oriented filters at several scales, compared as the eye weighs them.
+"""A perceptual loss that needs no network: responses of oriented filters at several scales, compared as the
+eye weighs them.
 
-Second derivatives of a Gaussian at three orientations are steerable (Freeman and Adelson 1991): any other orientation is a
-sum of them. Responses are divided by the local energy of the truth, so that a missing lash counts on a bright cheek as it
-does in a shadow. It stands where others use LPIPS, whose network cannot ship; it is not LPIPS and its values do not compare.
+Second derivatives of a Gaussian at three orientations are steerable (Freeman and Adelson 1991): any other
+orientation is a sum of them. Responses are divided by the local energy of the truth, so that a missing lash
+counts on a bright cheek as it does in a shadow. It stands where others use LPIPS, whose network cannot ship;
+it is not LPIPS and its values do not compare.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ LEAST_ENERGY = 0.01  # response, of luma in [0, 1], below which a difference is 
 
 
 def steerable_kernels(orientations: int = ORIENTATIONS, spread: float = SPREAD) -> Tensor:
-    """(K, 1, 7, 7): second derivatives of a Gaussian, evenly turned, each with mean 0 and magnitudes that sum to 1."""
+    """(K, 1, 7, 7): second derivatives of a Gaussian, evenly turned, each with mean 0 and magnitudes that sum
+    to 1."""
     y, x = torch.meshgrid(torch.arange(-3.0, 4.0), torch.arange(-3.0, 4.0), indexing="ij")
     envelope = torch.exp(-(x * x + y * y) / (2 * spread * spread))
     kernels = []
@@ -64,9 +67,10 @@ def steerable_loss(image: Tensor, truth: Tensor, weight: Tensor, levels: int = L
 
 @dataclass(frozen=True)
 class RendererLossWeights:
-    """pixel: L1; gradient: L1 of differences between neighbours; pyramid: L1 of Laplacian bands, which sees detail at every
-    scale; perceptual: responses of steerable filters; adversarial: what an adversary finds unlike film around the lips;
-    lips: how many times a lip pixel counts a face pixel; surround: what a pixel outside the face counts."""
+    """pixel: L1; gradient: L1 of differences between neighbours; pyramid: L1 of Laplacian bands, which sees
+    detail at every scale; perceptual: responses of steerable filters; adversarial: what an adversary finds
+    unlike film around the lips; lips: how many times a lip pixel counts a face pixel; surround: what a pixel
+    outside the face counts."""
 
     pixel: float = 1.0
     gradient: float = 1.0

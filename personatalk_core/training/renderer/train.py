@@ -43,7 +43,8 @@ def train_renderer(
 ) -> Path:
     """Train a renderer and write ``renderer.safetensors``.
 
-    Paper: 3.2 and 4.1. What was prepared and trained so far is kept in ``out``, so an interrupted run goes on.
+    Paper: 3.2 and 4.1. What was prepared and trained so far is kept in ``out``, so an interrupted run goes
+        on.
     Args:
         data:     folder of videos, or of clips prepared before (``*.safetensors``).
         out:      folder for prepared clips, sheets, history, state and the weights.
@@ -69,7 +70,8 @@ def train_renderer(
     speakers = sorted({clip.speaker for clip in clips})
     if len(speakers) < 2:
         raise OptionsError(
-            f"{data} holds usable clips of {len(speakers)} speakers but at least 2 are needed: one is kept for validation."
+            f"{data} holds usable clips of {len(speakers)} speakers but at least 2 are needed: one is "
+            "kept for validation."
         )
     held = set(hold_out) if hold_out is not None else set(speakers[:: max(2, round(1 / HELD_OUT_SHARE))])
     training, validation = hold_out_speakers(clips, held)
@@ -154,7 +156,9 @@ def card(trainer: RendererTrainer) -> str:
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     return (
         f"Dual-attention renderer, variant {trainer.model.config.variant}, {size} parameters. "
-        f"Trained {trainer.step} steps with {losses_of(trainer.options.loss)} losses on self-reconstruction from references at least "
-        f"{trainer.options.references.exclude_window} frames away; chosen at step {best['step']} by speakers held out of training: "
+        f"Trained {trainer.step} steps with {losses_of(trainer.options.loss)} losses on "
+        "self-reconstruction from references at least "
+        f"{trainer.options.references.exclude_window} frames away; chosen at step {best['step']} by "
+        "speakers held out of training: "
         f"{best['psnr_face']:.2f} dB in the face, {best['psnr_lips']:.2f} dB around the lips."
     )

@@ -1,6 +1,8 @@
-"""What each part of the speech stage is worth: short runs of one budget, each without one part, scored on speakers none of them saw.
+"""What each part of the speech stage is worth: short runs of one budget, each without one part, scored on
+speakers none of them saw.
 
-python -m personatalk_core.training.speech.ablations --data TRAIN --out FOLDER [--steps 100] [--hold-out SPEAKER ...]
+python -m personatalk_core.training.speech.ablations --data TRAIN --out FOLDER [--steps 100] [--hold-out
+SPEAKER ...]
 """
 
 from __future__ import annotations
@@ -53,8 +55,9 @@ def variant(options: SpeechTraining, name: str) -> SpeechTraining:
 
 @dataclass(frozen=True)
 class AblationRow:
-    """Means over held-out speakers. spread: of the opening, over the true one. closures: share of the real closures that are made.
-    style_1nn: share of held-out speakers' clips or pieces whose nearest other one is the same speaker's; NaN without style."""
+    """Means over held-out speakers. spread: of the opening, over the true one. closures: share of the real
+    closures that are made. style_1nn: share of held-out speakers' clips or pieces whose nearest other one is
+    the same speaker's; NaN without style."""
 
     name: str
     opening_r: float

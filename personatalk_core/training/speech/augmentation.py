@@ -1,4 +1,5 @@
-"""What may happen to speech on its way to a microphone, and to a mouth from person to person, without changing the words."""
+"""What may happen to speech on its way to a microphone, and to a mouth from person to person, without
+changing the words."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ def reverberate(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def change_voice(samples: np.ndarray, factor: float) -> np.ndarray:
     """Another throat: pitch and formants times ``factor``, every sound where it was.
 
-    The sound is stretched by ``factor`` from overlapping pieces, each taken where it continues the last one best (WSOLA,
-    Verhelst and Roelands 1993); reading the result that much faster brings the timing back.
+    The sound is stretched by ``factor`` from overlapping pieces, each taken where it continues the last one
+    best (WSOLA, Verhelst and Roelands 1993); reading the result that much faster brings the timing back.
 
     Args:
         samples: (S,) at 16 kHz.
@@ -122,7 +123,8 @@ def add_noise(samples: np.ndarray, rng: np.random.Generator, other: np.ndarray |
 
 
 def babble(others: Sequence[np.ndarray], length: int, rng: np.random.Generator) -> np.ndarray:
-    """(S,) several people talking at once, each as loud as the next and begun anywhere; others: (S',) of each."""
+    """(S,) several people talking at once, each as loud as the next and begun anywhere; others: (S',) of
+    each."""
     voices = [
         np.resize(np.roll(x, int(rng.integers(len(x)))), length) / max(float(np.std(x)), 1e-6) for x in others
     ]
@@ -149,8 +151,8 @@ def tones(length: int, rng: np.random.Generator) -> np.ndarray:
 def roughen_sound(
     samples: np.ndarray, rng: np.random.Generator, others: Sequence[np.ndarray], decibels: float | None
 ) -> np.ndarray:
-    """Speech (S,) with hiss, music or other people ``decibels`` beneath it, sometimes in a room or another colour; with None nothing
-    lies beneath it, and half of the time it stays as it is."""
+    """Speech (S,) with hiss, music or other people ``decibels`` beneath it, sometimes in a room or another
+    colour; with None nothing lies beneath it, and half of the time it stays as it is."""
     if decibels is None and rng.random() < 0.5:
         return np.ascontiguousarray(samples, dtype=np.float32)
     if rng.random() < 0.4:
@@ -193,7 +195,8 @@ ALIKE = 1e-3  # canonical units within which a vertex's reflection must meet its
 
 @dataclass(frozen=True, eq=False)
 class Mirror:
-    """expression (E_low, E_low), identity (A, A): row vectors of coefficients times these are those of the mirrored face."""
+    """expression (E_low, E_low), identity (A, A): row vectors of coefficients times these are those of the
+    mirrored face."""
 
     expression: Tensor
     identity: Tensor

@@ -1,8 +1,8 @@
 """How far sound and picture of a clip are apart, found without any trained mouth: the clips teach each other.
 
-A ridge regression from the pretrained encoder's features to mouth opening is fitted on other speakers' clips (in
-folds of speakers); the shift at which its prediction correlates best with what was seen is the clip's lag. Three
-times, because a fit profits from the corrections before it.
+A ridge regression from the pretrained encoder's features to mouth opening is fitted on other speakers' clips
+(in folds of speakers); the shift at which its prediction correlates best with what was seen is the clip's
+lag. Three times, because a fit profits from the corrections before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Fits what ``speech/calibration.py`` needs: how a style says mean and spread, and speech of training people to try it on."""
+"""Fits what ``speech/calibration.py`` needs: how a style says mean and spread, and speech of training people
+to try it on."""
 
 from __future__ import annotations
 
@@ -33,9 +34,8 @@ def calibrate(
 ) -> SpeechNetworks:
     """The networks with a style calibration, all trained weights unchanged.
 
-    Args:
-        clips:    of training people only, at least one.
-        speakers: whose speech is kept, as features, to try styles on, one window each; where none of them is there, everybody's.
+    Args: clips:    of training people only, at least one. speakers: whose speech is kept, as features, to try
+        styles on, one window each; where none of them is there, everybody's.
     """
     chosen = [c for c in clips if c.speaker in speakers] or list(clips)
     frames = min(WINDOW_FRAMES, max(c.frame_count for c in chosen))
@@ -69,8 +69,9 @@ def calibrate(
 def usual(
     network: LipSyncNetwork, clips: Sequence[SpeechClip], face_model: FaceModel
 ) -> tuple[Tensor, Tensor]:
-    """How the reference speech differs, for the average training speaker, from what the style says: the ratio of spreads and the way
-    between means, (E,) each. It is what the text does, not the style, and is left out of corrections."""
+    """How the reference speech differs, for the average training speaker, from what the style says: the ratio
+    of spreads and the way between means, (E,) each. It is what the text does, not the style, and is left out
+    of corrections."""
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for clip in clips:
         motion = clip.expression[clip.valid].to(network.basis.device)
@@ -97,8 +98,8 @@ def reference_features(clip: SpeechClip, frames: int, networks: SpeechNetworks) 
 def style_examples(
     network: LipSyncNetwork, clips: Sequence[SpeechClip], seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Styles (N, D) of pieces of clips, and the mean and spread (N, 2 E) of these pieces; each piece once as it is and once livelier or
-    stiller and on another face."""
+    """Styles (N, D) of pieces of clips, and the mean and spread (N, 2 E) of these pieces; each piece once as
+    it is and once livelier or stiller and on another face."""
     rng = np.random.default_rng(seed)
     styles, wanted = [], []
     for clip in clips:
@@ -119,7 +120,8 @@ def style_examples(
 
 
 def lip_free(face_model: FaceModel) -> Tensor:
-    """(E_low, E_low): the nearest shift, in vertices, that leaves the lips as far apart as they are, in every direction."""
+    """(E_low, E_low): the nearest shift, in vertices, that leaves the lips as far apart as they are, in every
+    direction."""
     root = SpeechLosses(face_model, SpeechLossWeights()).root
     gaps = rearrange(
         MouthMeasure(face_model).expression[:, :-1], "e p c -> (p c) e"
@@ -143,7 +145,8 @@ def opening_way(slope: Tensor, face_model: FaceModel) -> Tensor:
 
 
 def _ridge(inputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (D, K) and bias (K,) of a linear map, least squares with a small penalty on standardised inputs."""
+    """Weight (D, K) and bias (K,) of a linear map, least squares with a small penalty on standardised
+    inputs."""
     centre, scale, middle = inputs.mean(0), inputs.std(0) + 1e-6, wanted.mean(0)
     x = (inputs - centre) / scale
     weight = (

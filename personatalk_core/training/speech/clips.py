@@ -1,4 +1,5 @@
-"""Clips that teach the speech stage: sound, lower-face expression at 25 fps, who speaks, and how far they are out of step."""
+"""Clips that teach the speech stage: sound, lower-face expression at 25 fps, who speaks, and how far they are
+out of step."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class SpeechClip:
     """One clip of one person.
 
     samples (S,) float32 at 16 kHz; sample 0 sounds when frame 0 begins.  expression (T, E_low) at 25 fps.
-    valid (T,) bool: a usable face.  identity (A,).  lag: frames by which the mouth comes later than its sound.
+    valid (T,) bool: a usable face.  identity (A,).  lag: frames by which the mouth comes later than its
+    sound.
     """
 
     name: str
@@ -43,8 +45,9 @@ def hold_out_speakers(
 ) -> tuple[list[SpeechClip], list[SpeechClip]]:
     """Split clips into training and validation by speaker, so that no validation speaker is trained on.
 
-    Speakers named are held out, and nobody else. Where none is named, speakers with the most material stay in training; of
-    the others, whole speakers are drawn until ``share`` of all speakers (at least one, when there are two) is held out.
+    Speakers named are held out, and nobody else. Where none is named, speakers with the most material stay in
+    training; of the others, whole speakers are drawn until ``share`` of all speakers (at least one, when
+    there are two) is held out.
 
     Raises:
         OptionsError: a speaker named does not exist, or nobody would be left to train on.
@@ -53,7 +56,8 @@ def hold_out_speakers(
         known = {clip.speaker for clip in clips}
         if not set(names) < known:
             raise OptionsError(
-                f"speakers to hold out are {', '.join(names)}; expected some, not all, of {', '.join(sorted(known))}."
+                f"speakers to hold out are {', '.join(names)}; expected some, not all, of "
+                f"{', '.join(sorted(known))}."
             )
         return [c for c in clips if c.speaker not in names], [c for c in clips if c.speaker in names]
     seconds: dict[str, float] = {}

@@ -8,7 +8,8 @@ from ...errors import DependencyError
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Losses on the left, scores on held-out speakers on the right, over steps. Raises DependencyError without matplotlib."""
+    """Losses on the left, scores on held-out speakers on the right, over steps. Raises DependencyError
+    without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -23,10 +23,10 @@ CLOSED_SHARE = (
 
 @dataclass(frozen=True, eq=False)
 class SpeechBatch:
-    """samples (B, S); origin: sample where frame 0 begins; expression (B, T, E_low); valid (B, T) float; silent (B, T) float:
-    frames of inserted silence; closed (B, T) float: frames in which this person's lips are closed; style_expression
-    (B, T', E_low) and style_weight (B, T'): how the speaker speaks; identity (B, A); weight (B,): importance; quiet mouths
-    count as much as lively ones."""
+    """samples (B, S); origin: sample where frame 0 begins; expression (B, T, E_low); valid (B, T) float;
+    silent (B, T) float: frames of inserted silence; closed (B, T) float: frames in which this person's lips
+    are closed; style_expression (B, T', E_low) and style_weight (B, T'): how the speaker speaks; identity (B,
+    A); weight (B,): importance; quiet mouths count as much as lively ones."""
 
     samples: Tensor
     origin: int
@@ -138,7 +138,8 @@ class WindowSampler:
         }
 
     def _style(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Frames that show how this person speaks: another clip of theirs, or a random stretch of this one."""
+        """Frames that show how this person speaks: another clip of theirs, or a random stretch of this
+        one."""
         others = [i for i in self.by_speaker[self.clips[index].speaker] if i != index]
         clip = self.clips[others[int(rng.integers(len(others)))] if others and rng.random() < 0.5 else index]
         frames = clip.expression[clip.valid]
@@ -152,8 +153,8 @@ class WindowSampler:
 
 
 def window_sound(clip: SpeechClip, first: float, frames: int, speed: float = 1.0) -> np.ndarray:
-    """Samples of a window that begins at a (fractional) frame, with CONTEXT to either side, played at ``speed``; silence where the
-    clip has none."""
+    """Samples of a window that begins at a (fractional) frame, with CONTEXT to either side, played at
+    ``speed``; silence where the clip has none."""
     count = frames * SAMPLES_PER_FRAME + 2 * CONTEXT
     place = (first - clip.lag) * SAMPLES_PER_FRAME + speed * (np.arange(count) - CONTEXT)
     return np.interp(place, np.arange(len(clip.samples)), clip.samples, left=0.0, right=0.0).astype(
@@ -162,7 +163,8 @@ def window_sound(clip: SpeechClip, first: float, frames: int, speed: float = 1.0
 
 
 def rest_expression(clip: SpeechClip, measure: MouthMeasure) -> Tensor:
-    """(E_low,) how this person's mouth rests: the mean over the tenth of the frames in which it is least open."""
+    """(E_low,) how this person's mouth rests: the mean over the tenth of the frames in which it is least
+    open."""
     frames = clip.expression[clip.valid]
     opening = measure(frames[None], clip.identity[None])[0][0]
     return frames[opening <= opening.quantile(0.1)].mean(0)

@@ -1,9 +1,10 @@
 """Two fine-tunings of one pretrained encoder averaged into one: what the bundled encoder is.
 
-    python -m personatalk_core.training.speech.encoder_average --networks DIR --other AUDIO_ENCODER --out DIR [--share 0.5]
+    python -m personatalk_core.training.speech.encoder_average --networks DIR --other AUDIO_ENCODER --out DIR
+    [--share 0.5]
 
-Weights that started from one point and were tuned apart often do better averaged than each alone (Wortsman et al. 2022, "Model
-soups"); the head and the projection stay those of ``networks``.
+Weights that started from one point and were tuned apart often do better averaged than each alone (Wortsman et
+al. 2022, "Model soups"); the head and the projection stay those of ``networks``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def average_backbones(first: AudioEncoder, second: AudioEncoder, share: float = 
     """
     if (first.config.kind, first.config.backbone) != (second.config.kind, second.config.backbone):
         raise WeightsError(
-            "the two audio encoders differ in kind or size; average encoders that started from the same weights."
+            "the two audio encoders differ in kind or size; average encoders that started from the "
+            "same weights."
         )
     mean = copy.deepcopy(first)
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""The training loop of the speech stage: encoder fine-tuned, everything else learned, resumable after a kill."""
+"""The training loop of the speech stage: encoder fine-tuned, everything else learned, resumable after a
+kill."""
 
 from __future__ import annotations
 
@@ -37,14 +38,14 @@ KEPT = (
 class SpeechTraining:
     """Knobs of the recipe; ``speech_recipe.json`` holds those of the bundled weights.
 
-    steps, batch, frames (of a window); encoder_rate and rate: peak learning rates of the backbone and of the rest;
-    frozen_steps: steps before the backbone learns; its convolutions never do, as is usual for HuBERT; decay: weight
-    decay; average: share of the moving average of weights that a step keeps; check_every: steps between validations;
-    patience: validations without gain before stopping; dropout: in the attention layers; feature_dropout: share of audio
-    features left out at a step; half: bfloat16 inside the audio encoder, float32 elsewhere; style: False
-    trains without one, for the ablation; hold_out: speakers kept for
-    validation, drawn by ``held_out_share`` where none is named; hearing: the stage after this loop; reference: speakers
-    whose speech styles are calibrated on, everybody's where none of them is there.
+    steps, batch, frames (of a window); encoder_rate and rate: peak learning rates of the backbone and of the
+    rest; frozen_steps: steps before the backbone learns; its convolutions never do, as is usual for HuBERT;
+    decay: weight decay; average: share of the moving average of weights that a step keeps; check_every: steps
+    between validations; patience: validations without gain before stopping; dropout: in the attention layers;
+    feature_dropout: share of audio features left out at a step; half: bfloat16 inside the audio encoder,
+    float32 elsewhere; style: False trains without one, for the ablation; hold_out: speakers kept for
+    validation, drawn by ``held_out_share`` where none is named; hearing: the stage after this loop;
+    reference: speakers whose speech styles are calibrated on, everybody's where none of them is there.
     """
 
     steps: int = 1000
@@ -117,7 +118,8 @@ class SpeechTrainer:
         self.best_state: dict[str, Tensor] | None = None
 
     def run(self, on_progress: OnProgress | None = None) -> SpeechNetworks:
-        """Train until the steps are done or validation stops improving. Returns the best averaged networks."""
+        """Train until the steps are done or validation stops improving. Returns the best averaged
+        networks."""
         self._resume()
         options = self.options
         running: dict[str, float] = {}

@@ -28,7 +28,8 @@ class SpeechLossWeights:
 
 
 class MouthMeasure(nn.Module):
-    """Mouth opening and width as functions of the lower coefficients, the same as ``geometry.mouth`` measures."""
+    """Mouth opening and width as functions of the lower coefficients, the same as ``geometry.mouth``
+    measures."""
 
     def __init__(self, face_model: FaceModel) -> None:
         super().__init__()
@@ -54,11 +55,12 @@ class MouthMeasure(nn.Module):
 
 
 class SpeechLosses(nn.Module):
-    """vertex: squared distance, lips counting five times.  velocity: of the frame-to-frame motion.  opening, width:
-    of the two mouth measures.  correlation: 1 - r of the opening, blind to a person's amplitude.  closure: opening
-    above the true one where this person's mouth is closed.  stillness: motion in silence.  style: mean and standard
-    deviation over time of the output differ from those of the style asked for.  liveliness: squared logarithm of the ratio
-    of the spreads of opening and width to the true ones, because squared errors alone shrink what cannot be foreseen."""
+    """vertex: squared distance, lips counting five times.  velocity: of the frame-to-frame motion.  opening,
+    width: of the two mouth measures.  correlation: 1 - r of the opening, blind to a person's amplitude.
+    closure: opening above the true one where this person's mouth is closed.  stillness: motion in silence.
+    style: mean and standard deviation over time of the output differ from those of the style asked for.
+    liveliness: squared logarithm of the ratio of the spreads of opening and width to the true ones, because
+    squared errors alone shrink what cannot be foreseen."""
 
     def __init__(self, face_model: FaceModel, weights: SpeechLossWeights) -> None:
         super().__init__()
@@ -105,7 +107,8 @@ class SpeechLosses(nn.Module):
         }
 
     def style(self, predicted: Tensor, weight: Tensor, asked: Tensor, asked_weight: Tensor) -> Tensor:
-        """Distance of mean and standard deviation over time, in vertices, between (B, T, E_low) and (B, T', E_low)."""
+        """Distance of mean and standard deviation over time, in vertices, between (B, T, E_low) and (B, T',
+        E_low)."""
         mean, deviation = _statistics(predicted @ self.root, weight)
         true_mean, true_deviation = _statistics(asked @ self.root, asked_weight)
         return (mean - true_mean).square().sum(-1).mean() + (deviation - true_deviation).square().sum(
@@ -122,7 +125,8 @@ def _mean(value: Tensor, weight: Tensor) -> Tensor:
 
 
 def _decorrelation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-    """Mean over the batch of 1 - r between (B, T) and (B, T); windows of under a second of valid frames do not count."""
+    """Mean over the batch of 1 - r between (B, T) and (B, T); windows of under a second of valid frames do
+    not count."""
     share = weight / weight.sum(1, keepdim=True).clamp(min=1.0)
     a, b = a - (a * share).sum(1, keepdim=True), b - (b * share).sum(1, keepdim=True)
     product = (a * b * share).sum(1)

@@ -1,8 +1,9 @@
 """The last stage of ``train speech``: the encoder learns from itself to hear through noise.
 
-A frozen copy of the encoder hears a window as it was recorded, the learner hears it with something beneath it, and is taught to give
-the same features and, through the frozen lip-sync network, the same motion. That asks for no label, so fits and lags cannot mislead it,
-and clean windows among the noisy ones keep what it knew. After noisy-student and self-distillation training of speech recognisers.
+A frozen copy of the encoder hears a window as it was recorded, the learner hears it with something beneath
+it, and is taught to give the same features and, through the frozen lip-sync network, the same motion. That
+asks for no label, so fits and lags cannot mislead it, and clean windows among the noisy ones keep what it
+knew. After noisy-student and self-distillation training of speech recognisers.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ KEPT = ("best_state", "step", "best", "bad", "history")
 
 @dataclass(frozen=True)
 class HearingTraining:
-    """Knobs of the stage. steps: 0 leaves it out; batch, frames: of windows; rate: peak learning rate; clean: share of windows with
-    nothing beneath them; motion: weight of the motion beside the features; average: share of the moving average that a step keeps;
-    check_every: steps between validations; patience: validations without gain before stopping; decibels: speech over noise, least and
-    most."""
+    """Knobs of the stage. steps: 0 leaves it out; batch, frames: of windows; rate: peak learning rate; clean:
+    share of windows with nothing beneath them; motion: weight of the motion beside the features; average:
+    share of the moving average that a step keeps; check_every: steps between validations; patience:
+    validations without gain before stopping; decibels: speech over noise, least and most."""
 
     steps: int = 0
     batch: int = 8
@@ -55,7 +56,8 @@ class HearingTraining:
 
 @dataclass(frozen=True, eq=False)
 class HeardPair:
-    """clean, noisy (B, S): the same windows with CONTEXT samples to either side; style (B, D); template (B, L, 3)."""
+    """clean, noisy (B, S): the same windows with CONTEXT samples to either side; style (B, D); template (B,
+    L, 3)."""
 
     clean: Tensor
     noisy: Tensor
@@ -64,7 +66,8 @@ class HeardPair:
 
 
 class HearingTrainer:
-    """Teaches the encoder of trained networks; the lip-sync network is not changed. Resumable as ``SpeechTrainer`` is."""
+    """Teaches the encoder of trained networks; the lip-sync network is not changed. Resumable as
+    ``SpeechTrainer`` is."""
 
     def __init__(
         self,
@@ -107,7 +110,8 @@ class HearingTrainer:
         self.best_state: dict[str, Tensor] | None = None
 
     def run(self, on_progress: OnProgress | None = None) -> SpeechNetworks:
-        """Teach for the steps of the options; returns the networks with the encoder that hears held-out speakers best."""
+        """Teach for the steps of the options; returns the networks with the encoder that hears held-out
+        speakers best."""
         resume_run(self, self.folder, KEPT)
         options, running = self.options, 0.0
         if self.step == 0:
@@ -145,7 +149,8 @@ class HearingTrainer:
         return HeardPair(*(x.to(device) for x in (torch.stack(clean), torch.stack(noisy), style, template)))
 
     def loss(self, pair: HeardPair) -> Tensor:
-        """How far what is heard through noise is from what is heard without, in shares of what there is to hear."""
+        """How far what is heard through noise is from what is heard without, in shares of what there is to
+        hear."""
         frames = self.options.frames
         with torch.no_grad():
             wanted = self.teacher(pair.clean, CONTEXT, frames)
@@ -176,7 +181,8 @@ class HearingTrainer:
         return float(loss.detach())
 
     def _check(self, running: float) -> None:
-        """Opening and width on held-out speakers, clean and over each disturbance; clean and the mean of the others choose."""
+        """Opening and width on held-out speakers, clean and over each disturbance; clean and the mean of the
+        others choose."""
         networks = SpeechNetworks(self.average.eval(), self.lip_sync)
         entry, values = {"step": self.step, "total": running}, []
         for kind in (None, *DISTURBANCES):

@@ -15,7 +15,8 @@ BUNDLED_RECIPE = Path(__file__).with_name("recipe.json")
 
 
 def read_recipe(path: Path | None = None) -> SpeechTraining:
-    """Options of ``train speech`` from a JSON object; what it leaves out keeps its default. None: the bundled recipe.
+    """Options of ``train speech`` from a JSON object; what it leaves out keeps its default. None: the bundled
+    recipe.
 
     Raises:
         OptionsError: the file cannot be read, or names an option that does not exist.

@@ -1,6 +1,8 @@
-"""The last stages of ``train speech`` on networks that exist: hear through noise, keep to the style. What made the bundled weights last.
+"""The last stages of ``train speech`` on networks that exist: hear through noise, keep to the style. What
+made the bundled weights last.
 
-python -m personatalk_core.training.speech.refinement --data TRAIN --networks DIR --out DIR [--hold-out SPEAKER ...]
+python -m personatalk_core.training.speech.refinement --data TRAIN --networks DIR --out DIR [--hold-out
+SPEAKER ...]
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ def refine_speech(
 ) -> Path:
     """Refine and save; resumable as ``train_speech`` is.
 
-    Args:
-        networks: folder with lip_sync.safetensors and audio_encoder.safetensors; they are not changed.
-        data, out, seed, recipe, hold_out: as of ``train_speech``; an ``out`` that holds its cache and plan is used as it is.
+    Args: networks: folder with lip_sync.safetensors and audio_encoder.safetensors; they are not changed.
+        data, out, seed, recipe, hold_out: as of ``train_speech``; an ``out`` that holds its cache and plan is
+        used as it is.
     Returns:
         ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
     Raises:

@@ -25,7 +25,8 @@ RIDGE = 2e4
 
 
 def train_speech_ridge(data: Path, out: Path, pretrained: Path, face_model: FaceModel | None = None) -> Path:
-    """Prepare a folder of talking people, correct their lags, fit, and write ``out``/speech_ridge.safetensors.
+    """Prepare a folder of talking people, correct their lags, fit, and write
+    ``out``/speech_ridge.safetensors.
 
     Raises:
         OptionsError: nobody speaks.  WeightsError: ``pretrained`` is no Moonshine encoder.
@@ -35,7 +36,10 @@ def train_speech_ridge(data: Path, out: Path, pretrained: Path, face_model: Face
     prepared, _ = prepare_folder(data, out / "cache", face_model)
     clips = speech_clips(prepared, face_model, encoder)
     ridge = fit_speech_ridge(clips, encoder, face_model)
-    card = f"Ridge regression of mouth and lower face on frozen Moonshine-tiny features; {len(clips)} training clips, lags corrected."
+    card = (
+        f"Ridge regression of mouth and lower face on frozen Moonshine-tiny features; {len(clips)} "
+        "training clips, lags corrected."
+    )
     save_speech_ridge(out / "speech_ridge.safetensors", ridge, card)
     return out / "speech_ridge.safetensors"
 
@@ -44,7 +48,8 @@ def train_speech_ridge(data: Path, out: Path, pretrained: Path, face_model: Face
 def fit_speech_ridge(
     clips: Sequence[SpeechClip], encoder: AudioEncoder, face_model: FaceModel, strength: float = RIDGE
 ) -> SpeechRidge:
-    """Ridge regression from features, ``lag`` frames earlier, to opening, width and lower expression less their means over the clip.
+    """Ridge regression from features, ``lag`` frames earlier, to opening, width and lower expression less
+    their means over the clip.
 
     Raises:
         OptionsError: no clip has two usable frames with sound.

@@ -17,7 +17,8 @@ from .losses import MouthMeasure
 
 @dataclass(frozen=True)
 class ClipScore:
-    """Pearson r of opening and width, share of truly closed frames that are predicted closed, and mean openings."""
+    """Pearson r of opening and width, share of truly closed frames that are predicted closed, and mean
+    openings."""
 
     name: str
     speaker: str
@@ -37,7 +38,8 @@ def clip_style(clip: SpeechClip, networks: SpeechNetworks) -> Tensor:
 def predict_clip(
     clip: SpeechClip, networks: SpeechNetworks, face_model: FaceModel, style: Tensor | None = None
 ) -> Tensor:
-    """(T, E_low) predicted from the clip's sound, its lag corrected, in its own style unless another is given."""
+    """(T, E_low) predicted from the clip's sound, its lag corrected, in its own style unless another is
+    given."""
     shift = int(round(clip.lag * SAMPLES_PER_FRAME))
     samples = torch.from_numpy(clip.samples)
     samples = torch.cat((torch.zeros(shift), samples)) if shift >= 0 else samples[-shift:]

@@ -1,4 +1,5 @@
-"""Fits the linear judge of lip sync: from the mel bands of a talker's sound to the opening of the talker's mouth."""
+"""Fits the linear judge of lip sync: from the mel bands of a talker's sound to the opening of the talker's
+mouth."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ RIDGE = 10_000.0  # against features and openings of unit deviation
 def train_sound_opening(
     data: Path, out: Path, on_progress: OnProgress | None = None, *, face_model: FaceModel | None = None
 ) -> Path:
-    """Prepare a folder of talking people and write ``out``/sync_judge.safetensors. Raises OptionsError when none of them speaks."""
+    """Prepare a folder of talking people and write ``out``/sync_judge.safetensors. Raises OptionsError when
+    none of them speaks."""
     out, face_model = Path(out), face_model or load_face_model()
     prepared, _ = prepare_folder(data, out / "cache", face_model, on_progress)
     clips = []

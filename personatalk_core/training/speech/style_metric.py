@@ -1,4 +1,5 @@
-"""Trains StyleSim's encoder: windows of one speaker near to each other, windows of different speakers apart (paper 4.2)."""
+"""Trains StyleSim's encoder: windows of one speaker near to each other, windows of different speakers apart
+(paper 4.2)."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def train_style_metric(
     steps: int | None = None,
     face_model: FaceModel | None = None,
 ) -> Path:
-    """Prepare a folder of talking people (with or without sound), train, and write ``out``/style_metric.safetensors.
+    """Prepare a folder of talking people (with or without sound), train, and write
+    ``out``/style_metric.safetensors.
 
     Args:
         data: folder of videos; see ``preparation`` for how speakers are named.
@@ -78,7 +80,10 @@ def train_style_metric(
         out / "style_metric.json",
         (json.dumps({"history": history, "left_out": left_out}, indent=1) + "\n").encode(),
     )
-    card = f"StyleSim encoder, contrastive on windows of {WINDOW} frames; {len(motions)} clips; held-out 1-NN {best:.2f}."
+    card = (
+        f"StyleSim encoder, contrastive on windows of {WINDOW} frames; {len(motions)} clips; "
+        f"held-out 1-NN {best:.2f}."
+    )
     save_style_metric(out / "style_metric.safetensors", metric, card)
     return out / "style_metric.safetensors"
 
@@ -91,7 +96,8 @@ def fit_style_metric(
     steps: int = STEPS,
     on_progress: OnProgress | None = None,
 ) -> tuple[StyleMetric, list[dict[str, float]]]:
-    """Train on all speakers but the held-out ones, and keep the parameters that tell the held-out ones apart best.
+    """Train on all speakers but the held-out ones, and keep the parameters that tell the held-out ones apart
+    best.
 
     Returns:
         The encoder in eval mode, and rows of step, loss and held_out_1nn.
@@ -106,7 +112,8 @@ def fit_style_metric(
     )  # two windows that do not overlap
     if len(long_enough) < 4:
         raise OptionsError(
-            f"{len(long_enough)} speakers have two windows of {WINDOW / 25:.0f} s but the style metric needs 4; add videos."
+            f"{len(long_enough)} speakers have two windows of {WINDOW / 25:.0f} s but the style metric "
+            "needs 4; add videos."
         )
     generator = torch.Generator().manual_seed(seed)
     order = [long_enough[k] for k in torch.randperm(len(long_enough), generator=generator).tolist()]
@@ -142,7 +149,8 @@ def fit_style_metric(
 
 
 def draw_pair(clips: list[list[Tensor]], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two windows of one speaker: of different clips where there are several, else of one clip without overlap."""
+    """Two windows of one speaker: of different clips where there are several, else of one clip without
+    overlap."""
 
     def below(count: int) -> int:
         return int(torch.randint(count, (1,), generator=generator))
@@ -159,7 +167,8 @@ def draw_pair(clips: list[list[Tensor]], generator: torch.Generator) -> tuple[Te
 
 
 def augment(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """A fit's own errors: one offset a window and noise a frame, so that a biased fit is not taken for a style."""
+    """A fit's own errors: one offset a window and noise a frame, so that a biased fit is not taken for a
+    style."""
     offset = OFFSET * torch.randn(len(windows), 1, windows.shape[2], generator=generator)
     return windows + offset + NOISE * torch.randn(windows.shape, generator=generator)
 
@@ -174,7 +183,8 @@ def contrastive_loss(left: Tensor, right: Tensor) -> Tensor:
 
 @torch.no_grad()
 def nearest_neighbour_accuracy(windows: Sequence[tuple[str, Tensor]], metric: StyleMetric) -> float:
-    """Share of windows whose nearest other window is the same speaker's; windows are (speaker, (WINDOW, E)) that do not overlap."""
+    """Share of windows whose nearest other window is the same speaker's; windows are (speaker, (WINDOW, E))
+    that do not overlap."""
     metric.eval()
     vectors = metric(torch.stack([w for _, w in windows]))
     likeness = vectors @ vectors.T

@@ -51,7 +51,8 @@ def train_speech(
     accelerate: bool = False,
     face_model: FaceModel | None = None,
 ) -> Path:
-    """Prepare, train, choose and save; a killed run goes on where it was when called again with the same folders.
+    """Prepare, train, choose and save; a killed run goes on where it was when called again with the same
+    folders.
 
     Paper: 3.1 (losses and schedule are not in the paper).
     Args:
@@ -63,8 +64,10 @@ def train_speech(
         options: the recipe; None reads it from ``recipe``.
         recipe:  JSON file of options; None is the one of the bundled weights.
         encoder: ``moonshine`` or ``hubert``.
-        encoder_weights: what to start from: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or Hub repository;
-            None starts from the bundled Moonshine, which is already fine-tuned, or from ``facebook/hubert-base-ls960``.
+        encoder_weights: what to start from: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or
+            Hub repository;
+            None starts from the bundled Moonshine, which is already fine-tuned, or from
+        ``facebook/hubert-base-ls960``.
         hold_out: speakers who choose the checkpoint and are never trained on; none draws a share of them.
         accelerate: this is one of the processes that ``accelerate launch`` started; see ``processes``.
     Returns:
@@ -89,7 +92,8 @@ def train_speech(
     clips = speech_clips(prepared, face_model, audio_encoder, lags=planned_lags(out))
     if not clips:
         raise OptionsError(
-            f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film a talker."
+            f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; "
+            "film a talker."
         )
     training, validation = hold_out_speakers(clips, options.held_out_share, seed, options.hold_out)
     if processes.rank == 0:
@@ -127,7 +131,8 @@ def finish(
     processes: OneProcess | None = None,
     on_progress: OnProgress | None = None,
 ) -> SpeechNetworks:
-    """The stages after the loop: the encoder learns to hear through noise (``out``/hearing), then styles are calibrated."""
+    """The stages after the loop: the encoder learns to hear through noise (``out``/hearing), then styles are
+    calibrated."""
     if options.hearing.steps:
         trainer = HearingTrainer(
             networks,
@@ -163,7 +168,8 @@ def speech_clips(
     encoder: AudioEncoder,
     lags: dict[str, float] | None = None,
 ) -> list[SpeechClip]:
-    """The clips with speech, at 25 fps; lags, stated or not, are refined to fractions of a frame by the clips themselves.
+    """The clips with speech, at 25 fps; lags, stated or not, are refined to fractions of a frame by the clips
+    themselves.
 
     lags: by clip name, found in an earlier run; where every clip has one, they are taken as they are.
     """
@@ -182,7 +188,8 @@ def speech_clips(
 
 
 def planned_lags(out: Path) -> dict[str, float]:
-    """What ``write_plan`` wrote in an earlier run with the same folder; a resumed run does not look for lags again."""
+    """What ``write_plan`` wrote in an earlier run with the same folder; a resumed run does not look for lags
+    again."""
     try:
         plan = json.loads((out / "clips.json").read_text(encoding="utf-8"))
         return {

@@ -44,7 +44,8 @@ def test_cepstra_have_a_hundred_frames_a_second_and_the_first_is_log_energy():
 
 
 class ToldApart:
-    """Streams that give every video frame and its own sound the same vector: the confidence and the shift are known."""
+    """Streams that give every video frame and its own sound the same vector: the confidence and the shift are
+    known."""
 
     def __init__(self, late: int) -> None:
         self.late = late

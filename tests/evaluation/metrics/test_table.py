@@ -32,6 +32,6 @@ def test_the_page_lists_every_metric_as_it_is():
     page = (Path(metric_table.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     for metric in METRICS.values():
         assert (
-            f"| {metric.title} | {metric.unit or 'none'} | {metric.better} | {metric.needs} | {metric.meaning} |"
-            in page
-        )
+            f"| {metric.title} | {metric.unit or 'none'} | {metric.better} | {metric.needs} | "
+            f"{metric.meaning} |"
+        ) in page

@@ -10,7 +10,8 @@ from personatalk_core.geometry.fitting import DEFAULT_WEIGHTS
 
 
 def landscape(monkeypatch, best: dict[str, float], forbidden: str = ""):
-    """Trials without fitting: jitter grows with the distance from ``best``; doubling ``forbidden`` opens mouths."""
+    """Trials without fitting: jitter grows with the distance from ``best``; doubling ``forbidden`` opens
+    mouths."""
 
     def try_weights(tracks, face_model, weights):
         away = sum(abs(getattr(weights, name) / value - 1) for name, value in best.items())

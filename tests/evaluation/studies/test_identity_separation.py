@@ -26,7 +26,8 @@ def at(*degrees: float) -> torch.Tensor:
 def test_auc_counts_pairs():
     assert same_person_auc(at(0, 10, 90), ["a", "a", "b"]) == 1
     assert same_person_auc(at(0, 90, 10), ["a", "a", "b"]) == 0
-    # ann 0 and 40; bob 30 and 100: within 40 and 70 degrees, between 30, 10, 100, 60: 40 beats 100 and 60, 70 beats 100
+    # ann 0 and 40; bob 30 and 100: within 40 and 70 degrees, between 30, 10, 100, 60: 40 beats 100 and 60, 70
+    # beats 100
     assert same_person_auc(at(0, 40, 30, 100), ["ann", "ann", "bob", "bob"]) == pytest.approx(3 / 8)
     assert same_person_auc(torch.ones(4, 2), ["a", "a", "b", "b"]) == 0.5  # ties count half
 

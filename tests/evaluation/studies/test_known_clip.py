@@ -1,4 +1,5 @@
-"""Clips with known coefficients: the truth is free of noise, the noise is the clip's own, the fitting comes nearer than the landmarks."""
+"""Clips with known coefficients: the truth is free of noise, the noise is the clip's own, the fitting comes
+nearer than the landmarks."""
 
 import numpy as np
 import pytest

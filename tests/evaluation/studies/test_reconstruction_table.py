@@ -1,4 +1,5 @@
-"""The renderer's own table: frames read and encoded once, rows that differ, sheets, numbers with known answers."""
+"""The renderer's own table: frames read and encoded once, rows that differ, sheets, numbers with known
+answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parts taken away from the renderer: each row of Table 4 differs in what it says, and both variants run behind one interface."""
+"""Parts taken away from the renderer: each row of Table 4 differs in what it says, and both variants run
+behind one interface."""
 
 from __future__ import annotations
 

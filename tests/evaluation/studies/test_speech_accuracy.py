@@ -1,4 +1,5 @@
-"""Accuracy of predicted mouths: lags are applied the right way round and found, a perfect output scores perfectly, tables average."""
+"""Accuracy of predicted mouths: lags are applied the right way round and found, a perfect output scores
+perfectly, tables average."""
 
 from __future__ import annotations
 

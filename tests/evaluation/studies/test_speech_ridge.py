@@ -1,4 +1,5 @@
-"""The ridge baseline: it learns what is linear, keeps its numbers in a file, and finds lags to a fraction of a frame."""
+"""The ridge baseline: it learns what is linear, keeps its numbers in a file, and finds lags to a fraction of
+a frame."""
 
 from __future__ import annotations
 

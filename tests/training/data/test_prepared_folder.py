@@ -1,4 +1,5 @@
-"""The quality filter on clips made for each of its reasons out of the two AI-made faces that install with the project."""
+"""The quality filter on clips made for each of its reasons out of the two AI-made faces that install with the
+project."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def shrunk(frames, side):
 
 
 def in_time_with_the_mouth(monkeypatch):
-    """A listener that hears a sound's loudness as an opening, so that clips in and out of sync can be made."""
+    """A listener that hears a sound's loudness as an opening, so that clips in and out of sync can be
+    made."""
     monkeypatch.setattr(ClipTools, "hear", property(lambda self: loudness_heard))
 
 

@@ -1,4 +1,5 @@
-"""Learning a face model: a known linear world is found again, the file is reproducible, and too little data is refused."""
+"""Learning a face model: a known linear world is found again, the file is reproducible, and too little data
+is refused."""
 
 from dataclasses import replace
 
@@ -27,7 +28,8 @@ NAMES = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
 
 @pytest.fixture(scope="module")
 def clips() -> list[TrackedClip]:
-    """Five people of the bundled model, each opening the mouth and smiling by known scores, seen by a turning camera."""
+    """Five people of the bundled model, each opening the mouth and smiling by known scores, seen by a turning
+    camera."""
     model, generator = load_face_model(), torch.Generator().manual_seed(0)
     made = []
     for person in range(5):

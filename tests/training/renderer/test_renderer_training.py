@@ -1,4 +1,5 @@
-"""Training the renderer: losses with known answers, prepared clips, a loop that learns, resumes and writes its weights."""
+"""Training the renderer: losses with known answers, prepared clips, a loop that learns, resumes and writes
+its weights."""
 
 from __future__ import annotations
 
