@@ -60,13 +60,17 @@ def dub(
     """Make the person in ``video`` speak the words in ``audio``.
 
     Paper: section 3, figure 2.
-    Args: video, audio: input files; ``audio`` may be a video with sound. out:          file to write; it
-        appears only when it is complete. models:       networks from
-        :func:`personatalk_core.models.load_models`. options:      verified user choices. style:
-        another speaking style; None keeps the person's own. mask_out:     optional video of the changed
-        pixels. work:         folder in which finished windows are kept until the output is complete; None: a
-        hidden one beside it. resume:       leave finished windows there when something goes wrong; the same
-        call then goes on from them.
+    Args:
+        video, audio: input files; ``audio`` may be a video with sound.
+        out:          file to write; it appears only when it is complete.
+        models:       networks from :func:`personatalk_core.models.load_models`.
+        options:      verified user choices.
+        style:        another speaking style; None keeps the person's own.
+        mask_out:     optional video of the changed pixels.
+        work:         folder in which finished windows are kept until the output is complete; None: a hidden
+            one beside it.
+        resume:       leave finished windows there when something goes wrong; the same call then goes on from
+            them.
     Returns:
         What happened to each frame.
     Raises:
@@ -220,10 +224,13 @@ def render(
 ) -> DubReport:
     """Dual-attention rendering of the target geometry and paste-back (paper 3.2), streamed from file to file.
 
-    Args: info:       the source video. target:     from :func:`animate`; its ``reference`` is the source's
-        own geometry. audio:      sound of the output; None takes the file ``target`` was made from.
-        references: another choice of references than Algorithm 1's. cache:      keeps finished segments;
-        None: a working folder as :func:`dub` makes it by ``work`` and ``resume``.
+    Args:
+        info:       the source video.
+        target:     from :func:`animate`; its ``reference`` is the source's own geometry.
+        audio:      sound of the output; None takes the file ``target`` was made from.
+        references: another choice of references than Algorithm 1's.
+        cache:      keeps finished segments; None: a working folder as :func:`dub` makes it by ``work`` and
+            ``resume``.
     Raises:
         MediaError: the geometry belongs to another video, or its sound has moved or changed.
     """
@@ -275,7 +282,8 @@ def reconstruct(
     """Render a video's own geometry from references at least ``options.exclude_window`` frames away: the
     renderer's self-test.
 
-    Returns: A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`,
+    Returns:
+        A report whose ``metrics`` are those of :func:`evaluation.reconstruction.reconstruction_report`,
         averaged over frames (``detail_lips``: median), measured on the crops the renderer works on, before
         pasting.
     """

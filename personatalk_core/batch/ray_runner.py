@@ -164,9 +164,9 @@ def run_on_ray(
         folder:   output folder; on a cluster every node must see it, and the inputs, under the same path.
         signing:  with what to sign; every node must see these files too.
         on_taken: called when a job was handed to an actor, with all that are under way, the new one last.
-    Raises: DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has
-        what a worker needs, or workers die before they are ready. WeightsError: a worker cannot load the
-        models.
+    Raises:
+        DependencyError: Ray is not installed. OptionsError: the cluster cannot be reached, no node has what a
+        worker needs, or workers die before they are ready. WeightsError: a worker cannot load the models.
     """
     ray = import_ray()
     choice.verify()

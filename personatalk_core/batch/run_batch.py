@@ -65,8 +65,9 @@ def run_batch(
         retries:  further attempts after a failed one, >= 0.
     Returns:
         What happened; failed jobs raise nothing here.
-    Raises: OptionsError: the manifest or a choice is wrong; nothing has run. WeightsError, DependencyError:
-        as their stages.
+    Raises:
+        OptionsError: the manifest or a choice is wrong; nothing has run. WeightsError, DependencyError: as
+            their stages.
     """
     if runner not in RUNNERS:
         raise OptionsError(f"runner is '{runner}' but expected one of {', '.join(RUNNERS)}.")

@@ -36,7 +36,8 @@ def examine(
 ) -> dict:
     """Look at everything a dub needs; never raises for what it finds, it says it.
 
-    Returns: {"versions": {...}, "system": {...}, "weights": {name: {...}}, "device": {...}, "cost": {...},
+    Returns:
+        {"versions": {...}, "system": {...}, "weights": {name: {...}}, "device": {...}, "cost": {...},
         "problems": [sentence, ...]}
     """
     problems: list[str] = []

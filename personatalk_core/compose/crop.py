@@ -42,8 +42,9 @@ def resampling_matrix(
         count:  samples.
         length: pixels of the line.
         lobes:  TRIANGLE or LANCZOS.
-    Returns: first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row
-        sums to 1.
+    Returns:
+        first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row sums
+        to 1.
     """
     centre = start + (np.arange(count) + 0.5) * step - 0.5  # in indices of pixel centres
     wide = max(1.0, step)
@@ -117,8 +118,9 @@ def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
         geometry:   T frames.
         face_model: mean (V, 3), identity_basis (A, V, 3), region (V is over vertices of any region; those of
             triangles of the face count).
-    Returns: CropBoxes.box (T, 3): centre x, centre y, side in image pixels. The neutral face is about
-        FACE_SHARE of the side high, and the face with an open mouth lies inside in every frame.
+    Returns:
+        CropBoxes.box (T, 3): centre x, centre y, side in image pixels. The neutral face is about FACE_SHARE
+        of the side high, and the face with an open mouth lies inside in every frame.
     """
     neutral = face_model.mean + torch.einsum(
         "a,avk->vk", geometry.identity, face_model.identity_basis
@@ -190,8 +192,9 @@ def crop_image(frame: np.ndarray, box: Tensor | np.ndarray, size: int, lobes: in
         box:   (3,) centre x, centre y, side in image pixels.
         size:  pixels of the crop's side.
         lobes: TRIANGLE to look at a face; LANCZOS for pixels that will be shown.
-    Returns: (size, size, 3) of the frame's dtype. Shrinking averages; outside the frame the border repeats. A
-        box of whole pixels at side == size gives those pixels exactly.
+    Returns:
+        (size, size, 3) of the frame's dtype. Shrinking averages; outside the frame the border repeats. A box
+        of whole pixels at side == size gives those pixels exactly.
     """
     check_shape("frame", frame, "H", "W", 3)
     x, y, side = _box(box)
@@ -207,7 +210,8 @@ def uncrop_image(
         picture:    (size, size, C) uint8 or float.
         box:        (3,) as in crop_image.
         frame_size: (H, W).
-    Returns: part (h, w, C) of the picture's dtype, rows, columns: ``frame[rows, columns]`` is what the part
+    Returns:
+        part (h, w, C) of the picture's dtype, rows, columns: ``frame[rows, columns]`` is what the part
         covers: every whole frame pixel whose centre lies in the box. Empty slices where box and frame do not
         meet.
     """

@@ -21,8 +21,10 @@ LARGEST = 0.05  # of full scale: more is texture, not grain
 def grain_level(picture: np.ndarray, where: np.ndarray) -> float:
     """Standard deviation of the grain.
 
-    Args: picture: (h, w, 3) float32 in [0, 1]. where:   (h, w) bool, pixels to look at; the median ignores
-        lips, creases and stubble as long as most of it is plain.
+    Args:
+        picture: (h, w, 3) float32 in [0, 1].
+        where:   (h, w) bool, pixels to look at; the median ignores lips, creases and stubble as long as most
+            of it is plain.
     Returns:
         Deviation of the luma's noise; 0 where there is too little to look at.
     """

@@ -43,9 +43,10 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
         target_points: (V, 3) vertices of the rendered frame in crop pixels.
         face_model:    lower_weight (V,), triangles, region.
         size:          pixels of the crop's side.
-    Returns: (size, size) float32 in [0, 1]: 1 on the lower face of either geometry, less along an outline
-        that stays where it is, falling to exactly 0 towards the upper face, around the skirt's outermost ring
-        and at the border of the crop.
+    Returns:
+        (size, size) float32 in [0, 1]: 1 on the lower face of either geometry, less along an outline that
+        stays where it is, falling to exactly 0 towards the upper face, around the skirt's outermost ring and
+        at the border of the crop.
     """
     check_shape("source points", source_points, face_model.vertex_count, 3)
     check_shape("target points", target_points, face_model.vertex_count, 3)
@@ -65,11 +66,14 @@ def lower_face_mask(source_points: Tensor, target_points: Tensor, face_model: Fa
 def vertex_weight(face_model: FaceModel, moved: Tensor | None = None) -> Tensor:
     """How far each vertex belongs to what may change.
 
-    Args: face_model: lower_weight (V,), triangles, region. moved:      (V,) way between the two geometries as
-        a share of the crop's side; None takes all as moved far.
-    Returns: (V,) in [0, 1]: the lower face and its cavity whole, the outline of the face and the skirt around
-        it as far as they move (what is behind a jaw that stays should stay too), and nothing of the mesh's
-        outer border.
+    Args:
+        face_model: lower_weight (V,), triangles, region.
+        moved:      (V,) way between the two geometries as a share of the crop's side; None takes all as moved
+            far.
+    Returns:
+        (V,) in [0, 1]: the lower face and its cavity whole, the outline of the face and the skirt around it
+        as far as they move (what is behind a jaw that stays should stay too), and nothing of the mesh's outer
+        border.
     """
     weight = face_model.lower_weight.float().clone()
     skirt = face_model.triangles[face_model.region == int(Region.SKIRT)].unique()
@@ -92,8 +96,11 @@ def draw_weights(corners: Tensor, weights: Tensor, size: int) -> np.ndarray:
     """Paint triangles with their weights, the largest where they overlap: weights stand in for nearness in a
     z-buffer.
 
-    Args: corners: (T, F, 3, 2) x, y in pixels of T drawings that are laid over each other; triangles turned
-        away are left out. weights: (F, 3) of the corners, in [0, 1]. size:    pixels of the side.
+    Args:
+        corners: (T, F, 3, 2) x, y in pixels of T drawings that are laid over each other; triangles turned
+            away are left out.
+        weights: (F, 3) of the corners, in [0, 1].
+        size:    pixels of the side.
     Returns:
         (size, size) float32 in [0, 1], 0 where no triangle is.
     """
@@ -132,8 +139,11 @@ def passthrough_weight(status: np.ndarray, times: np.ndarray, shot: np.ndarray |
     """How much of the dub each frame shows, so that it does not pop in and out around frames that pass
     through.
 
-    Args: status: (T,) FrameStatus. times:  (T,) seconds. shot:   (T,) shot numbers; a hard cut hides the
-        change, so that nothing is faded across it. None is one shot.
+    Args:
+        status: (T,) FrameStatus.
+        times:  (T,) seconds.
+        shot:   (T,) shot numbers; a hard cut hides the change, so that nothing is faded across it. None is
+            one shot.
     Returns:
         (T,) float32 in [0, 1]: 0 where the status is not OK, rising to 1 within FADE_SECONDS of such a frame.
     """
@@ -161,7 +171,8 @@ def turned_weight(rotation: Tensor) -> np.ndarray:
 
     Args:
         rotation: (T, 3) axis-angle of the face, radians.
-    Returns: (T,) float32 in [0, 1]: 1 up to the first of TURNED_DEGREES between the face's direction and the
+    Returns:
+        (T,) float32 in [0, 1]: 1 up to the first of TURNED_DEGREES between the face's direction and the
         camera's, 0 from the second on.
     """
     check_shape("rotation", rotation, "T", 3)

@@ -119,8 +119,9 @@ class KnownSkin:
 
         Args:
             colours: (P, 3) of the frame.
-        Returns: (P,) float32 in units of the tolerance: up to 1 is skin, CERTAIN and more is something else;
-            0 where nothing is known.
+        Returns:
+            (P,) float32 in units of the tolerance: up to 1 is skin, CERTAIN and more is something else; 0
+            where nothing is known.
         """
         difference = colours - self.colours  # (N, P, 3)
         upper = difference[:, self.places.upper]

@@ -35,12 +35,12 @@ def paste_back(
         crop:   (3, R, R) float in [0, 1], rendered.
         mask:   (R, R) float in [0, 1], where it may show.
         box:    (3,) centre x, centre y, side of the crop in image pixels; crop position (u, v) is image
-            position
-            (centre - side / 2) + (u, v) * side / R.
+            position (centre - side / 2) + (u, v) * side / R.
         weight: 0 shows the frame, 1 the crop; between, both.
         seed:   of the grain that is added where the rendering has less than the frame.
-    Returns: The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the
-        mask on the frame (H, W) float32, ``weight`` included.
+    Returns:
+        The new frame (H, W, 3) uint8, identical to ``frame`` bit for bit wherever the mask is 0; and the mask
+        on the frame (H, W) float32, ``weight`` included.
     Raises:
         ShapeError: a shape or dtype differs, or the box is not finite with a positive side.
     """

@@ -303,10 +303,12 @@ def render_to_file(
 ) -> DubReport:
     """Render, paste back and write a video; the file appears when it is complete.
 
-    Args: cache:      keeps finished segments; those it holds already are not rendered again. whole_face:
-        paste the whole drawn face instead of the lower face only. observe:    called with every rendered
-        frame before it is pasted, for measurements. on_frame:   called with every finished frame (H, W, 3)
-        uint8, for previews; it must not keep or change it.
+    Args:
+        cache:      keeps finished segments; those it holds already are not rendered again.
+        whole_face: paste the whole drawn face instead of the lower face only.
+        observe:    called with every rendered frame before it is pasted, for measurements.
+        on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change
+            it.
     Returns:
         What happened to each frame.
     """

@@ -34,8 +34,9 @@ from ..weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, s
 def give_back_freed_memory() -> bool:
     """Give the free pages of the C heap back to the system; takes about a millisecond.
 
-    Returns: Whether anything was given back; False where the C library is another than glibc and knows no
-        such call.
+    Returns:
+        Whether anything was given back; False where the C library is another than glibc and knows no such
+        call.
     """
     trim = _malloc_trim()
     return trim is not None and trim(0) == 1
@@ -109,11 +110,14 @@ class RunCache:
     """A context manager. On success the folder goes; after a failure it stays if it holds finished work that
     is of use.
 
-    Args: folder: where; made on entry. inputs: everything the result depends on, as JSON values. Work of
-        other inputs is discarded, and ``remarks`` says so. keep:   False removes the folder after a failure,
-        too.
-    Raises: CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot
-        be written.
+    Args:
+        folder: where; made on entry.
+        inputs: everything the result depends on, as JSON values. Work of other inputs is discarded, and
+            ``remarks`` says so.
+        keep:   False removes the folder after a failure, too.
+    Raises:
+        CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be
+            written.
     """
 
     def __init__(self, folder: Path, inputs: dict, *, keep: bool = True) -> None:

@@ -77,7 +77,8 @@ def align_similarity(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
         source: (T, K, 3) or (K, 3).
         target: (T, K, 3) or (K, 3), the same units on all axes.
         weight: (K,) or (T, K), non-negative.
-    Returns: rotation (T, 3, 3), scale (T,), translation (T, 3) with target = scale * rotation @ source +
+    Returns:
+        rotation (T, 3, 3), scale (T,), translation (T, 3) with target = scale * rotation @ source +
         translation.
     """
     source, target = torch.broadcast_tensors(*(x if x.ndim == 3 else x[None] for x in (source, target)))
@@ -105,8 +106,9 @@ def scale_and_shift(
         target: (T, K, 3).
         rotation: (T, 3, 3).
         weight: (K,), non-negative.
-    Returns: scale (T,), positive, and translation (T, 3) with target = scale * rotation @ source +
-        translation; depth fits the means.
+    Returns:
+        scale (T,), positive, and translation (T, 3) with target = scale * rotation @ source + translation;
+        depth fits the means.
     """
     turned = einsum(
         rotation,

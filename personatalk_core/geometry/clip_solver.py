@@ -248,8 +248,10 @@ def _right_jacobian(omega: Tensor) -> Tensor:
 def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
     """Solve the symmetric system that links frames up to two apart, by block Cholesky over pairs of frames.
 
-    Args: blocks: (3, T, P, P): blocks[d, t] is the coupling of frame t (rows) with frame t + d (columns);
-        positive definite. right:  (T, P).
+    Args:
+        blocks: (3, T, P, P): blocks[d, t] is the coupling of frame t (rows) with frame t + d (columns);
+            positive definite.
+        right:  (T, P).
     Returns:
         (T, P).
     """

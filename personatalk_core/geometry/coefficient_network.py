@@ -141,8 +141,9 @@ def load_coefficient_network(path: Path, *, sha256: str | None = None) -> Coeffi
     Args:
         path:   safetensors with the tensors of ``net_recon``.
         sha256: what the file should hash to, if the user knows it.
-    Raises: WeightsError: missing, a pickle, damaged, another hash, non-finite, or tensors of other names or
-        shapes.
+    Raises:
+        WeightsError: missing, a pickle, damaged, another hash, non-finite, or tensors of other names or
+            shapes.
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt", ".pkl"):

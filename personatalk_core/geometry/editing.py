@@ -155,8 +155,9 @@ def geometry_at_speed(geometry: FaceGeometry, speed: float) -> FaceGeometry:
 
     Args:
         speed: 2 is twice as fast, 0.5 half as fast; 1 returns the geometry itself.
-    Returns: FaceGeometry of about T / speed frames. It names no sound, since none fits it any more; it
-        samples the pixels of the clip it was made from.
+    Returns:
+        FaceGeometry of about T / speed frames. It names no sound, since none fits it any more; it samples the
+        pixels of the clip it was made from.
     Raises:
         OptionsError: a speed outside 0.1 to 10.
     """
@@ -180,8 +181,10 @@ def freeze_geometry(
 ) -> FaceGeometry:
     """Hold a part of the face as it is in one frame.
 
-    Args: frame: which, from 0. part:  ``lower`` (mouth and jaw), ``upper`` (the rest of the expression),
-        ``expression`` (both) or ``pose``.
+    Args:
+        frame: which, from 0.
+        part:  ``lower`` (mouth and jaw), ``upper`` (the rest of the expression), ``expression`` (both) or
+            ``pose``.
     Raises:
         OptionsError: no such frame or part.
     """

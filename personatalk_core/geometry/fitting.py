@@ -39,11 +39,14 @@ def estimate_geometry(
 
     Paper: 3.1, equations 1 and 2. Deviation: the shape is one vector for the clip from the start, so the
     first part of eq. 2 is zero. Shots are solved apart: nothing is smoothed across a cut.
-    Args: track:     frames without a face, or with a covered one, are bridged by interpolation and weigh
-        nothing. weights:   of the terms; zeros switch terms off. landmarks: (K,) MediaPipe ids to fit to, for
-        tests that hold some out; None for all. start:     coefficients of the track's T frames from another
-        source (a network); None: from the landmarks. cache:     keeps solved windows; those it holds already
-        are not solved again.
+    Args:
+        track:     frames without a face, or with a covered one, are bridged by interpolation and weigh
+            nothing.
+        weights:   of the terms; zeros switch terms off.
+        landmarks: (K,) MediaPipe ids to fit to, for tests that hold some out; None for all.
+        start:     coefficients of the track's T frames from another source (a network); None: from the
+            landmarks.
+        cache:     keeps solved windows; those it holds already are not solved again.
     Returns:
         FaceGeometry with the status of the track.
     Raises:

@@ -253,9 +253,11 @@ LICENCES = (
 def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
     """Load a face model of whichever kind the path is.
 
-    Args: path:      our .safetensors, ``BFM_model_front.mat``, a FLAME .npz, or a folder of ICT-FaceKit's OBJ
-        files. landmarks: JSON of MediaPipe landmark id to vertex; needed for FLAME and ICT. BFM_model_front
-        brings its own.
+    Args:
+        path:      our .safetensors, ``BFM_model_front.mat``, a FLAME .npz, or a folder of ICT-FaceKit's OBJ
+            files.
+        landmarks: JSON of MediaPipe landmark id to vertex; needed for FLAME and ICT. BFM_model_front brings
+            its own.
     Raises:
         WeightsError: missing, unreadable, of an unknown kind, or landmarks are needed.
         ShapeError: its arrays or landmarks do not fit together.

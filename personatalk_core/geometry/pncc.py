@@ -23,9 +23,12 @@ def draw_pncc(
     """Draw each frame's face as a map of normalised canonical coordinates.
 
     Paper: 3.1 (target geometry as PNCC, Zhu et al. 2017). The mouth cavity has coordinates of its own.
-    Args: points:     (T, V, 3) x, y, depth in crop pixels. face_model: its triangles and pncc_colour are all
-        that decides. size:       (height, width) of the crop in pixels. regions:    which parts to draw; the
-        skirt only when asked for. Face and mouth cavity together have walls between them.
+    Args:
+        points:     (T, V, 3) x, y, depth in crop pixels.
+        face_model: its triangles and pncc_colour are all that decides.
+        size:       (height, width) of the crop in pixels.
+        regions:    which parts to draw; the skirt only when asked for. Face and mouth cavity together have
+            walls between them.
     Returns:
         Pncc: map in [0, 1] with background exactly 0; triangle numbers count all triangles of the face model.
     Raises:

@@ -28,8 +28,11 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     """Draw triangles into a z-buffer.
 
     Paper: 3.1 (PNCC needs a z-buffer; Zhu et al. 2017).
-    Args: points:    (T, V, 3) x, y, depth in pixels; the centre of the top-left pixel is (0.5, 0.5), larger
-        depth is nearer. triangles: (F, 3) int64 vertex ids. size:      (height, width), each >= 1.
+    Args:
+        points:    (T, V, 3) x, y, depth in pixels; the centre of the top-left pixel is (0.5, 0.5), larger
+            depth is nearer.
+        triangles: (F, 3) int64 vertex ids.
+        size:      (height, width), each >= 1.
     Returns:
         triangle (T, H, W) int64, -1 where nothing; barycentric (T, 3, H, W) float32, 0 where nothing;
         depth (T, H, W) float32, -inf where nothing.
@@ -106,7 +109,8 @@ def _rasterize_chunk(
 def _prepare(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Snap, turn every triangle the same way round, and find what is affine in the pixel.
 
-    Returns: edges (9, N) int64: dx, dy and a constant of each edge, for :func:`_spans`. plane (3, N) float64:
+    Returns:
+        edges (9, N) int64: dx, dy and a constant of each edge, for :func:`_spans`. plane (3, N) float64:
         coefficients of (px, py, 1) of the depth. corner (10, N + 1) float32: place of the first vertex;
         coefficients of the way from there, (dx, dy), of the weight of the second and of the third vertex, as
         the triangle names them; depth of the first vertex, and what it is less than that of the other two; 1.

@@ -100,9 +100,12 @@ class ContentSigner:
     def sign(self, path: Path, out: Path, *, source: Path, others: Sequence[Path] = ()) -> Credentials:
         """Write a signed copy of a finished file, and read it back.
 
-        Args: path:   .mp4 or .mov. out:    appears when it is whole and its credentials were read back from
-            it; may be ``path`` itself. source: the file that was edited, of pictures the first one; its own
-            credentials are taken along. others: further inputs, such as the speech and a style file.
+        Args:
+            path:   .mp4 or .mov.
+            out:    appears when it is whole and its credentials were read back from it; may be ``path``
+                itself.
+            source: the file that was edited, of pictures the first one; its own credentials are taken along.
+            others: further inputs, such as the speech and a style file.
         Returns:
             What was read back.
         Raises:

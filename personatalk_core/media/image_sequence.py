@@ -59,8 +59,9 @@ def is_picture_output(out: Path) -> bool:
 def find_sequence(path: Path) -> ImageSequence:
     """The pictures of a folder or a pattern.
 
-    Raises: MediaError: none, kinds of picture mixed in a folder, a number missing in a pattern, too many, or
-        a rate of 0.
+    Raises:
+        MediaError: none, kinds of picture mixed in a folder, a number missing in a pattern, too many, or a
+            rate of 0.
     """
     place, rate = _split(Path(path))
     if rate is not None and rate <= 0:

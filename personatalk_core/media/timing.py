@@ -88,10 +88,11 @@ def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Time
         video:          times (T,) and durations (T,) in seconds, the first time 0.
         audio_duration: seconds of sound, >= 0.
         mode:           as :class:`DubOptions` documents it.
-    Returns: At least one frame. cut_off: the frames that start before the sound ends. bounce: 0 .. T-1 .. 0
-        .. and loop: 0 .. T-1, 0 .., both until the sound has ended. remap: the source's own frame rate (the
-        mean one where it varies), each output frame showing what the stretched source shows in its middle.
-        silence: the source's frames. A constant rate stays exact over any length.
+    Returns:
+        At least one frame. cut_off: the frames that start before the sound ends. bounce: 0 .. T-1 .. 0 .. and
+        loop: 0 .. T-1, 0 .., both until the sound has ended. remap: the source's own frame rate (the mean one
+        where it varies), each output frame showing what the stretched source shows in its middle. silence:
+        the source's frames. A constant rate stays exact over any length.
     Raises:
         MediaError: no frames, or no sound. OptionsError: an unknown mode.
     """

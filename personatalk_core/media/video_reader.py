@@ -26,8 +26,9 @@ from .webp_animation import WebpDecoder, webp_durations
 def probe(path: Path) -> VideoInfo:
     """What a video holds: exact frame times from its packets, and its displayed size from its first frame.
 
-    Args: path: any file that FFmpeg reads, an animated WebP, or a folder or pattern of pictures
-        (image_sequence).
+    Args:
+        path: any file that FFmpeg reads, an animated WebP, or a folder or pattern of pictures
+            (image_sequence).
     Returns:
         VideoInfo with pts and keyframes, so that a reader made from it needs no second look.
     Raises:

@@ -157,8 +157,10 @@ class VideoWriter:
         lossless:      RGB by x264 at quantiser 0, and FLAC (.mp4) or float PCM (.mov, .mkv).
         metadata:      tags; the value of ``xmp`` is stored as the XMP packet (.mp4, .mov).
         like:          source whose pixel aspect and colour tags are repeated.
-    Raises: MediaError: another suffix, a folder that cannot be written to, a full disk, a frame too many or
-        too few. ShapeError: a frame of another size.
+    Raises:
+        MediaError: another suffix, a folder that cannot be written to, a full disk, a frame too many or too
+            few.
+        ShapeError: a frame of another size.
     """
 
     def __init__(

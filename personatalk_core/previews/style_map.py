@@ -21,8 +21,9 @@ def style_positions(styles: Sequence[StyleEmbedding]) -> np.ndarray:
 
     Args:
         styles: made by the same networks, at least one.
-    Returns: (N, 2) float32, centred; distances are in the unit of the style vectors. The sign is fixed so
-        that a map does not flip from run to run: on each axis the style farthest from the middle lies on the
+    Returns:
+        (N, 2) float32, centred; distances are in the unit of the style vectors. The sign is fixed so that a
+        map does not flip from run to run: on each axis the style farthest from the middle lies on the
         positive side.
     Raises:
         ShapeError: no style. FaceModelMismatchError: styles of different networks.

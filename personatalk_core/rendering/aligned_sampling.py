@@ -81,10 +81,13 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """One attention layer over aligned references inside a window.
 
-    Args: surface:    B drawn targets. references: N of M frames for each; their pixels are sampled.
-        key_value: (M, 2 D, L, L) keys, then values, not aligned yet. window:     pixels to work on, of all
-        targets. colour:     (images (B, 3, h, w), weight (B, 1, h, w)): references are shifted to their mean
-        colour under that weight.
+    Args:
+        surface:    B drawn targets.
+        references: N of M frames for each; their pixels are sampled.  key_value: (M, 2 D, L, L) keys, then
+            values, not aligned yet.
+        window:     pixels to work on, of all targets.
+        colour:     (images (B, 3, h, w), weight (B, 1, h, w)): references are shifted to their mean colour
+            under that weight.
     Returns:
         pixels (B, 3, h, w) and latent (B, D, h / step, w / step) of the window.
     """
@@ -135,8 +138,9 @@ def sample_aligned(
         points: (B, V, 3) of the targets.  mask: (B, 1, R, R) lip masks M^l.
         dense:  the slow twin: both layers over the whole crop.
         wanted: pixels that are asked for, on multiples of R / L; None for all.
-    Returns: pixels (B, 3, R, R) and latent (B, D, L, L). Where no mesh is drawn, or nothing is wanted: the
-        pixels of the face reference most alike, and 0.
+    Returns:
+        pixels (B, 3, R, R) and latent (B, D, L, L). Where no mesh is drawn, or nothing is wanted: the pixels
+        of the face reference most alike, and 0.
     """
     size, latent = mask.shape[-1], face_queries.query.shape[-1]
     step = size // latent

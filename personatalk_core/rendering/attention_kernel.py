@@ -15,8 +15,9 @@ def attention_kernels(device: torch.device | str, dtype: torch.dtype) -> tuple[S
     Args:
         device: cpu, cuda or mps; others are treated like mps.
         dtype:  of queries, keys and values.
-    Returns: CUDA: flash for half precision, then memory-efficient. CPU: flash, which torch tiles for its
-        caches. MPS has Apple's own behind the plain name.
+    Returns:
+        CUDA: flash for half precision, then memory-efficient. CPU: flash, which torch tiles for its caches.
+        MPS has Apple's own behind the plain name.
     """
     kind = torch.device(device).type
     if kind == "cuda" and dtype in (torch.float16, torch.bfloat16):

@@ -41,8 +41,10 @@ class TextureDecoder(nn.Module):
     def forward(self, latent: Tensor, pixels: Tensor, geometry: Tensor) -> Tensor:
         """What to add to the blended pixels.
 
-        Args: latent:   (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in
-            [0, 1]. geometry: (B, 4, H, W) the target's PNCC and lip mask.
+        Args:
+            latent:   (B, features, H/4, W/4) attended texture.  pixels: (B, 3, H, W) blended references in
+                [0, 1].
+            geometry: (B, 4, H, W) the target's PNCC and lip mask.
         Returns:
             (B, 3, H, W), 0 before training.
         """

@@ -27,10 +27,12 @@ def blend_in_detail(
     """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in
     their own frames.
 
-    Args: weights:  (B, N, h, w), sums to 1 over N. pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3)
-        colours added to them, or None. strength: (B, N, h / step, w / step) of :func:`fine_strength`,
-        aligned: taken before pixels were carried, which softens them. step:     pixels a latent, over which
-        strength is compared. h and w are multiples of it.
+    Args:
+        weights:  (B, N, h, w), sums to 1 over N.
+        pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3) colours added to them, or None.
+        strength: (B, N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were
+            carried, which softens them.
+        step:     pixels a latent, over which strength is compared. h and w are multiples of it.
     Returns:
         (B, 3, h, w); a reference's own pixels where it, read at whole pixels, has all the weight.
     """
@@ -102,8 +104,9 @@ def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
 
     Args:
         pixels: (B, 3, H, W) in [0, 1].  cavity: (B, H, W) bool, where the inside of the mouth is drawn.
-    Returns: (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere,
-        or not drawn.
+    Returns:
+        (B, 3, H, W): a picture is as it was where the mouth is open by more than THIN pixels anywhere, or not
+        drawn.
     """
     height = cavity.sum(dim=1).amax(dim=1)  # (B,)
     thin = ((height > 0) & (height <= THIN)).nonzero()[:, 0].tolist()

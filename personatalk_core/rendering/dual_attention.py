@@ -160,8 +160,9 @@ def aligned_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     """Attention weights of each latent over N aligned references.
 
     Paper: eq. 3 on keys that were warped onto the target first, so that a query meets one key a reference.
-    Args: query: (B, D, h, w), already divided by sqrt(D).  key: (B, N, D, h, w).  bias: (B, N, h, w), the
-        geometric logits.
+    Args:
+        query: (B, D, h, w), already divided by sqrt(D).  key: (B, N, D, h, w).  bias: (B, N, h, w), the
+            geometric logits.
     Returns:
         (B, N, h, w), sums to 1 over N.
     """

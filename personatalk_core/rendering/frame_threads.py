@@ -21,8 +21,10 @@ def over_frames(work: Callable[[range], Iterable[Result]], count: int, device: t
     :func:`renderer.together`, follows from the number of cores; what that changes lies far below a level of a
     pixel. GPUs and training go on in the caller's own thread.
 
-    Args: work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs
-        are worked on at once. device: where the work is done.
+    Args:
+        work:   gives the results of a run of frames, in order, one a frame or a few frames; several runs are
+            worked on at once.
+        device: where the work is done.
     Returns:
         All results in the order of frames; of no frame, an empty list.
     """

@@ -75,8 +75,9 @@ def sample_global(
 
     Args:
         pncc: (B, 3, L, L) of the targets.  mask: (B, 1, R, R) lip masks M^l.
-    Returns: pixels (B, 3, R, R) and latent (B, D, L, L); outside the face the pixels of the face reference
-        most alike, and 0.
+    Returns:
+        pixels (B, 3, R, R) and latent (B, D, L, L); outside the face the pixels of the face reference most
+        alike, and 0.
     """
     parts = [
         _sample_one(

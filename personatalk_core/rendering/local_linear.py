@@ -24,8 +24,9 @@ LEAST = 0.2  # least sum of the corrected weights, of 1, that is divided by
 def topk_references(difference: Tensor, sharpness: Tensor, allowed: Tensor, count: int = MOST_USED) -> Tensor:
     """The references with the largest geometric logits.
 
-    Args: difference: (B, N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (B, N) bool,
-        at least one a row.
+    Args:
+        difference: (B, N, 2) squared, of mouth shape and pose.  sharpness: (2,) > 0.  allowed: (B, N) bool,
+            at least one a row.
     Returns:
         (B, M) int64, the likest first; M at most ``count``, and -1 for those of next to no weight.
     """
@@ -40,8 +41,9 @@ def linear_correction(shape: Tensor, pose: Tensor, logits: Tensor) -> Tensor:
     Args:
         shape:  (B, N, S) mouth shapes of the references minus the target's.  pose: (B, N, 9) likewise.
         logits: (B, N), -inf for references that do not count.
-    Returns: (B, N): corrected weights sum to 1, and their mean difference from the target is 0 as far as
-        RIDGE and the limits allow.
+    Returns:
+        (B, N): corrected weights sum to 1, and their mean difference from the target is 0 as far as RIDGE and
+        the limits allow.
     """
     weights = torch.softmax(logits, dim=1)
     offset = torch.cat([shape, POSE_SHARE * pose], dim=2)

@@ -128,13 +128,18 @@ def select_references(
     """Choose the references of a whole clip.
 
     Paper: 3.2, Algorithm 1.
-    Args: geometry:      of the source video, T_s frames. face_model:    gives the mouth opening of the
-        canonical geometry. source_frames: (T,) for each output frame the source frame shown; its neighbours
-        become face references. options:       counts, windows and lists.
-    Returns: ReferenceSelection; ``lip`` is sorted by mouth opening and shorter than N_l when the clip has
-        fewer usable frames; ``face`` repeats frames when fewer than N_f qualify, the nearest first.
-    Raises: FaceError: the clip has no usable frame.  OptionsError: the options contradict each other or leave
-        no frame.
+    Args:
+        geometry:      of the source video, T_s frames.
+        face_model:    gives the mouth opening of the canonical geometry.
+        source_frames: (T,) for each output frame the source frame shown; its neighbours become face
+            references.
+        options:       counts, windows and lists.
+    Returns:
+        ReferenceSelection; ``lip`` is sorted by mouth opening and shorter than N_l when the clip has fewer
+        usable frames; ``face`` repeats frames when fewer than N_f qualify, the nearest first.
+    Raises:
+        FaceError: the clip has no usable frame.  OptionsError: the options contradict each other or leave no
+            frame.
     """
     options = (options or ReferenceOptions()).verify()
     usable = usable_frames(geometry, options.exclude)
@@ -181,8 +186,9 @@ def usable_frames(geometry: FaceGeometry, exclude: Sequence[int] = ()) -> Tensor
 def spread_by_opening(opening: Tensor, usable: Tensor, count: int, pin: Sequence[int] = ()) -> Tensor:
     """Evenly spread frames of the list sorted by mouth opening, pinned ones first of all.
 
-    Args: opening: (T,) canonical mouth opening.  usable: (M,) frame numbers.  count: N_l.  pin: frames always
-        taken.
+    Args:
+        opening: (T,) canonical mouth opening.  usable: (M,) frame numbers.  count: N_l.  pin: frames always
+            taken.
     Returns:
         (min(count, M),) int64 sorted by opening (ties: earlier frame first), pinned frames included.
     """
@@ -304,8 +310,9 @@ def sample_references(
 
     Paper: 3.2. Deviation: frames nearer than ``exclude_window`` are left out, because a network that sees the
     frame itself learns to copy it.
-    Args: frame: i.  frame_count: T.  window: frames on either side that face references come from, beyond the
-        exclude window.
+    Args:
+        frame: i.  frame_count: T.  window: frames on either side that face references come from, beyond the
+            exclude window.
     Raises:
         OptionsError: the clip is too short for the exclude window.
     """

@@ -73,8 +73,9 @@ def vertex_visibility(points: Tensor, depth: Tensor, face_model: FaceModel) -> T
     Args:
         points: (N, V, 3) crop pixels.
         depth:  (N, H, W) drawn depth of the same crops, -inf where nothing.
-    Returns: (N, V) in [0, 1]: 0 for vertices that face away, lie behind another part of the face, or outside
-        the crop.
+    Returns:
+        (N, V) in [0, 1]: 0 for vertices that face away, lie behind another part of the face, or outside the
+        crop.
     """
     size = depth.shape[-1]
     facing = vertex_normals(points, face_model.triangles)[..., 2]

@@ -219,8 +219,9 @@ def corresponding_positions(
         points:  (*, N, V, 3) vertices of each target's references in crop pixels.
         seen:    (*, N, V) in [0, 1], how well each reference saw each vertex.
         window:  pixels wanted; None for all.
-    Returns: positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*,
-        N, H, W), 1 there.
+    Returns:
+        positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*, N, H,
+        W), 1 there.
     """
     values = torch.cat([points[..., :2], seen[..., None]], dim=-1)  # (*, N, V, 3)
     read = _planes(surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"), window))

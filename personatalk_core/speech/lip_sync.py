@@ -221,11 +221,16 @@ def generate_geometry(
     """The target geometry G^tgt: pose and upper face of the source frames, lower face from the speech.
 
     Paper: 3.1 (lip-synced geometry generation), without the final projection.
-    Args: geometry:   C_{1:T} of the source video. samples:    (S,) mono speech at 16 kHz; time 0 is the
-        output's time 0. An array, a tensor, or a file read by slices. style:      how to speak; None is the
-        average speaker. timeline:   which source frame is shown when; any frame rate. strength:   of the
-        style, 0 to 2. inner_frames: length of the windows of speech at 25 fps; less memory, the same result.
-        on_progress: frames done and in all, at 25 fps. cache:      keeps finished windows of speech.
+    Args:
+        geometry:   C_{1:T} of the source video.
+        samples:    (S,) mono speech at 16 kHz; time 0 is the output's time 0. An array, a tensor, or a file
+            read by slices.
+        style:      how to speak; None is the average speaker.
+        timeline:   which source frame is shown when; any frame rate.
+        strength:   of the style, 0 to 2.
+        inner_frames: length of the windows of speech at 25 fps; less memory, the same result.
+        on_progress: frames done and in all, at 25 fps.
+        cache:      keeps finished windows of speech.
     Returns:
         FaceGeometry of the timeline's T frames.
     Raises:

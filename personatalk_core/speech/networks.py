@@ -87,8 +87,10 @@ def load_speech_networks(
     """Load both files; None means the bundled one. A face model given is checked against the one they were
     trained with.
 
-    Raises: FaceModelMismatchError: the weights belong to another face model. WeightsError: a file is missing,
-        corrupted, of another kind or shape, or the two were not trained together.
+    Raises:
+        FaceModelMismatchError: the weights belong to another face model.
+        WeightsError: a file is missing, corrupted, of another kind or shape, or the two were not trained
+            together.
     """
     lip_path, audio_path = Path(lip_sync or BUNDLED_LIP_SYNC), Path(audio_encoder or BUNDLED_AUDIO_ENCODER)
     lip_file = load_checkpoint(lip_path, kind="lip_sync")

@@ -42,8 +42,9 @@ def interpolate_frames(values: Tensor, times: Tensor, durations: Tensor) -> Tens
 def at_model_rate(geometry: FaceGeometry) -> tuple[Tensor, Tensor]:
     """A clip's expression at 25 fps.
 
-    Returns: (T25, E) expression, linear between frame middles, and (T25,) bool: both neighbouring frames show
-        a usable face and lie in the same shot.
+    Returns:
+        (T25, E) expression, linear between frame middles, and (T25,) bool: both neighbouring frames show a
+        usable face and lie in the same shot.
     """
     times, durations = geometry.times.double(), geometry.durations.double()
     middle = times + durations / 2

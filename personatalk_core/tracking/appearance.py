@@ -42,9 +42,9 @@ def head_pose(landmarks: np.ndarray) -> tuple[float, float]:
 
     Args:
         landmarks: (478, 2 or more), x and y in pixels, y down.
-    Returns: yaw (positive to the image's right) and pitch (positive up) of the forward axis, degrees. About
-        right up to 40; a head truly turned by 60 reads as 50 to 58, since the hidden side's landmarks are
-        guesses.
+    Returns:
+        yaw (positive to the image's right) and pitch (positive up) of the forward axis, degrees. About right
+        up to 40; a head truly turned by 60 reads as 50 to 58, since the hidden side's landmarks are guesses.
     """
     points = landmarks[list(RIGID_LANDMARKS), :2]
     camera = (_FIT @ (points - points.mean(0))).T  # (2, 3) scaled orthographic, not yet a rotation

@@ -30,7 +30,8 @@ def face_records(track: FaceTrack, score_names: Sequence[str]) -> list[list[dict
 
     Args:
         score_names: 52 names of the blendshape scores, in MediaPipe's order.
-    Returns: T lists. A record has landmarks_xy (478, 2) float32 pixels, landmarks_3d (478, 3) pixels with
+    Returns:
+        T lists. A record has landmarks_xy (478, 2) float32 pixels, landmarks_3d (478, 3) pixels with
         MediaPipe's z (smaller is nearer), bbox_xyxy (4,) float32 around the landmarks, blendshapes {name:
         0..1}, score and presence (1.0).
     Raises:
@@ -81,8 +82,9 @@ def connection_sets() -> dict[str, frozenset[tuple[int, int]]]:
 def face_in_box(boxes: object) -> str:
     """The face choice ``point:X,Y@FRAME`` for the first box of a list as detectors hand it on.
 
-    Args: boxes: one box {x, y, width, height} in pixels, a list of boxes of frame 0, or a list of such lists,
-        one a frame.
+    Args:
+        boxes: one box {x, y, width, height} in pixels, a list of boxes of frame 0, or a list of such lists,
+            one a frame.
     Raises:
         OptionsError: no box, or none of that form.
     """

@@ -43,7 +43,7 @@ def track_face(
     them is meant is decided at the end. Only landmarks are kept, never frames.
     Args:
         frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once. With a store, a function that
-        gives them from a number on.
+            gives them from a number on.
         times:       (T,) seconds.
         frame_size:  (H, W) of every frame.
         choice:      which face; None for ``auto``.
@@ -51,9 +51,9 @@ def track_face(
         on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
         cache:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks
-            and blendshapes then
-            stay on disk and are read by slices.
-    Returns: FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated
+            and blendshapes then stay on disk and are read by slices.
+    Returns:
+        FaceTrack of T frames. Landmarks of COVERED and SIDE frames that were not read are interpolated
         between the frames around them; SIDE is also a face that was seen but could not be read; CUT marks
         shots that show only other people.
     Raises:

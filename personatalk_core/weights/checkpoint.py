@@ -66,8 +66,11 @@ def save_checkpoint(
 ) -> str:
     """Save tensors with their configuration; the same content gives the same bytes.
 
-    Args: path:    target file. tensors: name to tensor, any device; stored contiguous on the CPU. kind:
-        what it is: ``face_model``, ``audio_encoder``, ``lip_sync``, ``renderer``, ``style``, ``geometry`` ...
+    Args:
+        path:    target file.
+        tensors: name to tensor, any device; stored contiguous on the CPU.
+        kind:    what it is: ``face_model``, ``audio_encoder``, ``lip_sync``, ``renderer``, ``style``,
+            ``geometry`` ...
         config:  JSON-serialisable network sizes.
     Returns:
         sha256 of the file written.

@@ -51,8 +51,10 @@ def resolve_weights(
         on_progress: bytes downloaded so far and in all; may raise to cancel.
     Returns:
         The file, where it came from, its hash, and a note when an earlier place was passed over.
-    Raises: OptionsError: the name is unknown. WeightsError: a wrong hash anywhere, a folder, repository or
-        commit that does not exist, or nothing found.
+    Raises:
+        OptionsError: the name is unknown.
+        WeightsError: a wrong hash anywhere, a folder, repository or commit that does not exist, or nothing
+            found.
     """
     default_file(name)
     notes = []

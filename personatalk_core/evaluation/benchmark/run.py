@@ -56,16 +56,22 @@ def benchmark_quality(
     ``av_lag_frames``) corrects sound that is out of step with its picture. Each clip and row is kept in
     ``out`` as it is done; what the same weights, options and judges made is not made again. Tracking,
     geometry, encoded references and what is seen of the source are shared by the rows of a clip.
-    Args: folder:  videos with sound of one talking person each; each speaks the next one's words in the
-        foreign rows. out:     folder for geometry, dubs, scores and the report; ``pairs.tsv`` says who speaks
-        whose words. rows:    names of ROWS. outputs: name to folder of somebody else's self-dubs, files named
-        as their sources (any ending); each becomes a row. foreign_outputs: the same for dubs with the sound
-        that ``pairs.tsv`` names. judges:  see ``evaluate_video``. ridge:   of the ridge-regression row; see
-        ``talking_clips.load_judge``. frames, seconds: dub the beginning of each clip only; None: all.
-        most_frames: compare the pixels of at most this many frames a video. clips:   see ``choose_clips``;
-        None: all.
-    Returns: {"personatalk", "weights", "clips", "frames", "seconds", "left_out": {file: reason}, "rows":
-        {row: {"title", "table", "audio", "mean": {...}, "clips": {file: scores}}}}.
+    Args:
+        folder:  videos with sound of one talking person each; each speaks the next one's words in the foreign
+            rows.
+        out:     folder for geometry, dubs, scores and the report; ``pairs.tsv`` says who speaks whose words.
+        rows:    names of ROWS.
+        outputs: name to folder of somebody else's self-dubs, files named as their sources (any ending); each
+            becomes a row.
+        foreign_outputs: the same for dubs with the sound that ``pairs.tsv`` names.
+        judges:  see ``evaluate_video``.
+        ridge:   of the ridge-regression row; see ``talking_clips.load_judge``.
+        frames, seconds: dub the beginning of each clip only; None: all.
+        most_frames: compare the pixels of at most this many frames a video.
+        clips:   see ``choose_clips``; None: all.
+    Returns:
+        {"personatalk", "weights", "clips", "frames", "seconds", "left_out": {file: reason}, "rows": {row:
+        {"title", "table", "audio", "mean": {...}, "clips": {file: scores}}}}.
     Raises:
         OptionsError: an unknown row or clip, or both frames and seconds.  MediaError: no usable clip.
     """

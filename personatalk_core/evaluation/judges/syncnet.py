@@ -141,8 +141,9 @@ def sync_score(network: SyncNet, crops: Tensor, samples: Tensor, batch: int = 16
     Args:
         crops:   (T, 3, H, W) RGB in [0, 1] at 25 fps, T >= 5.
         samples: (S,) at 16 kHz.
-    Returns: sync_score (confidence), sync_distance (at the best shift), sync_offset (frames, positive: the
-        mouth is late).
+    Returns:
+        sync_score (confidence), sync_distance (at the best shift), sync_offset (frames, positive: the mouth
+        is late).
     Raises:
         ShapeError: fewer than five frames in common.
     """

@@ -86,9 +86,11 @@ def filter_bank(images: Tensor) -> Tensor:
 def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) -> Features:
     """Features of a network in an ONNX file.
 
-    Args: path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one
-        vector each. size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace. mean, scale: the
-        network sees (x - mean) * scale of x in [0, 1].
+    Args:
+        path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one vector
+            each.
+        size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace.
+        mean, scale: the network sees (x - mean) * scale of x in [0, 1].
     Raises:
         WeightsError: the file is missing or OpenCV cannot read it.
     """

@@ -19,9 +19,13 @@ def flicker(
 
     The previous frame is carried onto the current one through the mesh, so motion of head and mouth does not
     count.
-    Args: pixels:  (T, 3, R, R) crops in [0, 1]. points:  (T, V, 3) vertices in crop pixels. opening: (T,)
-        canonical mouth opening; only pairs of frames whose opening differs by less than STILL count. around:
-        (T, 1, R, R) bool, where to look: ``lip_detail.around_lips``. every:   look at every n-th such pair.
+    Args:
+        pixels:  (T, 3, R, R) crops in [0, 1].
+        points:  (T, V, 3) vertices in crop pixels.
+        opening: (T,) canonical mouth opening; only pairs of frames whose opening differs by less than STILL
+            count.
+        around:  (T, 1, R, R) bool, where to look: ``lip_detail.around_lips``.
+        every:   look at every n-th such pair.
     Returns:
         Grey levels of 255; NaN where the mouth is never still.
     """

@@ -21,8 +21,9 @@ def pair_frames(output: VideoInfo, source: FaceGeometry, audio_duration: float, 
         length:         how picture and sound were settled; matters where the output outlasts the source.
     Returns:
         (T,) int64 into the source.
-    Raises: MediaError: the output lasts more than a second longer than the source and ``length`` does not
-        explain it.
+    Raises:
+        MediaError: the output lasts more than a second longer than the source and ``length`` does not explain
+            it.
     """
     if output.frame_count == source.frame_count:
         return torch.arange(output.frame_count)

@@ -90,8 +90,9 @@ def seam_visibility(image: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     Args:
         image, source: (T, 3, H, W) in [0, 1].
         mask:          (T, 1, H, W) in [0, 1], how much of the output was pasted.
-    Returns: (T,) 95th percentile of the gradient of the blurred luma difference in the band where the mask
-        fades (one pixel to either side where it is hard), in grey levels of 255 a pixel; 0 where nothing was
+    Returns:
+        (T,) 95th percentile of the gradient of the blurred luma difference in the band where the mask fades
+        (one pixel to either side where it is hard), in grey levels of 255 a pixel; 0 where nothing was
         changed; NaN without a border.
     """
     check_shape("source", source, *image.shape)
@@ -131,7 +132,8 @@ def head_speed(points: Tensor, unit: float, seen: Tensor) -> Tensor:
         points: (T, K, 2 or more) landmarks of the rigid upper face, pixels.
         unit:   pixels between the outer eye corners.
         seen:   (T,) bool.
-    Returns: (T,) eye distances a frame; infinite where one of the five frames around is not seen, and at both
+    Returns:
+        (T,) eye distances a frame; infinite where one of the five frames around is not seen, and at both
         ends.
     """
     smooth = _smooth(points[..., :2], 5)

@@ -40,12 +40,15 @@ def closure_rate(
 ) -> float:
     """Of the moments at which the real speaker's lips close, the share at which the output's do.
 
-    Args: output, reference: (T,) openings at 25 fps on one clock. events:            frames of /p/, /b/ and
-        /m/, where they are known; None takes the reference's own closures. tolerance:         frames to
-        either side.
-    Returns: Share in [0, 1]; NaN where the reference never closes. The output is judged by its own closed
-        level or the reference's, whichever is higher, so that a person's rest pose and a tracker's offset do
-        not decide.
+    Args:
+        output, reference: (T,) openings at 25 fps on one clock.
+        events:            frames of /p/, /b/ and /m/, where they are known; None takes the reference's own
+            closures.
+        tolerance:         frames to either side.
+    Returns:
+        Share in [0, 1]; NaN where the reference never closes. The output is judged by its own closed level or
+        the reference's, whichever is higher, so that a person's rest pose and a tracker's offset do not
+        decide.
     """
     check_shape("reference opening", reference, len(output))
     true_level = closed_level(reference)

@@ -29,7 +29,8 @@ def lip_detail(pixels: Tensor, around: Tensor) -> Tensor:
     Args:
         pixels: (T, 3, R, R) in [0, 1], at the source's own resolution where detail is to be judged.
         around: (T, 1, R, R) bool of :func:`around_lips`.
-    Returns: (T,); NaN where nothing is drawn. Compare medians over frames: output over source, 0.9 or more is
+    Returns:
+        (T,); NaN where nothing is drawn. Compare medians over frames: output over source, 0.9 or more is
         sharp.
     """
     return 255.0 * detail(pixels, around)

@@ -114,8 +114,9 @@ def reconstruction_report(
 
     Args:
         image, truth: (T, 3, R, R) in [0, 1].  points: (T, V, 3) true geometry in crop pixels.
-    Returns: psnr_face, psnr_lips, ssim_face, ssim_lips (means over frames), detail_lips (median over frames
-        of the ratio of :func:`detail` around the lips to the truth's), frames.
+    Returns:
+        psnr_face, psnr_lips, ssim_face, ssim_lips (means over frames), detail_lips (median over frames of the
+        ratio of :func:`detail` around the lips to the truth's), frames.
     """
     size = image.shape[-1]
     masks = region_masks(points, face_model, size)

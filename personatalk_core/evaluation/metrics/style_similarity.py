@@ -129,8 +129,9 @@ def style_similarity(
     """StyleSim of two clips: the cosine of their styles, in [-1, 1].
 
     Paper: 4.2. The paper's ground truth row compares videos of one person.
-    Raises: FaceModelMismatchError: clips or metric belong to another face model.  FaceError: too few usable
-        frames.
+    Raises:
+        FaceModelMismatchError: clips or metric belong to another face model.  FaceError: too few usable
+            frames.
     """
     vectors = []
     for geometry in (first, second):

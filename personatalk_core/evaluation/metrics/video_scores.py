@@ -63,21 +63,20 @@ def evaluate_video(
         models:         with the speech networks where ``sync_network_r`` is wanted.
         options:        ``length`` and ``face`` as the output was made with.
         judges:         from ``load_judges``, with networks of the user's for FID, LPIPS, CSIM and SyncScore;
-            None: StyleSim's
-            bundled encoder, and stand-ins under their own names for the others.
+            None: StyleSim's bundled encoder, and stand-ins under their own names for the others.
         hear:           what opening the sound asks for; None: the bundled linear judge, and beside it the
-        speech networks.
+            speech networks.
         source_geometry, output_geometry: where they were estimated before.
         own_sound:      the output speaks the source's own sound, so that the source is the truth; None: found
-        by comparing them.
+            by comparing them.
         first_frames: look at the beginning of the output only, this many frames; None: at all of it.
         most_frames: compare the pixels of this many frames at most; None: of all. Motion and sound are always
-        compared whole.
+            compared whole.
         looks: what was seen of the source before, for several outputs of one source; filled on the way.
-    Returns: {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of
-        METRICS: float}, "sync_curve": {"lags", "r"}, "series": {"seen", "source", "heard"}, "styles":
-        {"output", "source"}: StyleSim's vector of every two-second window}. A metric that does not apply is
-        left out.
+    Returns:
+        {"video", "source", "audio", "own_sound", "frames", "frames_compared", "metrics": {name of METRICS:
+        float}, "sync_curve": {"lags", "r"}, "series": {"seen", "source", "heard"}, "styles": {"output",
+        "source"}: StyleSim's vector of every two-second window}. A metric that does not apply is left out.
     Raises:
         MediaError, FaceError: a file cannot be read, has no face, or the videos do not belong together.
     """

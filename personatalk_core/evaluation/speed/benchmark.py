@@ -178,8 +178,9 @@ def run_benchmark(models: Models, options: DubOptions, progress: Progress) -> di
         models:  from ``load_models``; a stage whose network is None is left out.
         options: face choice of the tracking stage.
         progress:  one progress bar a stage.
-    Returns: {"machine": {...}, "frames_a_second": {stage: fps}, "relative": {...}, "gflop": {...},
-        "peak_rss_mib": float, "remarks": [...]}
+    Returns:
+        {"machine": {...}, "frames_a_second": {stage: fps}, "relative": {...}, "gflop": {...}, "peak_rss_mib":
+        float, "remarks": [...]}
     """
     speeds: dict[str, float] = {}
     remarks: list[str] = []

@@ -43,8 +43,10 @@ FLOOR_DECIBELS = 6.0  # above the quietest tenth of a recording, within which on
 def count_closures(output: Tensor, real: Tensor, events: Sequence[int] | None) -> tuple[int, int]:
     """Closures that the output makes, and those it should make.
 
-    Args: output, real: (T,) openings at 25 fps. events:       frames at which the lips should meet; a real
-        closure within EVENT_SLACK of one of them counts. None: every one.
+    Args:
+        output, real: (T,) openings at 25 fps.
+        events:       frames at which the lips should meet; a real closure within EVENT_SLACK of one of them
+            counts. None: every one.
     Returns:
         Hits and cases. The output is judged by its own closed level or the real one, whichever is higher.
     """
@@ -133,11 +135,12 @@ def closure_accuracy(
 ) -> dict[str, dict[str, float]]:
     """Closures and silences of every clip, spoken by its own sound in its own style.
 
-    Returns: {clip: {"pbm_hits", "pbm_cases", "dip_hits", "dip_cases", "all_hits", "all_cases",
-        "pause_frames", "pause_opening", "pause_opening_real", "pause_energy", "pause_energy_real",
-        "muted_opening", "muted_energy", "rest_real"}}. Openings and energies in canonical units; pauses are
-        real ones of over 0.3 s, muted is a silence put into the middle of the sound; rest_real is the fifth
-        percentile of the real opening. Without a recogniser there are no pbm columns.
+    Returns:
+        {clip: {"pbm_hits", "pbm_cases", "dip_hits", "dip_cases", "all_hits", "all_cases", "pause_frames",
+        "pause_opening", "pause_opening_real", "pause_energy", "pause_energy_real", "muted_opening",
+        "muted_energy", "rest_real"}}. Openings and energies in canonical units; pauses are real ones of over
+        0.3 s, muted is a silence put into the middle of the sound; rest_real is the fifth percentile of the
+        real opening. Without a recogniser there are no pbm columns.
     """
     rows = {}
     for clip in clips:

@@ -32,7 +32,8 @@ def compare_with_source(
         audio:          the speech it was made with.
         options:        ``length`` and ``face`` as the output was made with.
         most_frames:    compare the pixels of this many frames at most; None: of all.
-    Returns: {"dub": scores, "source": scores} as of evaluate_video; "source" is left out where the source is
+    Returns:
+        {"dub": scores, "source": scores} as of evaluate_video; "source" is left out where the source is
         silent.
     Raises:
         MediaError, FaceError: see evaluate_video.

@@ -140,9 +140,10 @@ def reconstruction_table(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of every clip in every row.
 
-    Args: every:  render every k-th frame and its successor; limit: at most so many frames a clip. cache:
-        folder for fitted geometry.  sheets: folder for a picture of each clip, in a folder a row where there
-        are several.
+    Args:
+        every:  render every k-th frame and its successor; limit: at most so many frames a clip.
+        cache:  folder for fitted geometry.  sheets: folder for a picture of each clip, in a folder a row
+            where there are several.
     Returns:
         {row: {clip: {score: value}}}.
     Raises:

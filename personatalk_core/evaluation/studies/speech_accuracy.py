@@ -53,9 +53,11 @@ def speech_accuracy(
         clips:    at least two, so that one can hear another's sound.
         judge:    adds the rows of the ridge regression and of the lags that it finds.
         decibels: adds rows with hiss, babble and music this far below the speech.
-    Returns: {row: {clip: {"opening_r", "width_r", "lmd", "opening_gain", "best_lag"}}}; lmd in pixels of a
-        256-pixel crop, best_lag in frames of the video: how much later the output's mouth moves than the true
-        one where they agree best.
+    Returns:
+        {row: {clip: {"opening_r", "width_r", "lmd", "opening_gain", "best_lag"}}}; lmd in pixels of a
+        256-pixel crop, best_lag
+        in frames of the video: how much later the output's mouth moves than the true one where they agree
+            best.
     """
     rows: dict[str, dict[str, dict[str, float]]] = {}
     last = "ours, lag found" if judge else "ours, lag stated"

@@ -97,9 +97,10 @@ def swaps(
 ) -> dict[str, dict[str, float]]:
     """Every clip's sound in every style.
 
-    Returns: {judge: {"closer to the style asked for": share of swaps in which the motion is nearer to the
-        style asked for than to the speaker's own, "own style nearest": share of clips whose motion in their
-        own style is nearest to their own of all styles, "asked style nearest": the same for all swaps}}.
+    Returns:
+        {judge: {"closer to the style asked for": share of swaps in which the motion is nearer to the style
+        asked for than to the speaker's own, "own style nearest": share of clips whose motion in their own
+        style is nearest to their own of all styles, "asked style nearest": the same for all swaps}}.
     """
     generator, motions = own_style(models), [motion_of(c, models) for c in clips]
     styles = [generator(m) for m in motions]

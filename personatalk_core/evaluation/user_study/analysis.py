@@ -36,8 +36,9 @@ class Answer:
 def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
     """Read the raters' CSV files and put the names back.
 
-    Returns: The study's kind, and the answers. A rater's second answer to the same trial and question
-        replaces the first.
+    Returns:
+        The study's kind, and the answers. A rater's second answer to the same trial and question replaces the
+        first.
     Raises:
         MediaError: a file is missing or has other columns, or names a video that the key does not know.
     """
@@ -84,7 +85,8 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
 def analyse_user_study(key: Path, files: Sequence[Path], seed: int = 0) -> dict:
     """Mean opinion scores, or preferences, of every system on every question.
 
-    Returns: {"kind", "raters", "answers", "questions": {question: ...}}; for ``mos`` {system: {"mean", "low",
+    Returns:
+        {"kind", "raters", "answers", "questions": {question: ...}}; for ``mos`` {system: {"mean", "low",
         "high", "answers"}}, for ``ab`` {"X vs Y": {"share" of X among decided answers, "low", "high", "p",
         "wins", "losses", "same"}}.
     Raises:

@@ -61,15 +61,21 @@ def make_user_study(
 ) -> Study:
     """Write ``study.html`` for the raters and ``study_key.json`` for whoever evaluates it.
 
-    Args: systems:   name to folder of videos; only clips that every system has (by file name without ending)
-        are shown. out:       folder for both files. kind:      ``mos``: each video rated from 1 to 5; ``ab``:
-        two videos of one clip, which is better or the same. reference: folder of the original videos, shown
-        beside for the question about the person; None: not shown. seed:      of the numbers that hide who
-        made what. Order and sides are drawn anew for every rater, in the page.
+    Args:
+        systems:   name to folder of videos; only clips that every system has (by file name without ending)
+            are shown.
+        out:       folder for both files.
+        kind:      ``mos``: each video rated from 1 to 5; ``ab``: two videos of one clip, which is better or
+            the same.
+        reference: folder of the original videos, shown beside for the question about the person; None: not
+            shown.
+        seed:      of the numbers that hide who made what. Order and sides are drawn anew for every rater, in
+            the page.
     Returns:
         Study.
-    Raises: OptionsError: an unknown kind, or fewer than two systems for ``ab``.  MediaError: no common clip,
-        or too much video.
+    Raises:
+        OptionsError: an unknown kind, or fewer than two systems for ``ab``.  MediaError: no common clip, or
+            too much video.
     """
     if kind not in KINDS:
         raise OptionsError(f"the kind of study is '{kind}' but expected one of {', '.join(KINDS)}.")

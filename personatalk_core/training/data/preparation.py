@@ -104,8 +104,9 @@ def prepare_folder(
         cache:      where geometry, sound and readings are kept, by the video's sha256 and the face model's.
         face_model: the one to fit.
         on_progress: videos done and in all.
-    Returns: The clips whose picture has no fault, in the order of their paths, and why each other video was
-        left out.
+    Returns:
+        The clips whose picture has no fault, in the order of their paths, and why each other video was left
+        out.
     Raises:
         OptionsError: there is no video, or none of them has a usable face.
     """
@@ -149,8 +150,9 @@ def prepare_clip(
 ) -> PreparedClip:
     """Track, fit and check one video, or take it from the cache.
 
-    Raises: FaceError, MediaError: the video cannot be read, shows no face, or its picture has a fault (see
-        ``clip_faults``).
+    Raises:
+        FaceError, MediaError: the video cannot be read, shows no face, or its picture has a fault (see
+            ``clip_faults``).
     """
     face_model = tools.face_model
     key = f"{sha256_of(video)[:16]}_{face_model.sha256[:8]}"

@@ -67,9 +67,11 @@ def renderer_ablations(
 ) -> dict[str, dict[str, float]]:
     """Train with every set of losses (resumable, a folder each) and score what the last step gave.
 
-    Args: data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's
-        weights. steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress:
-        steps done of all.
+    Args:
+        data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's
+            weights.
+        steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress: steps
+            done of all.
     Returns:
         {name: scores of :func:`score_renderer`}, the untrained renderer first.
     """

@@ -34,8 +34,10 @@ def calibrate(
 ) -> SpeechNetworks:
     """The networks with a style calibration, all trained weights unchanged.
 
-    Args: clips:    of training people only, at least one. speakers: whose speech is kept, as features, to try
-        styles on, one window each; where none of them is there, everybody's.
+    Args:
+        clips:    of training people only, at least one.
+        speakers: whose speech is kept, as features, to try styles on, one window each; where none of them is
+            there, everybody's.
     """
     chosen = [c for c in clips if c.speaker in speakers] or list(clips)
     frames = min(WINDOW_FRAMES, max(c.frame_count for c in chosen))

@@ -35,9 +35,10 @@ def refine_speech(
 ) -> Path:
     """Refine and save; resumable as ``train_speech`` is.
 
-    Args: networks: folder with lip_sync.safetensors and audio_encoder.safetensors; they are not changed.
+    Args:
+        networks: folder with lip_sync.safetensors and audio_encoder.safetensors; they are not changed.
         data, out, seed, recipe, hold_out: as of ``train_speech``; an ``out`` that holds its cache and plan is
-        used as it is.
+            used as it is.
     Returns:
         ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
     Raises:
