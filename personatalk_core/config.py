@@ -1,14 +1,15 @@
 """User knobs and the constants of the method.
 
 Derived constants live beside their formula; network sizes live in dataclasses inside the checkpoints;
-what a user may turn lives in :class:`DubOptions`, whose :meth:`DubOptions.verify` refuses contradictions.
+what a user may turn lives in :class:`DubOptions`, the one option table, whose :meth:`DubOptions.verify`
+refuses contradictions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import OptionsError
 
@@ -28,66 +29,210 @@ DTYPES = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
-class DubOptions:
-    """What a user may choose for one dub.
+class Option:
+    """One row of the option table.
+
+    From it come the command line's option, the node's widget, the field of a batch's manifest, the range that
+    :meth:`DubOptions.verify` holds, and the line of the documentation.
 
     Attributes:
-        length: what happens when sound and picture differ in length. ``cut_off``: as long as the shorter;
-            ``bounce``: the picture plays forwards and backwards until the sound ends; ``loop``: it starts
-            again; ``remap``: it is stretched or squeezed to the sound; ``silence``: as long as the
-            picture, the sound padded with silence or cut.
-        face: ``auto``, ``largest``, ``index:N`` (left to right in the first frame with faces) or
-            ``point:X,Y@FRAME`` (pixels, frame number from 0).
-        style_strength: 0 the average speaker, 1 the person, 2 exaggerated.
-        lip_references: N_l of the paper (25 there), >= 1.  face_references: N_f of the paper, >= 1.
-        exclude_window: references for frame i come from frames j with |i - j| >= this; 0 allows all.
-        seed: random generator seed; the same seed, input and device give the same bytes.
-        lossless: write RGB losslessly instead of H.264 yuv420p.
-        provenance: write "AI-edited" metadata.
-        initializer: what the fitting starts from (paper 3.1): ``landmarks``, or the path of Deng et al.'s
-            coefficient
-            network, converted to .safetensors.
+        name, default: of the field of :class:`DubOptions`.
+        help: the command line's words, as argparse prints them; empty: the name says it.
+        tooltip: the node's words, and the documentation's; empty: the same as ``help``.
+        metavar: how the command line shows the value; None: the name or the choices.
+        choices: the values that are accepted; empty: any, within the range.
+        min, max: the range that is accepted, both ends included; None: open.
+        widget_max: where a node's widget ends, if the range is open.  step: of the widget.
+        advanced: nodes show it only when asked to.
+        loads_models: models are loaded with it: it holds for a whole batch and is no field of the manifest.
+        refusal: the sentence about a value outside the range; braces name fields.
     """
 
-    length: LengthMode = "cut_off"
-    face: str = "auto"
-    style_strength: float = 1.0
-    lip_references: int = 50
-    face_references: int = 5
-    exclude_window: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
-    lossless: bool = False
-    provenance: bool = True
-    initializer: str = LANDMARKS
+    name: str
+    default: Any
+    help: str = ""
+    tooltip: str = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    widget_max: float | None = None
+    step: float | None = None
+    advanced: bool = False
+    loads_models: bool = False
+    refusal: str = ""
 
-    def verify(self) -> "DubOptions":
-        """Return self, or raise OptionsError with one sentence about the first contradiction."""
-        if self.length not in LENGTH_MODES:
-            raise OptionsError(f"length is '{self.length}' but expected one of {', '.join(LENGTH_MODES)}.")
-        if self.device not in DEVICES:
-            raise OptionsError(f"device is '{self.device}' but expected one of {', '.join(DEVICES)}.")
-        if self.dtype not in DTYPES:
-            raise OptionsError(f"dtype is '{self.dtype}' but expected one of {', '.join(DTYPES)}.")
-        if not 0.0 <= self.style_strength <= 2.0:
-            raise OptionsError(
-                f"style strength is {self.style_strength} but expected a number from 0 (average "
-                "speaker) to 2 (exaggerated)."
-            )
-        if self.lip_references < 1 or self.face_references < 1:
-            raise OptionsError(
-                f"reference counts are {self.lip_references} lip and {self.face_references} face but "
-                "each must be at least 1."
-            )
+    @property
+    def kind(self) -> type:
+        """str, int, float or bool."""
+        return type(self.default)
+
+    def accepts(self, value: Any) -> bool:
+        """Whether the value is one of the choices or within the range; NaN never is."""
+        if self.choices:
+            return value in self.choices
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+def _option(default: Any, **row: Any) -> Any:
+    """A field of :class:`DubOptions` with its row of the table."""
+    return field(default=default, metadata=row)
+
+
+_CHOICE_REFUSAL = "{name} is '{value}' but expected one of {choices}."
+_COUNTS_REFUSAL = (
+    "reference counts are {lip_references} lip and {face_references} face but each must be at least 1."
+)
+
+
+@dataclass(frozen=True)
+class DubOptions:
+    """What a user may choose for one dub: the option table, read with :func:`option_fields`."""
+
+    length: LengthMode = _option(
+        "cut_off",
+        choices=LENGTH_MODES,
+        help="what to do when sound and picture differ in length",
+        tooltip=(
+            "What happens where sound and picture differ in length. cut_off: the result is as long as the "
+            "shorter one. bounce: the picture runs forwards and backwards until the sound ends. loop: it "
+            "starts again (visible jump). remap: it is stretched or squeezed. silence: as long as the "
+            "picture, the mouth closes when the sound is over."
+        ),
+    )
+    face: str = _option(
+        "auto",
+        metavar="auto|largest|index:N|point:X,Y@FRAME",
+        help="which face, where there are several",
+        tooltip=(
+            "Which face is dubbed where there are several; all others stay untouched. auto: the one seen "
+            "longest and largest. largest: the biggest. index:1: the second from the left. "
+            "point:320,180@0: the face at that pixel of frame 0."
+        ),
+        advanced=True,
+    )
+    style_strength: float = _option(
+        1.0,
+        min=0.0,
+        max=2.0,
+        step=0.05,
+        metavar="0..2",
+        help="0 average speaker, 1 the person, 2 exaggerated",
+        tooltip=(
+            "How strongly the speaking style shows: 0 speaks like the average person, 1 like the style, 2 "
+            "exaggerates it."
+        ),
+        refusal=(
+            "style strength is {style_strength} but expected a number from 0 (average speaker) to 2 "
+            "(exaggerated)."
+        ),
+    )
+    lip_references: int = _option(
+        50,
+        min=1,
+        widget_max=100,
+        step=1,
+        metavar="N",
+        help="N_l of the paper, 25 there (default %(default)s)",
+        tooltip=(
+            "Frames that lend the mouth its pixels, spread from closed to wide open. More give truer teeth "
+            "and lips and take more time and memory."
+        ),
+        advanced=True,
+        refusal=_COUNTS_REFUSAL,
+    )
+    face_references: int = _option(
+        5,
+        min=1,
+        widget_max=25,
+        step=1,
+        metavar="N",
+        help="N_f of the paper (default %(default)s)",
+        tooltip=(
+            "Neighbouring frames that lend the skin its pixels. More are steadier against flicker and take "
+            "more time; few keep more detail."
+        ),
+        advanced=True,
+        refusal=_COUNTS_REFUSAL,
+    )
+    exclude_window: int = _option(
+        0,
+        min=0,
+        metavar="K",
+        help="references are at least K frames away (default %(default)s)",
+        refusal="exclude window is {exclude_window} frames but expected 0 or more.",
+    )
+    device: str = _option(
+        "auto", choices=DEVICES, help="auto takes the GPU where there is one", loads_models=True
+    )
+    dtype: str = _option(
+        "auto",
+        choices=DTYPES,
+        help="number format of the renderer",
+        tooltip=(
+            "Number format of the renderer. auto: fp32, the format the weights were checked in. bf16 and "
+            "fp16 take half the memory on a GPU and change pixels slightly; fp16 is refused on a CPU."
+        ),
+        advanced=True,
+        loads_models=True,
+    )
+    seed: int = _option(
+        0, tooltip="Seed of the random generator: the same seed, input and device give the same bytes."
+    )
+    lossless: bool = _option(
+        False,
+        help="lossless RGB instead of H.264 yuv420p",
+        tooltip=(
+            "On: RGB without loss, untouched pixels identical bit for bit, large files that browsers may "
+            "not play. Off: H.264 in high quality."
+        ),
+        advanced=True,
+    )
+    provenance: bool = _option(
+        True,
+        help='do not write the "AI-edited" metadata',
+        tooltip=(
+            "On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: "
+            "it does not."
+        ),
+        advanced=True,
+    )
+    initializer: str = _option(
+        LANDMARKS,
+        metavar="landmarks|FILE",
+        help="FILE: Deng et al.'s network as .safetensors",
+        tooltip=(
+            "What the fitting of the face starts from. landmarks: the tracked face. A file of "
+            "models/personatalk/initializers: the coefficient network of Deng et al., as the paper has it, "
+            "converted to safetensors by you; its licence forbids shipping it."
+        ),
+        advanced=True,
+        loads_models=True,
+    )
+
+    def verify(self) -> DubOptions:
+        """Return self, or raise OptionsError with one sentence about the first contradiction.
+
+        Looked at in this order: choices that are not offered, numbers outside their range, unreadable texts.
+        """
+        values = vars(self)
+        options = sorted(option_fields().values(), key=lambda option: not option.choices)
+        for option in options:
+            if not option.accepts(values[option.name]):
+                names = {"name": option.name, "value": values[option.name]}
+                refusal = option.refusal or _CHOICE_REFUSAL
+                raise OptionsError(refusal.format(**names, choices=", ".join(option.choices), **values))
         if not self.initializer:
             raise OptionsError(
                 f"initializer is empty but expected {LANDMARKS} or the path of a coefficient network."
             )
-        if self.exclude_window < 0:
-            raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         FaceChoice.parse(self.face)
         return self
+
+
+def option_fields() -> dict[str, Option]:
+    """The option table: a row a field of :class:`DubOptions`, by name, in the order of the fields."""
+    return {field.name: Option(field.name, field.default, **field.metadata) for field in fields(DubOptions)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +245,7 @@ class FaceChoice:
     frame: int = 0
 
     @staticmethod
-    def parse(text: str) -> "FaceChoice":
+    def parse(text: str) -> FaceChoice:
         """Parse the option's text. Raises OptionsError with the accepted forms."""
         try:
             if text in ("auto", "largest"):

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from personatalk_core import config
-from personatalk_core.config import DEVICES, DTYPES, LENGTH_MODES, DubOptions, FaceChoice
+from personatalk_core.config import DEVICES, DTYPES, LENGTH_MODES, DubOptions, FaceChoice, option_fields
 from personatalk_core.errors import OptionsError
 
 
@@ -71,6 +71,24 @@ def test_every_stated_value_is_accepted(field, values):
 def test_contradictions_are_refused(field, value, message):
     with pytest.raises(OptionsError, match=message):
         DubOptions(**{field: value}).verify()
+
+
+def test_the_option_table_has_a_row_a_field():
+    options = option_fields()
+    assert [*options] == [field.name for field in dataclasses.fields(DubOptions)]
+    defaults = vars(DubOptions())
+    assert {name: option.default for name, option in options.items()} == defaults
+    assert {name: option.kind for name, option in options.items()} == {
+        name: type(value) for name, value in defaults.items()
+    }
+
+
+@pytest.mark.parametrize("option", option_fields().values(), ids=lambda option: option.name)
+def test_every_row_is_explained_and_its_default_accepted(option):
+    assert option.help or option.tooltip
+    assert option.accepts(option.default)
+    ranged = option.min is not None or option.max is not None
+    assert bool(option.refusal) == ranged, "a range needs the sentence that refuses what lies outside"
 
 
 @pytest.mark.parametrize(
