@@ -15,8 +15,8 @@ Camera: scaled orthographic. With R = exp(rotation) and c = scale:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
@@ -198,6 +198,20 @@ class FaceTrack:
         return len(self.status)
 
 
+FRAME_FIELDS = {
+    "expression": torch.float32,
+    "rotation": torch.float32,
+    "translation": torch.float32,
+    "scale": torch.float32,
+    "status": torch.uint8,
+    "shot": torch.int64,
+    "source_frame": torch.int64,
+    "times": torch.float64,
+    "durations": torch.float64,
+}
+"""The fields of FaceGeometry that have one row a frame, and the dtype a geometry file stores them in."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaceGeometry:
     """The 3DMM coefficients of a clip, C_{1:T} = {alpha, beta_t, p_t} of the paper, plus where each frame
@@ -232,12 +246,23 @@ class FaceGeometry:
     def __post_init__(self) -> None:
         check_shape("identity", self.identity, "A")
         frames = check_shape("expression", self.expression, "T", "E")["T"]
-        check_shape("rotation", self.rotation, frames, 3)
-        check_shape("translation", self.translation, frames, 2)
-        for name in ("scale", "status", "shot", "source_frame", "times", "durations"):
-            check_shape(name, getattr(self, name), frames)
+        columns = {"expression": ("E",), "rotation": (3,), "translation": (2,)}
+        for name in FRAME_FIELDS:
+            check_shape(name, getattr(self, name), frames, *columns.get(name, ()))
         for name in ("identity", "expression", "rotation", "translation", "scale"):
             check_finite(name, getattr(self, name))
+
+    def __getitem__(self, frames: Tensor | Sequence[int] | slice) -> FaceGeometry:
+        """Chosen frames in the given order, each as often as it is named; without ``reference``.
+
+        Args:
+            frames: (N,) frame numbers in [-T, T), or a slice.
+        Raises:
+            IndexError: a frame number outside the clip.
+        """
+        rows = frames if isinstance(frames, slice) else torch.as_tensor(frames, dtype=torch.int64)
+        chosen = {name: getattr(self, name)[rows] for name in FRAME_FIELDS}
+        return replace(self, reference=None, **chosen)
 
     @property
     def frame_count(self) -> int:

@@ -12,6 +12,7 @@ import torch
 
 from personatalk_core.errors import ShapeError
 from personatalk_core.types import (
+    FRAME_FIELDS,
     AudioClip,
     CropBoxes,
     DubReport,
@@ -183,6 +184,42 @@ def test_frame_times_must_rise():
 def test_usable_frames_are_the_ok_ones():
     assert make(FaceGeometry).usable.tolist() == [True, True, False, False]
     assert FrameStatus(2) is FrameStatus.SIDE
+
+
+NUMBERED = {
+    "expression": torch.arange(T * E).reshape(T, E).float(),
+    "times": torch.arange(T) / 25,
+    "source_frame": torch.arange(T),
+}
+
+
+@pytest.mark.parametrize(
+    ("frames", "rows"),
+    [
+        ([3, 0, 3], [3, 0, 3]),
+        (range(3), [0, 1, 2]),
+        (torch.tensor([-1, 2]), [3, 2]),
+        (slice(1, 3), [1, 2]),
+    ],
+    ids=["list", "range", "tensor", "slice"],
+)
+def test_frames_of_a_geometry_are_chosen_in_order(frames, rows):
+    clip = make(FaceGeometry, **NUMBERED, reference=make(FaceGeometry))
+    chosen = clip[frames]
+    for name in FRAME_FIELDS:
+        assert torch.equal(getattr(chosen, name), getattr(clip, name)[rows]), name
+    assert chosen.identity is clip.identity
+    assert chosen.reference is None
+
+
+def test_every_field_of_a_geometry_with_a_row_a_frame_is_listed_once():
+    rows = {name for name, value in fields_of(FaceGeometry).items() if getattr(value, "shape", "A")[0] == T}
+    assert set(FRAME_FIELDS) == rows
+
+
+def test_a_frame_that_a_geometry_does_not_have_is_refused():
+    with pytest.raises(IndexError):
+        make(FaceGeometry)[[T]]
 
 
 def test_reports_share_nothing():

@@ -85,23 +85,6 @@ class RenderedFrame:
     shown: Tensor | None = None
 
 
-def frames_of(geometry: FaceGeometry, index: Tensor | Sequence[int]) -> FaceGeometry:
-    """The chosen frames of a geometry, in the given order."""
-    chosen = torch.as_tensor(index, dtype=torch.int64)
-    names = (
-        "expression",
-        "rotation",
-        "translation",
-        "scale",
-        "status",
-        "shot",
-        "source_frame",
-        "times",
-        "durations",
-    )
-    return replace(geometry, reference=None, **{name: getattr(geometry, name)[chosen] for name in names})
-
-
 class FrameRenderer:
     """Renders output frames of one dub; holds what all of them share: crop boxes and encoded lip references.
 
@@ -214,9 +197,9 @@ class FrameRenderer:
         self._step()
         device, index = self.memory.device, torch.tensor(list(rows))
         shown, face = self._target.source_frame[index], self._references.face[index]
-        part, box = frames_of(self._target, index), CropBoxes(self._boxes.box[shown])
+        part, box = self._target[index], CropBoxes(self._boxes.box[shown])
         points = crop_points(posed_vertices(part, self._face_model), box, self._size)
-        own = crop_points(posed_vertices(frames_of(self._source, shown), self._face_model), box, self._size)
+        own = crop_points(posed_vertices(self._source[shown], self._face_model), box, self._size)
         wanted, place = face.unique(return_inverse=True)
         soft = None
         if not self._whole_face:
@@ -252,7 +235,7 @@ class FrameRenderer:
     def _look_at(self, frames: dict[int, np.ndarray], numbers: Iterable[int]) -> None:
         for i in sorted(numbers):
             if not self._covered.knows(i):
-                posed = posed_vertices(frames_of(self._source, [i]), self._face_model)
+                posed = posed_vertices(self._source[[i]], self._face_model)
                 points = crop_points(posed, CropBoxes(self._boxes.box[[i]]), self._size)[0]  # (V, 3)
                 self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
 
@@ -269,7 +252,7 @@ class FrameRenderer:
             crops = np.stack(
                 [crop_image(frames[i], self._boxes.box[i], self._size, LANCZOS) for i in rows]
             )  # (N, R, R, 3)
-            part = frames_of(self._source, chosen)
+            part = self._source[chosen]
             points = crop_points(
                 posed_vertices(part, self._face_model), CropBoxes(self._boxes.box[chosen]), self._size
             )

@@ -141,12 +141,11 @@ def retime_geometry(geometry: FaceGeometry, times: Sequence[float] | Tensor) -> 
     mixed = {
         name: between(getattr(geometry, name)) for name in ("expression", "rotation", "translation", "scale")
     }
-    picked = {name: getattr(geometry, name)[nearest] for name in ("status", "shot", "source_frame")}
     steps = at.diff().abs() if len(at) > 1 else geometry.durations[:1].double()
     durations = torch.cat([steps, steps[-1:]])[: len(at)].clamp_min(1e-6)
     clock = torch.cat([durations.new_zeros(1), durations[:-1].cumsum(0)])
     clocks = {"times": clock.to(geometry.times.dtype), "durations": durations.to(geometry.durations.dtype)}
-    return replace(geometry, **mixed, **picked, **clocks)
+    return replace(geometry[nearest], **mixed, **clocks, reference=geometry.reference)
 
 
 def geometry_at_speed(geometry: FaceGeometry, speed: float) -> FaceGeometry:

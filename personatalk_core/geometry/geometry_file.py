@@ -11,24 +11,13 @@ from torch import Tensor
 
 from ..checks import check_rising
 from ..errors import FaceModelMismatchError, ShapeError, WeightsError
-from ..types import FaceGeometry, FrameStatus
+from ..types import FRAME_FIELDS, FaceGeometry, FrameStatus
 from ..weights.checkpoint import load_checkpoint, save_checkpoint
 from .face_model import FaceModel
 
 KIND = "geometry"
 LONGEST_SIDE = 1 << 16  # pixels
-TENSORS = {
-    "identity": torch.float32,
-    "expression": torch.float32,
-    "rotation": torch.float32,
-    "translation": torch.float32,
-    "scale": torch.float32,
-    "status": torch.uint8,
-    "shot": torch.int64,
-    "source_frame": torch.int64,
-    "times": torch.float64,
-    "durations": torch.float64,
-}
+TENSORS = {"identity": torch.float32, **FRAME_FIELDS}
 SOURCE = "reference."  # prefix of the source clip's own geometry
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..dubbing.frame_renderer import frames_of
 from ..geometry.face_model import FaceModel, Region
 from ..geometry.vertices import canonical_vertices
 from ..types import FaceGeometry
@@ -33,10 +32,10 @@ def write_viewer_file(path: Path, geometry: FaceGeometry, face_model: FaceModel)
     drawn = face_model.triangles[face_model.region != int(Region.SKIRT)]
     arrays = {
         "triangles": drawn.numpy().astype("<u2"),
-        "target": _steps(frames_of(geometry, rows), face_model),
+        "target": _steps(geometry[rows], face_model),
     }
     if geometry.reference is not None:
-        arrays["source"] = _steps(frames_of(geometry.reference, geometry.source_frame[rows]), face_model)
+        arrays["source"] = _steps(geometry.reference[geometry.source_frame[rows]], face_model)
     arrays["rotation"] = geometry.rotation[rows].numpy().astype("<f4")
     times = geometry.times[rows].double().tolist()
     header = {

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from ..dubbing.frame_renderer import frames_of
 from ..errors import OptionsError
 from ..geometry.face_model import FaceModel, Region
 from ..geometry.pncc import draw_pncc
@@ -78,7 +77,7 @@ def write_preview(
         for index, frame in enumerate(VideoReader(info).frames(geometry.source_frame.tolist())):
             status = FrameStatus(int(geometry.status[index]))
             if status == FrameStatus.OK:
-                frame = draw(frame, posed_vertices(frames_of(geometry, [index]), face_model)[0], face_model)
+                frame = draw(frame, posed_vertices(geometry[[index]], face_model)[0], face_model)
             else:
                 frame = cv2.putText(
                     frame.copy(),

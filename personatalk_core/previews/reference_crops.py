@@ -1,7 +1,8 @@
-"""Reference frames as pictures, to see which ones lend the mouth its pixels."""
+"""Face crops as pictures: the reference frames of a dub, and the thumbnail of a style card."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from torch import Tensor
 
@@ -10,11 +11,12 @@ from ..geometry.face_model import FaceModel
 from ..media.video_reader import VideoReader
 from ..types import FaceGeometry, OnProgress, VideoInfo
 
-PICTURE_SIZE = 192
+PICTURE_SIZE = 192  # pixels a side
+THUMBNAIL_QUALITY = 88  # of JPEG, 0 to 100
 
 
 def reference_crops(
-    info: VideoInfo,
+    clip: VideoInfo,
     geometry: FaceGeometry,
     frames: Tensor,
     face_model: FaceModel,
@@ -24,7 +26,7 @@ def reference_crops(
     """Face crops of frames of a video, in the given order.
 
     Args:
-        info:     the video.
+        clip:     the video.
         geometry: its own geometry, all frames.
         frames:   (N,) frame numbers.
     Returns:
@@ -33,8 +35,28 @@ def reference_crops(
     boxes = crop_boxes(geometry, face_model)
     order = sorted(set(frames.tolist()))
     crops = {}
-    for i, frame in zip(order, VideoReader(info).frames(order), strict=True):
+    for i, frame in zip(order, VideoReader(clip).frames(order), strict=True):
         crops[i] = crop_image(frame, boxes.box[i], size)
         if on_progress is not None:
             on_progress(len(crops), len(order))
     return np.stack([crops[i] for i in frames.tolist()])
+
+
+def face_thumbnail(clip: VideoInfo, geometry: FaceGeometry, face_model: FaceModel, size: int = 128) -> bytes:
+    """The face in the first usable frame of a video, for style cards.
+
+    Args:
+        clip:     the video.
+        geometry: its own geometry, all frames.
+        size:     pixels a side.
+    Returns:
+        JPEG bytes; empty when no frame is usable.
+    """
+    usable = geometry.usable.nonzero()[:, 0]
+    if len(usable) == 0:
+        return b""
+    first = int(usable[0])
+    frame = next(iter(VideoReader(clip).frames([first])))
+    picture = crop_image(frame, crop_boxes(geometry, face_model).box[first], size)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])[1].tobytes()

@@ -7,7 +7,7 @@ the matrix that turns the mean face into the drawn one for the pose.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -76,17 +76,6 @@ def _face_inverse(face_model: FaceModel) -> tuple[Tensor, Tensor]:
 
 
 BLOCK = 500  # frames whose vertices are in memory at once
-BY_FRAME = (
-    "expression",
-    "rotation",
-    "translation",
-    "scale",
-    "status",
-    "shot",
-    "source_frame",
-    "times",
-    "durations",
-)
 SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for alike face references
 
 
@@ -161,12 +150,7 @@ def select_references(
 
 def openings(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     """(T,) mouth opening of the canonical geometry, BLOCK frames at a time."""
-    blocks = (
-        replace(
-            geometry, reference=None, **{name: getattr(geometry, name)[at : at + BLOCK] for name in BY_FRAME}
-        )
-        for at in range(0, geometry.frame_count, BLOCK)
-    )
+    blocks = (geometry[at : at + BLOCK] for at in range(0, geometry.frame_count, BLOCK))
     return torch.cat([mouth_opening(canonical_vertices(block, face_model), face_model) for block in blocks])
 
 

@@ -262,17 +262,13 @@ def generate_geometry(
     )
     expression = geometry.expression[index].clone()
     expression[:, : face_model.lower_count] = interpolate_frames(lower, times, durations).to(expression.dtype)
-    per_frame = {
-        name: getattr(geometry, name)[index]
-        for name in ("rotation", "translation", "scale", "status", "shot")
-    }
     return replace(
-        geometry,
+        geometry[index],
         expression=expression,
         source_frame=index.to(geometry.source_frame.dtype),
         times=times.to(geometry.times.dtype),
         durations=durations.to(geometry.durations.dtype),
-        **per_frame,
+        reference=geometry.reference,
     )
 
 

@@ -40,7 +40,7 @@ def scene(tmp_path_factory):
     options = DubOptions(device="cpu")
     models, info = load_models(options, parts=("renderer",)), probe(video)
     source = pipeline.geometry_of_video(info, models, options, Progress())
-    target = video_rendering.frames_of(source, SHOWN)
+    target = source[SHOWN]
     expression = target.expression.clone()
     lower = models.face_model.lower_count
     expression[:, :lower] = source.expression[[2, 4, 6, 8, 10], :lower]
@@ -135,9 +135,7 @@ class Bearded(DrawnInto):
     scene: tuple
 
     def drawn(self, number: int, frame: np.ndarray) -> np.ndarray:
-        hair = strands(
-            video_rendering.frames_of(self.scene[1], [number]), self.scene[4].face_model, frame.shape[0]
-        )
+        hair = strands(self.scene[1][[number]], self.scene[4].face_model, frame.shape[0])
         return (frame * (1 - 0.7 * hair[..., None])).round().astype(np.uint8)
 
 
@@ -171,7 +169,7 @@ def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
         )  # nothing of it stays behind as covered
         frame, mask = video_rendering.pasted(item, 1.0)
         old, new = (
-            strands(video_rendering.frames_of(g, [k]), models.face_model, frame.shape[0])
+            strands(g[[k]], models.face_model, frame.shape[0])
             for g, k in ((source, number), (target, item.index))
         )
         where = (mask > 0.8) & (cv2.GaussianBlur(new, (0, 0), 3.0) > 0.15)

@@ -12,7 +12,6 @@ import torch
 
 from ... import pipeline
 from ...config import DubOptions
-from ...dubbing.frame_renderer import frames_of
 from ...dubbing.progress import Progress
 from ...errors import FaceModelMismatchError, WeightsError
 from ...media.audio_stream import read_audio, speech_samples
@@ -222,9 +221,7 @@ def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions
     """The clip's first frames speaking."""
     target = pipeline.animate(clip.geometry, audio, tools.models, options, progress=tools.progress)
     if clip.frames is not None and clip.frames < target.frame_count:
-        target = replace(
-            frames_of(target, range(clip.frames)), audio=target.audio, reference=target.reference
-        )
+        target = replace(target[range(clip.frames)], audio=target.audio, reference=target.reference)
     return target
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ...compose.crop import crop_boxes, crop_image, crop_points
 from ...compose.masks import lower_face_mask
 from ...config import CROP_SIZE
-from ...dubbing.frame_renderer import crop_size, frames_of
+from ...dubbing.frame_renderer import crop_size
 from ...geometry.face_model import FaceModel
 from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader
@@ -123,7 +123,7 @@ def picture_scores(
     made_frames = VideoReader(made).frames(keep.tolist())
     opening, true_opening = (
         mouth_series(seen, face_model)[0],
-        mouth_series(frames_of(truth, shown), face_model)[0],
+        mouth_series(truth[shown], face_model)[0],
     )
     done = 0
 
@@ -135,7 +135,7 @@ def picture_scores(
         )
         return Look(
             crops,
-            crop_points(posed_vertices(frames_of(geometry, index), face_model), box, CROP_SIZE),
+            crop_points(posed_vertices(geometry[index], face_model), box, CROP_SIZE),
             series,
             face_model,
         )

@@ -12,7 +12,6 @@ from ... import pipeline
 from ...checks import check_shape
 from ...compose.crop import crop_boxes, crop_points
 from ...config import CROP_SIZE, DubOptions
-from ...dubbing.frame_renderer import frames_of
 from ...dubbing.progress import Progress
 from ...errors import FaceError, MediaError, OptionsError
 from ...geometry.vertices import canonical_vertices, posed_vertices
@@ -99,8 +98,8 @@ def evaluate_video(
     seen = output_geometry or pipeline.geometry_of_video(made, models, options, progress)
     check_shape("output geometry", seen.expression, made.frame_count, "E")
     shown = pair_frames(made, truth, sound.duration, options.length)[:first_frames]
-    seen = frames_of(seen, range(len(shown)))
-    paired = replace(frames_of(truth, shown), times=seen.times, durations=seen.durations)
+    seen = seen[range(len(shown))]
+    paired = replace(truth[shown], times=seen.times, durations=seen.durations)
     keep = (seen.usable & paired.usable).nonzero()[:, 0]
     if len(keep) == 0:
         raise FaceError(
@@ -180,7 +179,7 @@ def _motion_scores(
     face_model = models.face_model
     at_25, truth_at_25 = (_at_model_rate(g) for g in (seen, paired))
     frames = min(at_25.frame_count, truth_at_25.frame_count)
-    at_25, truth_at_25 = (frames_of(g, range(frames)) for g in (at_25, truth_at_25))
+    at_25, truth_at_25 = (g[range(frames)] for g in (at_25, truth_at_25))
     opening, true_opening = mouth_series(at_25, face_model)[0], mouth_series(truth_at_25, face_model)[0]
     heard = hear(samples, frames)[:frames]
     valid = at_25.usable & truth_at_25.usable
@@ -223,7 +222,7 @@ def _window_styles(geometry: FaceGeometry, models: Models, metric: StyleMetric) 
 def _at_model_rate(geometry: FaceGeometry) -> FaceGeometry:
     expression, usable = at_model_rate(geometry)
     frames = len(expression)
-    resized = frames_of(geometry, torch.linspace(0, geometry.frame_count - 1, frames).round().long())
+    resized = geometry[torch.linspace(0, geometry.frame_count - 1, frames).round().long()]
     return replace(resized, expression=expression, status=(~usable).to(torch.uint8))
 
 
@@ -235,7 +234,7 @@ def _lip_scores(
     of_frame = ((seen, keep), (truth, shown[keep]))
     lips, real = (
         lip_landmarks(
-            crop_points(posed_vertices(frames_of(g, rows), models.face_model), box, CROP_SIZE),
+            crop_points(posed_vertices(g[rows], models.face_model), box, CROP_SIZE),
             models.face_model,
         )
         for g, rows in of_frame

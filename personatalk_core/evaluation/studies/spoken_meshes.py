@@ -15,7 +15,6 @@ import numpy as np
 
 from ...compose.crop import CropBoxes, crop_boxes, crop_image, crop_points
 from ...config import SAMPLE_RATE, DubOptions
-from ...dubbing.frame_renderer import frames_of
 from ...errors import DependencyError
 from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader, probe
@@ -53,7 +52,7 @@ def write_meshes(video: Path, clip: TalkingClip, output: FaceGeometry, models: M
             dark = (picture * 0.25).astype(np.uint8)
             shown = [picture]
             for geometry in (truth, output):
-                posed = posed_vertices(frames_of(geometry, [index]), models.face_model)
+                posed = posed_vertices(geometry[[index]], models.face_model)
                 points = crop_points(posed, CropBoxes(boxes.box[index : index + 1]), SIDE)
                 shown.append(
                     draw_mesh(dark, points[0], models.face_model) if bool(truth.usable[index]) else dark

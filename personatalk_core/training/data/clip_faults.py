@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ...compose.crop import FACE_SHARE, crop_boxes
 from ...config import MODEL_FPS, SAMPLE_RATE
-from ...dubbing.frame_renderer import frames_of
 from ...evaluation.metrics.landmark_distance import mouth_series
 from ...evaluation.metrics.lip_sync_score import MIN_OVERLAP, HearOpening, sync_curve
 from ...geometry.face_model import FaceModel
@@ -164,7 +163,7 @@ def sync_of(
     frames = len(expression)
     if min(frames, int(usable.sum())) < MIN_OVERLAP + SYNC_REACH:
         return None
-    seen = frames_of(geometry, torch.linspace(0, geometry.frame_count - 1, frames).round().long())
+    seen = geometry[torch.linspace(0, geometry.frame_count - 1, frames).round().long()]
     opening = mouth_series(_with_expression(seen, expression), face_model)[0]
     curve = sync_curve(opening, hear(torch.from_numpy(samples), frames)[:frames], usable, max_lag=SYNC_REACH)
     return curve.best_r, float(curve.best_lag)

@@ -10,7 +10,6 @@ import pytest
 from scipy.io import wavfile
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.frame_renderer import frames_of
 from personatalk_core.errors import MediaError, OptionsError
 from personatalk_core.evaluation.benchmark import rows as quality_rows
 from personatalk_core.evaluation.benchmark import run as quality_benchmark
@@ -140,7 +139,7 @@ def known(folder, models, monkeypatch):
     data, geometries = folder
 
     def tracked(info):
-        return frames_of(geometries[info.path.stem], range(info.frame_count))
+        return geometries[info.path.stem][range(info.frame_count)]
 
     monkeypatch.setattr(quality_rows.pipeline, "geometry_of_video", lambda info, *_: tracked(info))
 
