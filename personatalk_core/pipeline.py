@@ -107,13 +107,10 @@ def track_video(
     """Follow one face through a video (paper 4.1: MediaPipe landmarks); ``cache`` keeps how far it came."""
     with FaceLandmarker(models.landmarker) as landmarker:
         return track_face(
-            lambda first: VideoReader(info).frames(range(first, info.frame_count)),
-            times=info.times,
-            frame_size=(info.height, info.width),
-            choice=FaceChoice.parse(options.face),
-            source=info.sha256,
-            on_progress=progress.stage("tracking"),
+            VideoReader(info).clip_frames(),
+            FaceChoice.parse(options.face),
             landmarker=landmarker,
+            on_progress=progress.stage("tracking"),
             cache=cache,
         )
 

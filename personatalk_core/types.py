@@ -139,6 +139,23 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, eq=False)
+class ClipFrames:
+    """A clip's pixels, to be streamed by, with what is known of all of them.
+
+    frames: gives the frames (H, W, 3) uint8 RGB from a number on, in order.  times (T,): seconds, one each.
+    frame_size (H, W) of every frame.  source: sha256 of the video, or empty.
+    """
+
+    frames: Callable[[int], Iterable[np.ndarray]]
+    times: np.ndarray
+    frame_size: tuple[int, int]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_shape("frame times", self.times, "T")
+
+
+@dataclass(frozen=True, eq=False)
 class Timeline:
     """Which source frame is shown when, in the output.
 

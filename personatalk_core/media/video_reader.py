@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from ..errors import MediaError
-from ..types import VideoInfo
+from ..types import ClipFrames, VideoInfo
 from ..weights.checkpoint import sha256_of
 from .colour import Orientation, remarks_on, same_size, tags_for_output, to_rgb
 from .frame_decoder import FrameDecoder, first_frame
@@ -95,6 +95,16 @@ class VideoReader:
         self.info = source if isinstance(source, VideoInfo) else probe(source)
         self.damaged: set[int] = set()
         self._orientation: dict[int, Orientation] = {}  # by degrees
+
+    def clip_frames(self) -> ClipFrames:
+        """The whole clip as a tracker wants it: frames from any number on, their times and their size."""
+        info = self.info
+        return ClipFrames(
+            lambda first: self.frames(range(first, info.frame_count)),
+            info.times,
+            (info.height, info.width),
+            info.sha256,
+        )
 
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[np.ndarray]:
         """Decode frames in the order asked for.

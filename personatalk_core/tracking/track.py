@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from ..checks import check_shape
 from ..config import MIN_FACE_PIXELS, FaceChoice
 from ..errors import FaceError, ShapeError
-from ..types import Cache, FaceTrack, FrameStatus, OnProgress
+from ..types import Cache, ClipFrames, FaceTrack, FrameStatus, OnProgress
 from .choose import choose_person, same_person
 from .follow import FaceFollower
 from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
@@ -27,14 +26,11 @@ KEEP_SHARE = (
 
 
 def track_face(
-    frames: Iterable[np.ndarray] | Callable[[int], Iterable[np.ndarray]],
-    times: np.ndarray,
-    frame_size: tuple[int, int],
+    clip: ClipFrames,
     choice: FaceChoice | None = None,
     *,
-    source: str = "",
-    on_progress: OnProgress | None = None,
     landmarker: FaceLandmarker | Path | None = None,
+    on_progress: OnProgress | None = None,
     cache: Cache | None = None,
 ) -> FaceTrack:
     """Follow one face through a video.
@@ -42,14 +38,10 @@ def track_face(
     Paper: 4.1 (face landmarks by MediaPipe). All faces are followed while the frames stream by once; which of
     them is meant is decided at the end. Only landmarks are kept, never frames.
     Args:
-        frames:      T frames (H, W, 3) uint8 RGB, in order; consumed once. With a store, a function that
-            gives them from a number on.
-        times:       (T,) seconds.
-        frame_size:  (H, W) of every frame.
+        clip:        its frames are consumed once, from the first one that the cache does not know.
         choice:      which face; None for ``auto``.
-        source:      sha256 of the video, kept in the track.
-        on_progress: called after each frame with (done, T).
         landmarker:  one to use again, or the path of its model file; None for the bundled one.
+        on_progress: called after each frame with (done, T).
         cache:       keeps what was tracked; a run that was killed goes on from there. The track's landmarks
             and blendshapes then stay on disk and are read by slices.
     Returns:
@@ -61,13 +53,13 @@ def track_face(
         ShapeError: a frame of another size, or another number of frames than times.
         DependencyError, WeightsError: see FaceLandmarker.
     """
-    times = np.asarray(times, np.float64)
+    times, frame_size = np.asarray(clip.times, np.float64), clip.frame_size
     own = None if isinstance(landmarker, FaceLandmarker) else FaceLandmarker(landmarker or TASK_FILE)
     choice = choice or FaceChoice("auto")
     follower = _follower(own or landmarker, choice.kind in ("index", "point"), cache)
     first = len(follower.shots)
     try:
-        for number, frame in enumerate(frames(first) if callable(frames) else frames, start=first):
+        for number, frame in enumerate(clip.frames(first), start=first):
             check_shape(f"frame {number}", frame, *frame_size, 3)
             if frame.dtype != np.uint8:
                 raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
@@ -97,7 +89,7 @@ def track_face(
         )
     person = choose_person(follower.tracklets, choice)
     parts = same_person(person, follower.tracklets)
-    track = _assemble(parts, follower, times, frame_size, source)
+    track = _assemble(parts, follower, times, frame_size, clip.source)
     _refuse_tiny(track, parts)
     return track
 

@@ -53,12 +53,13 @@ def track(landmarker):
     """track(frames, face="auto") -> FaceTrack at 25 frames/s."""
     from personatalk_core.config import FaceChoice
     from personatalk_core.tracking.track import track_face
+    from personatalk_core.types import ClipFrames
 
-    def run(frames, face: str = "auto", **options):
+    def run(frames, face: str = "auto", source: str = "", **options):
         frames = list(frames)
-        times = np.arange(len(frames)) / 25
-        return track_face(
-            iter(frames), times, frames[0].shape[:2], FaceChoice.parse(face), landmarker=landmarker, **options
+        clip = ClipFrames(
+            lambda first: frames[first:], np.arange(len(frames)) / 25, frames[0].shape[:2], source
         )
+        return track_face(clip, FaceChoice.parse(face), landmarker=landmarker, **options)
 
     return run

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import FaceError
-from personatalk_core.types import FrameStatus
+from personatalk_core.types import ClipFrames, FrameStatus
 
 RED = (150, 30, 35)
 
@@ -196,13 +196,10 @@ def cartoon(number: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def points(woman, landmarker) -> np.ndarray:
     """(25, 478, 3): the woman's landmarks."""
-    from personatalk_core.config import FaceChoice
     from personatalk_core.tracking.track import track_face
 
-    frames = woman[:25]
-    return track_face(
-        iter(frames), np.arange(25) / 25, (350, 350), FaceChoice.parse("auto"), landmarker=landmarker
-    ).landmarks
+    clip = ClipFrames(lambda first: woman[first:25], np.arange(25) / 25, (350, 350))
+    return track_face(clip, landmarker=landmarker).landmarks
 
 
 @pytest.mark.parametrize("wear", [with_glasses, with_beard])

@@ -12,7 +12,7 @@ import pytest
 from personatalk_core.tracking import track as tracking
 from personatalk_core.tracking.landmarks import FaceLandmarker, FaceReading
 from personatalk_core.tracking.track import track_face
-from personatalk_core.types import FrameStatus
+from personatalk_core.types import ClipFrames, FrameStatus
 
 SIZE = (48, 64)
 FACE = np.random.default_rng(0).uniform(8, 40, (478, 3)).astype(np.float32)
@@ -62,9 +62,7 @@ class Store:
 
 def track(count: int, cache=None, source=None, **choices):
     source = source or (lambda first: frames(count, first, choices.pop("black", range(0))))
-    return track_face(
-        source if cache else source(0), np.arange(count) / 25, SIZE, landmarker=Puppet(), cache=cache
-    )
+    return track_face(ClipFrames(source, np.arange(count) / 25, SIZE), landmarker=Puppet(), cache=cache)
 
 
 def test_on_disk_is_as_in_memory(tmp_path):

@@ -10,7 +10,7 @@ from personatalk_core.tracking.landmarks import FaceLandmarker
 from personatalk_core.tracking.status import HIDDEN_CHANGE, SIDE_DEGREES, frame_status, name_glimpses
 from personatalk_core.tracking.track import track_face
 from personatalk_core.tracking.tracklet import Tracklet
-from personatalk_core.types import FrameStatus
+from personatalk_core.types import ClipFrames, FrameStatus
 
 SIZE = (200, 200)
 OK, NO_FACE, SIDE, COVERED, CUT, TINY = FrameStatus
@@ -114,11 +114,11 @@ def test_frames_in_which_the_face_cannot_be_read_yet_are_side(woman, landmarker,
     def later(self, frame, box, **options):
         return read(self, frame, box, **options) if len(frames) > 12 else []
 
-    def counted():
-        for picture in woman[:20]:
+    def counted(first):
+        for picture in woman[first:20]:
             frames.append(1)
             yield picture
 
     monkeypatch.setattr(FaceLandmarker, "read", later)
-    result = track_face(counted(), np.arange(20) / 25, (350, 350), landmarker=landmarker)
+    result = track_face(ClipFrames(counted, np.arange(20) / 25, (350, 350)), landmarker=landmarker)
     assert result.status[0] == SIDE and result.status[-1] == OK

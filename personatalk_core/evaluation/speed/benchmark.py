@@ -23,7 +23,7 @@ from ...geometry.fitting import estimate_geometry
 from ...geometry.pncc import draw_pncc
 from ...models import Models
 from ...rendering.reference_batch import EncodedReferences
-from ...types import FaceTrack
+from ...types import ClipFrames, FaceTrack
 from .synthetic_clip import SyntheticClip, synthetic_clip
 from .wav2lip_generator import FACE_SIZE, MEL_SIZE, Wav2LipSizedGenerator
 
@@ -256,18 +256,12 @@ def _time_tracking(
     except DependencyError as error:
         remarks.append(f"tracking was not timed: {error}")
         return
-    times = torch.arange(len(frames)).numpy() / 15.0
+    clip = ClipFrames(
+        lambda first: frames[first:], torch.arange(len(frames)).numpy() / 15.0, frames.shape[1:3]
+    )
     choice, on_progress = FaceChoice.parse(options.face), progress.stage("tracking")
     started = time.perf_counter()
-    track_face(
-        frames,
-        times=times,
-        frame_size=frames.shape[1:3],
-        source="",
-        choice=choice,
-        landmarker=models.landmarker,
-        on_progress=on_progress,
-    )
+    track_face(clip, choice, landmarker=models.landmarker, on_progress=on_progress)
     speeds["tracking"] = len(frames) / (time.perf_counter() - started)
 
 

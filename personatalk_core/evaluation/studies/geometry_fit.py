@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from ...config import FaceChoice
 from ...errors import OptionsError, PersonaTalkError
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.fitting import DEFAULT_WEIGHTS, estimate_geometry
@@ -150,13 +149,7 @@ def track_video(path: Path, cache: Path | None = None) -> FaceTrack:
             )
         except (OSError, SafetensorError, KeyError):
             pass
-    track = track_face(
-        VideoReader(info).frames(),
-        info.times,
-        (info.height, info.width),
-        FaceChoice.parse("auto"),
-        source=info.sha256,
-    )
+    track = track_face(VideoReader(info).clip_frames())
     if kept is not None:
         write_atomically(kept, save({name: np.ascontiguousarray(getattr(track, name)) for name in names}))
     return track

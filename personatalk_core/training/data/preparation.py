@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from ...config import FaceChoice
 from ...errors import FaceError, FaceModelMismatchError, MediaError, OptionsError, WeightsError
 from ...evaluation.judges.networks import bundled_sound_opening
 from ...evaluation.metrics.lip_sync_score import HearOpening, hears_with
@@ -215,14 +214,7 @@ def fit_video(
     info: VideoInfo, face_model: FaceModel, landmarker: FaceLandmarker | None = None
 ) -> FaceGeometry:
     """Geometry of the most prominent face of a video (paper 3.1)."""
-    track = track_face(
-        VideoReader(info).frames(),
-        info.times,
-        (info.height, info.width),
-        FaceChoice.parse("auto"),
-        source=info.sha256,
-        landmarker=landmarker,
-    )
+    track = track_face(VideoReader(info).clip_frames(), landmarker=landmarker)
     geometry = estimate_geometry(track, face_model)
     return replace(geometry, durations=geometry.times.new_tensor(info.durations))
 

@@ -8,7 +8,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from ...config import FaceChoice
 from ...errors import FaceError, MediaError, OptionsError
 from ...media.video_reader import VideoReader, probe
 from ...tracking.track import track_face
@@ -62,13 +61,7 @@ def tracked_frames(video: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
         kept = load_file(path)
     except (OSError, SafetensorError):
         info = probe(video)
-        track = track_face(
-            VideoReader(info).frames(),
-            info.times,
-            (info.height, info.width),
-            FaceChoice.parse("auto"),
-            source=info.sha256,
-        )
+        track = track_face(VideoReader(info).clip_frames())
         good = track.status == int(FrameStatus.OK)
         kept = {
             "landmarks": track.landmarks[good].astype(np.float32),

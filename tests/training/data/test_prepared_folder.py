@@ -22,7 +22,7 @@ from personatalk_core.training.data import preparation, prepared_folder
 from personatalk_core.training.data.clip_faults import ClipReadings, sound_fault, swell, sync_of
 from personatalk_core.training.data.preparation import ClipTools, prepare_folder
 from personatalk_core.training.data.prepared_folder import describe, held_out_speakers, prepare_data
-from personatalk_core.types import AudioClip, Timeline
+from personatalk_core.types import AudioClip, ClipFrames, Timeline
 
 FPS = 15
 SECONDS = 2
@@ -93,14 +93,13 @@ def data(tmp_path_factory):
 
 def voiced(frames):
     """Noise as loud as the mouth of the frames is open: a sound that is in step by construction."""
-    from personatalk_core.config import FaceChoice
     from personatalk_core.evaluation.metrics.landmark_distance import mouth_series
     from personatalk_core.geometry.fitting import estimate_geometry
     from personatalk_core.tracking.track import track_face
 
     model = load_face_model()
     track = track_face(
-        iter(frames), np.arange(len(frames)) / FPS, frames[0].shape[:2], FaceChoice.parse("auto")
+        ClipFrames(lambda first: frames[first:], np.arange(len(frames)) / FPS, frames[0].shape[:2])
     )
     opening = mouth_series(estimate_geometry(track, model), model)[0].numpy()
     level = (opening - opening.min()) / max(float(np.ptp(opening)), 1e-6) + 0.002
