@@ -18,6 +18,7 @@ from .. import __version__
 from ..config import DEVICES, DTYPES, LENGTH_MODES, DubOptions
 from ..dubbing.progress import ProgressBars
 from ..errors import OptionsError, PersonaTalkError
+from .study import register as register_study
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -347,6 +348,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     _verb(verbs, "bench", "time the stages on this machine", compute=True)
+    register_study(verbs)
     return parser
 
 

@@ -24,6 +24,7 @@ from ..types import DubReport
 from ..weights.checkpoint import write_atomically
 from .geometry_verbs import chosen_face_model, edit, export  # noqa: F401 (verbs)
 from .parser import options_of, parse_hub
+from .study import study  # noqa: F401 (verb)
 
 
 def dub(args: argparse.Namespace, progress: Progress) -> str:

@@ -2,8 +2,8 @@
 what it cost.
 
 Protocol, a few minutes on two cores: the two AI-made clips that install with the project, given the demo's
-spoken line, their first 30 frames, rows ``reconstruction`` and ``cross_audio``; and, where a corpus of
-talking people lies beside the checkout, the first 40 frames of three of its test clips, rows
+spoken line, their first 30 frames, rows ``reconstruction`` and ``cross_audio``; and, where ``--corpus`` names
+a folder of talking people, the first 40 frames of three of its test clips, rows
 ``reconstruction``, ``self_dub`` and ``cross_audio``.
 """
 
@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...config import DubOptions
-from ...dubbing.progress import Progress, ProgressBars
+from ...dubbing.progress import Progress
 from ...errors import MediaError
 from ...media.audio_stream import read_audio
 from ...media.video_writer import VideoWriter
@@ -27,11 +25,11 @@ from ...models import Models, load_models
 from ...samples.demo import DEMO_SPEECH, SAMPLE_RATE, SAMPLES, sample_frames
 from ...types import Timeline
 from ...weights.checkpoint import write_atomically
+from ..studies import Verdict
 from .baseline import load_baselines, make_baseline, regressions
 from .run import benchmark_quality
 
 BASELINE = Path(__file__).with_name("baseline.json")
-CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "test"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def check_quality(
     out: Path,
     models: Models,
     baseline: Path = BASELINE,
-    corpus: Path = CORPUS,
+    corpus: Path | None = None,
     progress: Progress | None = None,
     *,
     store: bool = False,
@@ -67,10 +65,11 @@ def check_quality(
     """
     out, notes, worse = Path(out), [], []
     results = {"sample": _run("sample", _write_samples(out / "clips"), out / "sample", models, progress)}
-    if corpus.is_dir():
+    if corpus is not None and corpus.is_dir():
         results["corpus"] = _run("corpus", corpus, out / "corpus", models, progress)
     else:
-        notes.append(f"corpus: not at {corpus}, left out; the samples were checked.")
+        missing = "none was named" if corpus is None else f"not at {corpus}"
+        notes.append(f"corpus: {missing}, left out; the samples were checked.")
     if store:
         stored = load_baselines(baseline) if baseline.is_file() else {}
         stored |= {name: make_baseline(result) for name, result in results.items()}
@@ -90,34 +89,26 @@ def check_quality(
     return notes, worse
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0: nothing got worse; 1: something did; 2: it could not be checked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("out/quality"),
         help="folder for clips, dubs and tables; emptied of old scores",
     )
-    parser.add_argument("--baseline", type=Path, default=BASELINE)
-    parser.add_argument(
-        "--corpus", type=Path, default=CORPUS, help="folder of talking clips; left out where it is absent"
-    )
+    parser.add_argument("--baseline", type=Path, default=BASELINE, help="stored numbers, JSON")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="talking clips; left out where it is absent")
     parser.add_argument(
         "--store", action="store_true", help="store these numbers as the baseline instead of comparing"
     )
-    args = parser.parse_args(arguments)
-    try:
-        with ProgressBars() as progress:
-            models = load_models(DubOptions())
-            notes, worse = check_quality(
-                args.out, models, args.baseline, args.corpus, progress, store=args.store
-            )
-    except MediaError as error:
-        sys.stderr.write(f"quality: {error}\n")
-        return 2
-    sys.stdout.write("\n".join([*notes, *worse]) + "\n")
-    return 1 if worse else 0
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Verdict:
+    """What was compared, and what got worse, which fails the check."""
+    models = load_models(DubOptions())
+    notes, worse = check_quality(args.out, models, args.baseline, args.corpus, progress, store=args.store)
+    return Verdict("\n".join([*notes, *worse]), passed=not worse)
 
 
 def _run(name: str, folder: Path, out: Path, models: Models, progress: Progress | None) -> dict:
@@ -154,6 +145,3 @@ def _write_samples(folder: Path) -> Path:
                 video.write(frame)
     return folder
 
-
-if __name__ == "__main__":
-    raise SystemExit(main())

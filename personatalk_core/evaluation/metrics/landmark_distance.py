@@ -73,6 +73,15 @@ def mouth_correlation(
     }
 
 
+def image_openings(raw: Tensor, fitted: Tensor, face_model: FaceModel, unit: float) -> tuple[Tensor, Tensor]:
+    """Mouth openings in the image, of landmarks (T, K, 3) and of fitted vertices (T, V, 3): two of (T,) eye
+    distances."""
+    marked = fitted.clone()
+    marked[:, face_model.landmark_vertex] = raw
+    flat = fitted.new_tensor([1.0, 1.0, 0.0])
+    return mouth_opening(marked * flat, face_model) / unit, mouth_opening(fitted * flat, face_model) / unit
+
+
 def leak(output: Tensor, source: Tensor, heard: Tensor) -> float:
     """How much of the source's own mouth motion is left in an output that speaks a foreign track.
 

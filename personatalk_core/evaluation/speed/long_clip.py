@@ -1,6 +1,6 @@
 """Does a dub of an hour take more memory, or more time a frame, than one of a minute?
 
-Run ``python -m personatalk_core.evaluation.speed.long_clip --minutes 1 10 --size 320x320``. The clips are
+``personatalk study long-clip --minutes 1 10 --size 320x320``. The clips are
 made on the spot: the sample person, forwards and backwards without a cut, with the demo's line spoken again
 and again. Each dub runs in a process of its own, so that its peak of resident memory is its own.
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from ...samples.demo import DEMO_SPEECH, sample_frames
 from .benchmark import peak_rss_mib
 
 FPS = 25
-MODULE = f"{__package__}.long_clip_benchmark"  # run by its name: __name__ is __main__ on the command line
+PACKAGE = __name__.partition(".evaluation.")[0]
 
 
 def write_long_clip(path: Path, minutes: float, size: tuple[int, int]) -> None:
@@ -87,7 +88,7 @@ def write_long_speech(path: Path, minutes: float) -> None:
         container.mux(stream.encode(None))
 
 
-def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: int = 0) -> dict[str, float]:
+def measure(folder: Path, minutes: float, *, stubs: bool = False, windows: int = 0) -> dict:
     """Dub the clip in a folder in this process, whose memory is measured: frames, seconds of each stage, peak
     MiB."""
     import torch
@@ -96,7 +97,7 @@ def measure(folder: Path, minutes: float, *, stand_ins: bool = False, windows: i
     video, sound, out = folder / "clip.mp4", folder / "speech.m4a", folder / "out.mp4"
     options = DubOptions(device="cpu")
     models = load_models(options)
-    if stand_ins:
+    if stubs:
         from .stubs import without_networks
 
         models = without_networks(models)
@@ -133,38 +134,34 @@ def compare(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def run(
-    minutes: list[float],
+def measure_lengths(
+    minutes: Sequence[float],
     size: tuple[int, int],
     *,
-    stand_ins: bool = False,
+    stubs: bool = False,
     windows: int = 0,
     folder: Path | None = None,
 ) -> list[dict]:
     """Measure each length in a process of its own; rows as :func:`measure` gives them.
 
     Args:
-        minutes:   lengths of the clips.
-        size:      (width, height) of their frames.
-        stand_ins: cheap ones in place of the networks.
-        windows:   keep work every so many frames; 0 is as usual.
-        folder:    for the clips and outputs; None is the system's.
+        minutes: lengths of the clips.
+        size:    (width, height) of their frames.
+        stubs:   cheap ones in place of the networks.
+        windows: keep work every so many frames; 0 is as usual.
+        folder:  for the clips and outputs; None is the system's.
     """
     rows = []
     for length in minutes:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             write_long_clip(Path(name) / "clip.mp4", length, size)
             write_long_speech(Path(name) / "speech.m4a", length)
-            arguments = [sys.executable, "-m", MODULE, "--one", name, "--minutes", str(length)]
-            arguments += ["--windows", str(windows)] + (["--stand-ins"] if stand_ins else [])
-            done = subprocess.run(
-                arguments,
-                stdout=subprocess.PIPE,
-                check=True,
-                text=True,
-            )
+            command = [sys.executable, "-m", PACKAGE, "study", "long-clip", "--one", name]
+            command += ["--minutes", str(length), "--windows", str(windows)]
+            command += ["--stand-ins"] if stubs else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            sys.stderr.write(json.dumps(rows[-1]) + "\n")
     return rows
 
 
@@ -179,9 +176,8 @@ def _centred(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(cv2.copyMakeBorder(person, *around, cv2.BORDER_REFLECT))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10])
     parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT, even numbers")
     parser.add_argument("--stand-ins", action="store_true", help="without the networks")
@@ -193,21 +189,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--folder", type=Path, help="where clips and working folders lie meanwhile")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    width, _, height = given.size.partition("x")
+
+
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The table of every length, or the numbers of one as JSON where this is the process that is measured."""
+    width, _, height = args.size.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) % 2 == int(height) % 2 == 0):
         raise OptionsError(
-            f"size is '{given.size}' but expected WIDTHxHEIGHT of even numbers, such as 1920x1080."
+            f"size is '{args.size}' but expected WIDTHxHEIGHT of even numbers, such as 1920x1080."
         )
+    if args.one:
+        return json.dumps(measure(args.one, args.minutes[0], stubs=args.stand_ins, windows=args.windows))
     size = int(width), int(height)
-    if given.one:
-        print(
-            json.dumps(measure(given.one, given.minutes[0], stand_ins=given.stand_ins, windows=given.windows))
-        )
-        return
-    rows = run(given.minutes, size, stand_ins=given.stand_ins, windows=given.windows, folder=given.folder)
-    print(compare(rows))
-
-
-if __name__ == "__main__":
-    main()
+    return compare(
+        measure_lengths(args.minutes, size, stubs=args.stand_ins, windows=args.windows, folder=args.folder)
+    )

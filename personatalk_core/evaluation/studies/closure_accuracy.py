@@ -1,12 +1,11 @@
 """Do generated lips close at /p/, /b/ and /m/ where the real ones do, and rest when nothing is said?
 
-python -m personatalk_core.evaluation.studies.closure_accuracy FOLDER [--pretrained MOONSHINE]
+personatalk study closure-accuracy FOLDER [--pretrained MOONSHINE]
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...config import MODEL_FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, DubOptions
+from ...dubbing.progress import Progress
 from ...geometry.vertices import mouth_opening, shape_vertices
 from ...models import Models, load_models
 from ...speech.timeline import at_model_rate
@@ -218,21 +218,14 @@ def report(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the report for a folder of videos."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     add_clip_options(parser)
     parser.add_argument("--no-phonemes", action="store_true", help="do without the phoneme recogniser")
-    chosen = parser.parse_args(arguments)
-    models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
-    clips = read_clips(chosen.data, models, load_judge(chosen.pretrained), chosen.cache)
-    sys.stdout.write(
-        report(closure_accuracy(clips, models, None if chosen.no_phonemes else hama_recogniser())) + "\n"
-    )
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The report for a folder of videos."""
+    models = load_models(DubOptions(), folder=args.weights, parts=("speech",))
+    clips = read_clips(args.data, models, load_judge(args.pretrained), args.cache)
+    return report(closure_accuracy(clips, models, None if args.no_phonemes else hama_recogniser()))

@@ -1,7 +1,7 @@
 """How well the fitting follows the landmarks, how still it is, and whether closed mouths stay closed (paper
 3.1).
 
-``python -m personatalk_core.evaluation.studies.geometry_fit FOLDER_OF_VIDEOS`` prints the table, with an
+``personatalk study geometry-fit FOLDER_OF_VIDEOS`` prints the table, with an
 ablation of the terms; ``--pictures DIR`` also writes mesh overlays, PNCC sheets and plots of the jitter
 before and after, to be looked at.
 """
@@ -20,17 +20,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from ...dubbing.progress import Progress
 from ...errors import OptionsError, PersonaTalkError
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.fitting import DEFAULT_WEIGHTS, estimate_geometry
 from ...geometry.fitting_terms import FittingWeights
 from ...geometry.initialisation import initial_coefficients, reconstruct
-from ...geometry.vertices import mouth_opening, posed_vertices
+from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader, probe
 from ...tracking.track import track_face
 from ...types import FaceTrack, FrameStatus, as_tensor
 from ...weights.checkpoint import write_atomically
 from ..metrics.image_quality import STILL_MOUTH, jitter_ratio, mouth_speed, still_frames
+from ..metrics.landmark_distance import image_openings
+from .geometry_fit_pictures import write_pictures
 from .known_clip import FEWEST, KnownReport, known_report
 
 ABLATION = {
@@ -103,7 +106,7 @@ def fit_report(
     held_out, held_out_raw = distance(half[seen], odd), distance(alone, odd)
     head = face_model.rigid_weight[vertex] > 0.5
     still = still_frames(raw[:, head], unit, seen)
-    true, found = openings(raw, fitted, face_model, unit)
+    true, found = image_openings(raw, fitted, face_model, unit)
     rest = still & (mouth_speed(true, seen)[1:-1] < STILL_MOUTH)
     shut = seen & (true <= true[seen].quantile(0.1))
     points = fitted[:, vertex]
@@ -124,15 +127,6 @@ def fit_report(
         known_error=truth.error,
         known_jitter=truth.jitter,
     )
-
-
-def openings(raw: Tensor, fitted: Tensor, face_model: FaceModel, unit: float) -> tuple[Tensor, Tensor]:
-    """Mouth openings in the image, of landmarks (T, K, 3) and of fitted vertices (T, V, 3): two of (T,) eye
-    distances."""
-    whole = fitted.clone()
-    whole[:, face_model.landmark_vertex] = raw
-    flat = fitted.new_tensor([1.0, 1.0, 0.0])
-    return mouth_opening(whole * flat, face_model) / unit, mouth_opening(fitted * flat, face_model) / unit
 
 
 def track_video(path: Path, cache: Path | None = None) -> FaceTrack:
@@ -207,9 +201,8 @@ def videos_in(folder: Path) -> list[Path]:
     return videos
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table for a folder of videos."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument("data", type=Path, help="folder of videos")
     parser.add_argument(
         "--tracks",
@@ -221,21 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pictures", type=Path, metavar="DIR", help="write overlays, PNCC sheets and plots there"
     )
     parser.add_argument("--no-table", action="store_true", help="only the pictures")
-    args = parser.parse_args(arguments)
-    try:
-        tracks, face_model = tracks_of(videos_in(args.data), args.tracks), load_face_model()
-        if args.pictures:
-            from .geometry_fit_pictures import write_pictures
-
-            for path, track in tracks.items():
-                write_pictures(args.pictures, path, track, face_model)
-        if not args.no_table:
-            sys.stdout.write(table({path.stem: track for path, track in tracks.items()}, face_model) + "\n")
-    except PersonaTalkError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The table for a folder of videos, and pictures where they are asked for."""
+    tracks, face_model = tracks_of(videos_in(args.data), args.tracks), load_face_model()
+    if args.pictures:
+        for path, track in tracks.items():
+            write_pictures(args.pictures, path, track, face_model)
+    if args.no_table:
+        return f"{args.pictures}" if args.pictures else ""
+    return table({path.stem: track for path, track in tracks.items()}, face_model)

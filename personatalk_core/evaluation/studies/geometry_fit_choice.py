@@ -1,6 +1,6 @@
 """Choose the weights of the fitting on training clips (paper 3.1, whose lambda has no stated units).
 
-``python -m personatalk_core.evaluation.studies.geometry_fit_choice FOLDER_OF_TRAINING_VIDEOS`` tries every
+``personatalk study geometry-fit-choice FOLDER_OF_TRAINING_VIDEOS`` tries every
 weight at half and twice its size, one at a time, and prints what each does to error and jitter. A setting is
 allowed when on every clip held-out landmarks are met no worse than by fitting each frame alone (the 5 % that
 is bearable is kept for people not seen here) and closed lips open by at most half a percent. Among those
@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import OptionsError, PersonaTalkError
+from ...dubbing.progress import Progress
+from ...errors import OptionsError
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.fitting import DEFAULT_WEIGHTS
 from ...geometry.fitting_terms import FittingWeights
@@ -133,9 +134,8 @@ def _line(label: str, trial: Trial) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every trial and the weights chosen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument("data", type=Path, help="folder of training videos, named SPEAKER__ANYTHING")
     parser.add_argument(
         "--tracks",
@@ -146,30 +146,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--frames", type=int, default=100, help="of each clip, from its middle")
     parser.add_argument("--rounds", type=int, default=1)
-    args = parser.parse_args(arguments)
-    try:
-        if min(args.clips, args.frames, args.rounds) < 1:
-            raise OptionsError("clips, frames and rounds are counts but one is below 1; give positive ones.")
-        videos = one_a_speaker(videos_in(args.data), args.clips)
-        tracks = {
-            path.stem: shortened(track, args.frames) for path, track in tracks_of(videos, args.tracks).items()
-        }
-        tracks = {
-            name: track
-            for name, track in tracks.items()
-            if (track.status == int(FrameStatus.OK)).mean() >= MIN_SEEN
-        }
-        if not tracks:
-            raise OptionsError(
-                f"no clip shows a face in {MIN_SEEN:.0%} of its frames; pass clips of talking people."
-            )
-        weights = choose_weights(tracks, load_face_model(), rounds=args.rounds, report=sys.stdout.write)
-    except PersonaTalkError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"chosen: {weights}\n" + ("(those that ship)\n" if weights == DEFAULT_WEIGHTS else ""))
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The weights chosen; every trial is printed as it ends."""
+    if min(args.clips, args.frames, args.rounds) < 1:
+        raise OptionsError("clips, frames and rounds are counts but one is below 1; give positive ones.")
+    videos = one_a_speaker(videos_in(args.data), args.clips)
+    tracks = {
+        path.stem: shortened(track, args.frames) for path, track in tracks_of(videos, args.tracks).items()
+    }
+    tracks = {
+        name: track
+        for name, track in tracks.items()
+        if (track.status == int(FrameStatus.OK)).mean() >= MIN_SEEN
+    }
+    if not tracks:
+        raise OptionsError(
+            f"no clip shows a face in {MIN_SEEN:.0%} of its frames; pass clips of talking people."
+        )
+    weights = choose_weights(tracks, load_face_model(), rounds=args.rounds, report=sys.stdout.write)
+    return f"chosen: {weights}" + ("\n(those that ship)" if weights == DEFAULT_WEIGHTS else "")

@@ -19,7 +19,7 @@ from ...media.video_reader import VideoReader, probe
 from ...previews.mesh_overlay import draw_coordinates, draw_mesh
 from ...types import CropBoxes, FaceTrack, FrameStatus, as_tensor
 from ..metrics.image_quality import second_difference, still_frames
-from .geometry_fit import openings
+from ..metrics.landmark_distance import image_openings
 
 COLUMNS = 6
 SIDE = 320  # pixels of one picture of a sheet
@@ -40,7 +40,7 @@ def write_pictures(folder: Path, video: Path, track: FaceTrack, face_model: Face
     raw = as_tensor(track.landmarks)[:, face_model.landmark_id]
     seen = as_tensor(track.status, torch.int64) == int(FrameStatus.OK)
     unit = float(geometry.scale[seen].median())
-    true, found = openings(raw, fitted, face_model, unit)
+    true, found = image_openings(raw, fitted, face_model, unit)
     frames = _frames_to_show(seen, torch.where(seen, true, 0), geometry.rotation.norm(dim=1) * seen)
     boxes = CropBoxes(crop_boxes(geometry, face_model).box[frames])
     inside = crop_points(fitted[frames], boxes, SIDE)

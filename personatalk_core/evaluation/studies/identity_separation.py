@@ -1,7 +1,7 @@
 """Whether identity coefficients say who it is: clips of one person against clips of different people (paper
 3.1, alpha).
 
-``python -m personatalk_core.evaluation.studies.identity_separation FOLDER`` takes videos or geometry files
+``personatalk study identity-separation FOLDER`` takes videos or geometry files
 named SPEAKER__ANYTHING. For people that the face model was not learned from, leave their clips out of ``train
 face-model`` and pass the result as ``--face-model``.
 """
@@ -9,7 +9,6 @@ face-model`` and pass the result as ``--face-model``.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ...checks import check_shape
-from ...errors import OptionsError, PersonaTalkError
+from ...dubbing.progress import Progress
+from ...errors import OptionsError
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.fitting import seen_frames
 from ...geometry.geometry_file import load_geometry
@@ -95,9 +95,8 @@ def _at_most(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the AUC and how many clips of how many people it rests on."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument("data", type=Path, help="folder of videos or geometry files named SPEAKER__ANYTHING")
     parser.add_argument(
         "--face-model", type=Path, help="another face model than the bundled one, .safetensors"
@@ -108,17 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="keep tracks there, so that a second run need not track again",
     )
-    args = parser.parse_args(arguments)
-    try:
-        found = identities_in(args.data, load_face_model(args.face_model), args.tracks)
-        speakers = [speaker_in(name) for name in found]
-        auc = same_person_auc(torch.stack(list(found.values())), speakers)
-    except PersonaTalkError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"same-person AUC {auc:.4f} over {len(speakers)} clips of {len(set(speakers))} people\n")
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The AUC, and how many clips of how many people it rests on."""
+    found = identities_in(args.data, load_face_model(args.face_model), args.tracks)
+    speakers = [speaker_in(name) for name in found]
+    auc = same_person_auc(torch.stack(list(found.values())), speakers)
+    return f"same-person AUC {auc:.4f} over {len(speakers)} clips of {len(set(speakers))} people"

@@ -1,7 +1,6 @@
 """The renderer alone, on clips whose geometry is known: the numbers of paper 3.2 without speech in between.
 
-    python -m personatalk_core.evaluation.studies.reconstruction_table FOLDER [--limit 24] [--rows ours
-    references ablation] [--sheets DIR]
+    personatalk study reconstruction-table FOLDER [--limit 24] [--rows ours ablation] [--sheets DIR]
 
 Every row renders the same frames of each clip from references some frames away. Scores: PSNR and SSIM inside
 the face, inside the lips and of the whole crop; gmsd (a perceptual distance, 0 for equal pictures); detail
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 import torch
 
 from ...config import CROP_SIZE, DubOptions
+from ...dubbing.progress import Progress
 from ...geometry.face_model import FaceModel
 from ...models import Models, load_models
 from ...rendering.references import ReferenceOptions
@@ -191,11 +190,8 @@ def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join([*lines("row (means over clips)", means), "", *lines(first, table[first])])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a folder of videos."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     parser.add_argument("data", type=Path, help="folder of videos, or one video")
     parser.add_argument(
         "--rows", nargs="+", choices=tuple(ROWS), default=["ours"], help="which rows (default: ours)"
@@ -219,18 +215,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--weights", type=Path, help="folder of other weights")
     parser.add_argument("--cache", type=Path, help="folder to keep fitted geometry in")
-    chosen = parser.parse_args(arguments)
-    models = load_models(DubOptions(device="cpu"), folder=chosen.weights, parts=("renderer",))
-    videos = [chosen.data] if chosen.data.is_file() else sorted(chosen.data.glob("*.mp4"))
-    rows = {name: row for group in chosen.rows for name, row in ROWS[group].items()}
+
+
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The table of a folder of videos."""
+    models = load_models(DubOptions(device="cpu"), folder=args.weights, parts=("renderer",))
+    videos = [args.data] if args.data.is_file() else sorted(args.data.glob("*.mp4"))
+    rows = {name: row for group in args.rows for name, row in ROWS[group].items()}
     table = reconstruction_table(
-        videos, rows, models, every=chosen.every, limit=chosen.limit, cache=chosen.cache, sheets=chosen.sheets
+        videos, rows, models, every=args.every, limit=args.limit, cache=args.cache, sheets=args.sheets
     )
-    if chosen.out:
-        chosen.out.write_text(json.dumps(table, indent=1))
-    sys.stdout.write(markdown(table) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    if args.out:
+        args.out.write_text(json.dumps(table, indent=1))
+    return markdown(table)

@@ -1,13 +1,12 @@
 """How well the predicted mouth follows the true one: clips animated by their own sound, in their own style,
 before rendering.
 
-python -m personatalk_core.evaluation.studies.speech_accuracy FOLDER [--pretrained MOONSHINE] [--disturb 10]
+personatalk study speech-accuracy FOLDER [--pretrained MOONSHINE] [--disturb 10]
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ...compose.crop import crop_boxes
 from ...config import DubOptions
+from ...dubbing.progress import Progress
 from ...geometry.vertices import canonical_vertices
 from ...models import Models, load_models
 from ...speech.audio_encoder import AudioEncoder
@@ -154,25 +154,23 @@ def _table(corner: str, rows: dict[str, dict[str, float]], titles: Sequence[str]
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables for a folder of videos."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     add_clip_options(parser, "finds lags, adds the ridge baseline")
     parser.add_argument("--ridge", type=Path, help="regression to use; default: the bundled one")
     parser.add_argument(
         "--disturb", type=float, metavar="DB", help="also hear the speech with noise this far below it"
     )
-    chosen = parser.parse_args(arguments)
-    models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
-    judge = load_judge(chosen.pretrained, chosen.ridge)
-    clips = read_clips(chosen.data, models, judge, chosen.cache)
-    for clip in clips if judge else ():
-        sys.stdout.write(f"{clip.name}: lag stated {clip.stated:g}, found {clip.found:.2f}\n")
-    sys.stdout.write(table(speech_accuracy(clips, models, judge, chosen.disturb)) + "\n")
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The tables for a folder of videos; before them each clip's lag, where a judge finds it."""
+    models = load_models(DubOptions(), folder=args.weights, parts=("speech",))
+    judge = load_judge(args.pretrained, args.ridge)
+    clips = read_clips(args.data, models, judge, args.cache)
+    lags = [
+        f"{clip.name}: lag stated {clip.stated:g}, found {clip.found:.2f}"
+        for clip in clips
+        if clip.found is not None
+    ]
+    return "\n".join([*lags, table(speech_accuracy(clips, models, judge, args.disturb))])

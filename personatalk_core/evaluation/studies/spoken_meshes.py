@@ -1,13 +1,12 @@
 """Seen and heard: true and predicted mesh side by side for every clip, with sound, and plots of the opening
 over time.
 
-python -m personatalk_core.evaluation.studies.spoken_meshes FOLDER --out DIR [--pretrained MOONSHINE]
+personatalk study spoken-meshes FOLDER --out DIR [--pretrained MOONSHINE]
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from ...compose.crop import CropBoxes, crop_boxes, crop_image, crop_points
 from ...config import SAMPLE_RATE, DubOptions
+from ...dubbing.progress import Progress
 from ...errors import DependencyError
 from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader, probe
@@ -96,24 +96,19 @@ def draw_openings(
     figure.savefig(out, dpi=80)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a video a clip and one picture of plots."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     add_clip_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the videos and openings.png")
-    chosen = parser.parse_args(arguments)
-    models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
-    clips = read_clips(chosen.data, models, load_judge(chosen.pretrained), chosen.cache)
+
+
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """Write a video a clip and one picture of plots; the videos' names."""
+    models = load_models(DubOptions(), folder=args.weights, parts=("speech",))
+    clips = read_clips(args.data, models, load_judge(args.pretrained), args.cache)
     outputs = [spoken_by(clip.geometry, clip.heard, models) for clip in clips]
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    draw_openings(clips, outputs, models, chosen.out / "openings.png")
+    args.out.mkdir(parents=True, exist_ok=True)
+    draw_openings(clips, outputs, models, args.out / "openings.png")
     for clip, output in zip(clips, outputs, strict=True):
-        write_meshes(chosen.data / f"{clip.name}.mp4", clip, output, models, chosen.out / f"{clip.name}.mp4")
-        sys.stdout.write(f"{chosen.out / clip.name}.mp4\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        write_meshes(args.data / f"{clip.name}.mp4", clip, output, models, args.out / f"{clip.name}.mp4")
+    return "\n".join(f"{args.out / clip.name}.mp4" for clip in clips)

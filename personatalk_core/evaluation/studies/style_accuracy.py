@@ -1,7 +1,7 @@
 """Is a style worth its name? One speaker's clips near to each other, generated motion near to the style asked
 for, strength and mixing.
 
-    python -m personatalk_core.evaluation.studies.style_accuracy FOLDER [--figure STYLES.svg]
+    personatalk study style-accuracy FOLDER [--figure STYLES.svg]
 
 The generator's own style (``speech/style.py``) answers for what it is used for; every answer is repeated by
 StyleSim's encoder, which the generator never saw. Long clips are cut into pieces, so that a person with one
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...config import DubOptions
+from ...dubbing.progress import Progress
 from ...models import Models, load_models
 from ...speech.lip_sync import predict_expression, template_offsets
 from ...speech.style import style_vector
@@ -194,46 +194,39 @@ def read_speakers(folder: Path) -> dict[str, str]:
     return {}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the answers for a folder of videos, and draw Figure 5."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study's options."""
     add_clip_options(parser)
     parser.add_argument("--figure", type=Path, help="where to draw Figure 5 (SVG)")
-    chosen = parser.parse_args(arguments)
-    models = load_models(DubOptions(), folder=chosen.weights, parts=("speech",))
+
+
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """The answers for a folder of videos; draws Figure 5 where it is asked for."""
+    models = load_models(DubOptions(), folder=args.weights, parts=("speech",))
     metric = load_style_metric(resolve_weights("style_metric").path)
-    clips = read_clips(chosen.data, models, load_judge(chosen.pretrained), chosen.cache)
-    known = read_speakers(chosen.data)
-    speakers = [known.get(clip.name, clip.name.split("__")[0]) for clip in clips]
+    clips = read_clips(args.data, models, load_judge(args.pretrained), args.cache)
+    listed = read_speakers(args.data)
+    speakers = [listed.get(clip.name, clip.name.split("__")[0]) for clip in clips]
     judges = {"the generator's style": own_style(models), "StyleSim": judged_style(metric)}
-    parts = pieces([motion_of(c, models) for c in clips], speakers)
+    lines = []
+    motions = pieces([motion_of(c, models) for c in clips], speakers)
     for name, judge in judges.items():
-        per = nearest_speaker(parts, judge)
-        mean = sum(per.values()) / max(len(per), 1)
-        sys.stdout.write(
-            f"1-NN by {name}: {mean:.1%} over {len(per)} speakers "
-            f"({', '.join(f'{s} {v:.0%}' for s, v in per.items())})\n"
-        )
+        shares = nearest_speaker(motions, judge)
+        mean = sum(shares.values()) / max(len(shares), 1)
+        each = ", ".join(f"{speaker} {share:.0%}" for speaker, share in shares.items())
+        lines.append(f"1-NN by {name}: {mean:.1%} over {len(shares)} speakers ({each})")
     for name, answers in swaps(clips, models, judges).items():
-        sys.stdout.write(
-            f"swaps by {name}: "
-            + ", ".join(f"{words} {share:.1%}" for words, share in answers.items())
-            + "\n"
+        lines.append(
+            f"swaps by {name}: " + ", ".join(f"{words} {share:.1%}" for words, share in answers.items())
         )
     reached = ", ".join(f"strength {s:g}: {v:.2f}" for s, v in strengths(clips, models).items())
     middle, between = mixes(clips, models)
-    sys.stdout.write(f"way from the average speaker to the person: {reached}\n")
-    sys.stdout.write(
+    lines.append(f"way from the average speaker to the person: {reached}")
+    lines.append(
         f"even mixes lie at {middle:.2f} of the way from one person to the other, {between:.0%} of them "
-        "between the two\n"
+        "between the two"
     )
-    if chosen.figure:
-        chosen.figure.write_text(figure(clips, models, metric), encoding="utf-8")
-        sys.stdout.write(f"{chosen.figure}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    if args.figure:
+        args.figure.write_text(figure(clips, models, metric), encoding="utf-8")
+        lines.append(f"{args.figure}")
+    return "\n".join(lines)
