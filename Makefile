@@ -23,11 +23,12 @@ bench: $(VENV)/.ready
 # Peak memory and time a frame of a dub of a minute beside one of an hour: hours; `make bench-long LONG="--minutes 1 10 --stand-ins"` is shorter.
 LONG ?= --minutes 1 60 --size 1920x1080
 bench-long: $(VENV)/.ready
-	@$(BIN)/python -m personatalk_core.evaluation.speed.long_clip $(LONG)
+	@$(BIN)/python -m personatalk_core study long-clip $(LONG)
 
-# A quick protocol against stored numbers; `make quality STORE=--store` stores new ones.
+# A quick protocol against stored numbers; `make quality STORE=--store` stores new ones. CORPUS: talking clips, left out where absent.
+CORPUS ?= ../shared/corpus/test
 quality: $(VENV)/.ready
-	@$(BIN)/python -m personatalk_core.evaluation.benchmark.check --out out/quality $(STORE)
+	@$(BIN)/python -m personatalk_core study quality --out out/quality --corpus $(CORPUS) $(STORE)
 
 $(VENV)/.ready: pyproject.toml requirements.txt
 	@$(MAKE) --no-print-directory system

@@ -15,7 +15,7 @@ SUMMARY = "answer a question about the networks on a folder of clips"
 
 
 def register(verbs: argparse._SubParsersAction) -> None:
-    """Add the verb; a study's own options are read once its name is known, because only then it is imported."""
+    """Add the verb; a study is imported, and its own options read, once its name is known."""
     listed = "\n".join(f"  {name:<22}{summary}" for name, (_, summary) in sorted(STUDIES.items()))
     verb = verbs.add_parser(
         "study",

@@ -188,10 +188,10 @@ def user_study(args: argparse.Namespace, progress: Progress) -> str:
         raise OptionsError(
             "a study needs --systems NAME=DIR ... and --out DIR, or --answers and --key to analyse one."
         )
-    study = make_user_study(
+    written = make_user_study(
         _named_folders(args.systems), args.out, kind=args.kind, reference=args.reference, seed=args.seed
     )
-    return f"{study.page}: {study.trials} trials; keep {study.key} away from the raters"
+    return f"{written.page}: {written.trials} trials; keep {written.key} away from the raters"
 
 
 def _named_folders(texts: list[str]) -> dict[str, Path]:

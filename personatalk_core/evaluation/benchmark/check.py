@@ -18,7 +18,6 @@ import numpy as np
 
 from ...config import DubOptions
 from ...dubbing.progress import Progress
-from ...errors import MediaError
 from ...media.audio_stream import read_audio
 from ...media.video_writer import VideoWriter
 from ...models import Models, load_models
@@ -98,7 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for clips, dubs and tables; emptied of old scores",
     )
     parser.add_argument("--baseline", type=Path, default=BASELINE, help="stored numbers, JSON")
-    parser.add_argument("--corpus", type=Path, metavar="DIR", help="talking clips; left out where it is absent")
+    parser.add_argument(
+        "--corpus", type=Path, metavar="DIR", help="talking clips; left out where it is absent"
+    )
     parser.add_argument(
         "--store", action="store_true", help="store these numbers as the baseline instead of comparing"
     )
@@ -144,4 +145,3 @@ def _write_samples(folder: Path) -> Path:
             for frame in frames:
                 video.write(frame)
     return folder
-

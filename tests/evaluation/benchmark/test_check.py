@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from personatalk_core.cli import main
 from personatalk_core.errors import MediaError
 from personatalk_core.evaluation.benchmark import check as quality_check
 from personatalk_core.evaluation.benchmark.baseline import load_baselines
@@ -52,6 +53,8 @@ def test_without_stored_numbers_it_says_so(measured, tmp_path):
 def test_the_command_fails_on_a_regression(measured, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_check, "load_models", lambda *_: None)
     given = [
+        "study",
+        "quality",
         "--out",
         str(tmp_path / "out"),
         "--baseline",
@@ -59,11 +62,13 @@ def test_the_command_fails_on_a_regression(measured, tmp_path, monkeypatch, caps
         "--corpus",
         str(tmp_path / "nowhere"),
     ]
-    assert quality_check.main(given) == 2
-    assert quality_check.main([*given, "--store"]) == 0
-    assert quality_check.main(given) == 0
+    assert main(given) == 2
+    assert main([*given, "--store"]) == 0
+    assert main(given) == 0
     measured["rows"]["reconstruction"]["mean"]["lmd"]["mean"] = 3.0
-    assert quality_check.main(given) == 1
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert ended.value.code == 1
     assert "LMD is 3" in capsys.readouterr().out
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk_core.cli import main
 from personatalk_core.evaluation.studies import geometry_fit
 from personatalk_core.evaluation.studies.geometry_fit import ABLATION, fit_report, table, track_video
 from personatalk_core.evaluation.studies.geometry_fit_pictures import SIDE, write_pictures
@@ -78,5 +79,5 @@ def test_tracks_are_kept_and_read_again(sample_video, tmp_path, monkeypatch):
 
 
 def test_a_folder_without_videos_is_refused(tmp_path, capsys):
-    assert geometry_fit.main([str(tmp_path)]) == 2
+    assert main(["study", "geometry-fit", str(tmp_path)]) == 2
     assert "holds no video" in capsys.readouterr().err

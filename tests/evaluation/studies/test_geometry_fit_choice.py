@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from personatalk_core.cli import main
 from personatalk_core.evaluation.studies import geometry_fit_choice as choice
 from personatalk_core.geometry.fitting import DEFAULT_WEIGHTS
 
@@ -56,5 +57,5 @@ def test_one_clip_a_speaker(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "match"), [([], "holds no video"), (["--clips", "0"], "below 1")])
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys, arguments, match):
-    assert choice.main([str(tmp_path), *arguments]) == 2
+    assert main(["study", "geometry-fit-choice", str(tmp_path), *arguments]) == 2
     assert match in capsys.readouterr().err

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from personatalk_core.cli import main
 from personatalk_core.errors import OptionsError
 from personatalk_core.evaluation.studies.identity_separation import (
     CLIPS_A_SPEAKER,
     identities_in,
-    main,
     same_person_auc,
     speaker_in,
 )
@@ -69,7 +69,7 @@ def test_the_command_reads_geometry_files(tmp_path, capsys):
             noise = 0.1 * torch.randn(model.identity_count, generator=generator)
             save_geometry(tmp_path / f"{name}__{k:02d}.safetensors", replace(geometry, identity=own + noise))
     assert len(identities_in(tmp_path, model)) == 2 * CLIPS_A_SPEAKER
-    assert main([str(tmp_path)]) == 0
+    assert main(["study", "identity-separation", str(tmp_path)]) == 0
     assert "AUC 1.0000 over 20 clips of 2 people" in capsys.readouterr().out
-    assert main([str(tmp_path / "none")]) == 2
+    assert main(["study", "identity-separation", str(tmp_path / "none")]) == 2
     assert "neither geometry files nor videos" in capsys.readouterr().err
