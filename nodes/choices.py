@@ -1,112 +1,39 @@
-"""Widgets that several nodes share, and their check before a run starts."""
+"""The widgets of the option table, and their check before a run starts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from comfy_api.latest import io
 
-from ..personatalk_core.config import LENGTH_MODES, DubOptions, FaceChoice
+from ..personatalk_core.config import FaceChoice, option_fields
 from ..personatalk_core.errors import OptionsError
 
-DEFAULTS = DubOptions()
+OPTIONS = option_fields()
 
 
-def face_input() -> io.Input:
-    return io.String.Input(
-        "face",
-        default=DEFAULTS.face,
-        advanced=True,
-        tooltip=(
-            "Which face is dubbed where there are several; all others stay untouched. auto: the one "
-            "seen longest and largest. "
-            "largest: the biggest. index:1: the second from the left. point:320,180@0: the face at "
-            "that pixel of frame 0."
-        ),
-    )
+def option_input(name: str, *, choices: Sequence[str] = (), **changed: Any) -> io.Input:
+    """The widget of an option of :class:`DubOptions`, as its row of the option table describes it.
 
-
-def style_strength_input() -> io.Input:
-    return io.Float.Input(
-        "style_strength",
-        default=DEFAULTS.style_strength,
-        min=0.0,
-        max=2.0,
-        step=0.05,
-        tooltip=(
-            "How strongly the speaking style shows: 0 speaks like the average person, 1 like the "
-            "style, 2 exaggerates it."
-        ),
-    )
-
-
-def length_input() -> io.Input:
-    return io.Combo.Input(
-        "length",
-        options=list(LENGTH_MODES),
-        default=DEFAULTS.length,
-        tooltip=(
-            "What happens where sound and picture differ in length. cut_off: the result is as long as "
-            "the shorter one. bounce: the picture"
-            " runs forwards and backwards until the sound ends. loop: it starts again (visible jump). "
-            "remap: it is stretched or squeezed."
-            " silence: as long as the picture, the mouth closes when the sound is over."
-        ),
-    )
-
-
-def lip_references_input() -> io.Input:
-    return io.Int.Input(
-        "lip_references",
-        default=DEFAULTS.lip_references,
-        min=1,
-        max=100,
-        step=1,
-        advanced=True,
-        tooltip=(
-            "Frames that lend the mouth its pixels, spread from closed to wide open. More give truer "
-            "teeth and lips and take more time and"
-            " memory."
-        ),
-    )
-
-
-def face_references_input() -> io.Input:
-    return io.Int.Input(
-        "face_references",
-        default=DEFAULTS.face_references,
-        min=1,
-        max=25,
-        step=1,
-        advanced=True,
-        tooltip=(
-            "Neighbouring frames that lend the skin its pixels. More are steadier against flicker and "
-            "take more time; few keep more detail."
-        ),
-    )
-
-
-def lossless_input() -> io.Input:
-    return io.Boolean.Input(
-        "lossless",
-        default=DEFAULTS.lossless,
-        advanced=True,
-        tooltip=(
-            "On: RGB without loss, untouched pixels identical bit for bit, large files that browsers "
-            "may not play. Off: H.264 in high"
-            " quality."
-        ),
-    )
-
-
-def provenance_input() -> io.Input:
-    return io.Boolean.Input(
-        "provenance",
-        default=DEFAULTS.provenance,
-        advanced=True,
-        tooltip=(
-            "On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: "
-            "it does not."
-        ),
-    )
+    Args:
+        name: of the field, and of the widget.
+        choices: what a list offers, where the node knows better than the table.
+        changed: further arguments of the widget, such as ``optional=True``.
+    """
+    option = OPTIONS[name]
+    shown = {"default": option.default, "tooltip": option.tooltip or option.help, **changed}
+    if option.advanced:
+        shown["advanced"] = True
+    if choices or option.choices:
+        return io.Combo.Input(name, options=list(choices or option.choices), **shown)
+    if option.kind is bool:
+        return io.Boolean.Input(name, **shown)
+    if option.kind is str:
+        return io.String.Input(name, **shown)
+    widget_max = option.max if option.max is not None else option.widget_max
+    number = io.Int if option.kind is int else io.Float
+    return number.Input(name, min=option.min, max=widget_max, step=option.step, **shown)
 
 
 def check_face(face: str | None) -> bool | str:

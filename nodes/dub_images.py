@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .choices import check_face, face_input, length_input, style_strength_input
+from .choices import check_face, option_input
 from .dub_video import STAGES
 from .sockets import CATEGORY, Models, Style
 
@@ -41,9 +41,9 @@ class DubImages(io.ComfyNode):
                     optional=True,
                     tooltip="How to speak. Not connected: the way the person speaks in the images.",
                 ),
-                length_input(),
-                style_strength_input(),
-                face_input(),
+                option_input("length"),
+                option_input("style_strength"),
+                option_input("face"),
             ],
             outputs=[
                 io.Image.Output(
@@ -71,10 +71,8 @@ class DubImages(io.ComfyNode):
         images,
         fps: float,
         audio,
-        length: str,
-        style_strength: float,
-        face: str = "auto",
         style=None,
+        **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import dub
@@ -82,7 +80,7 @@ class DubImages(io.ComfyNode):
         from .media_sockets import audio_path, images_path, temporary, video_images, video_mask
         from .progress_bar import NodeProgress
 
-        options = DubOptions(length=length, style_strength=style_strength, face=face, lossless=True).verify()
+        options = DubOptions(**choices, lossless=True).verify()
         out, mask = temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         try:

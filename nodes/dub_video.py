@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .choices import (
-    DEFAULTS,
-    check_face,
-    face_input,
-    face_references_input,
-    length_input,
-    lip_references_input,
-    lossless_input,
-    provenance_input,
-    style_strength_input,
-)
+from .choices import check_face, option_input
 from .dub_result import dub_ui, dubbed, dubbed_outputs
 from .sockets import CATEGORY, Models, Style
 
@@ -63,13 +53,13 @@ class DubVideo(io.ComfyNode):
                     optional=True,
                     tooltip="How to speak. Not connected: the way the person speaks in the video.",
                 ),
-                length_input(),
-                style_strength_input(),
-                face_input(),
-                lip_references_input(),
-                face_references_input(),
-                lossless_input(),
-                provenance_input(),
+                option_input("length"),
+                option_input("style_strength"),
+                option_input("face"),
+                option_input("lip_references"),
+                option_input("face_references"),
+                option_input("lossless"),
+                option_input("provenance"),
             ],
             outputs=dubbed_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -86,14 +76,8 @@ class DubVideo(io.ComfyNode):
         models,
         video,
         audio,
-        length: str,
-        style_strength: float,
         style=None,
-        face: str = DEFAULTS.face,
-        lip_references: int = DEFAULTS.lip_references,
-        face_references: int = DEFAULTS.face_references,
-        lossless: bool = DEFAULTS.lossless,
-        provenance: bool = DEFAULTS.provenance,
+        **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import dub
@@ -101,15 +85,7 @@ class DubVideo(io.ComfyNode):
         from .progress_bar import NodeProgress
         from .style_card import style_ui
 
-        options = DubOptions(
-            length=length,
-            style_strength=style_strength,
-            face=face,
-            lip_references=lip_references,
-            face_references=face_references,
-            lossless=lossless,
-            provenance=provenance,
-        ).verify()
+        options = DubOptions(**choices).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         with NodeProgress(cls.hidden.unique_id, *STAGES) as progress:
@@ -124,5 +100,5 @@ class DubVideo(io.ComfyNode):
                 progress=progress,
                 resume=False,
             )
-        shown = dub_ui(source, out, length=length) | style_ui([style] if style is not None else [])
+        shown = dub_ui(source, out, length=options.length) | style_ui([style] if style is not None else [])
         return dubbed(out, mask, report, progress, shown)

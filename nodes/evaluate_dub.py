@@ -6,7 +6,7 @@ import json
 
 from comfy_api.latest import io
 
-from .choices import DEFAULTS, check_face, face_input, length_input
+from .choices import check_face, option_input
 from .sockets import CATEGORY, Models
 
 
@@ -35,8 +35,8 @@ class EvaluateDub(io.ComfyNode):
                     "dubbed", tooltip="The dubbed video, from this pack or any other, of the same size."
                 ),
                 io.Audio.Input("audio", tooltip="The speech it was dubbed with."),
-                length_input(),
-                face_input(),
+                option_input("length"),
+                option_input("face"),
                 io.Int.Input(
                     "most_frames",
                     default=0,
@@ -66,15 +66,13 @@ class EvaluateDub(io.ComfyNode):
         return check_face(face)
 
     @classmethod
-    def execute(
-        cls, models, source, dubbed, audio, length: str, face: str = DEFAULTS.face, most_frames: int = 0
-    ) -> io.NodeOutput:
+    def execute(cls, models, source, dubbed, audio, most_frames: int = 0, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.evaluation.studies.dub_comparison import compare_with_source, score_table
         from .media_sockets import audio_path, video_path
         from .progress_bar import NodeProgress
 
-        options = DubOptions(length=length, face=face).verify()
+        options = DubOptions(**choices).verify()
         output, given, speech, ready = (
             video_path(dubbed),
             video_path(source),

@@ -6,7 +6,7 @@ import logging
 
 from comfy_api.latest import io
 
-from .choices import length_input, style_strength_input
+from .choices import option_input
 from .sockets import CATEGORY, Geometry, Models, Style
 
 
@@ -33,8 +33,8 @@ class GenerateGeometry(io.ComfyNode):
                     optional=True,
                     tooltip="How to speak. Not connected: the way the person speaks in the video.",
                 ),
-                style_strength_input(),
-                length_input(),
+                option_input("style_strength"),
+                option_input("length"),
             ],
             outputs=[
                 Geometry.Output(
@@ -50,16 +50,14 @@ class GenerateGeometry(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, models, geometry, audio, style_strength: float, length: str, style=None
-    ) -> io.NodeOutput:
+    def execute(cls, models, geometry, audio, style=None, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.pipeline import animate
         from .media_sockets import audio_path
         from .progress_bar import NodeProgress
         from .style_card import style_ui
 
-        options = DubOptions(style_strength=style_strength, length=length).verify()
+        options = DubOptions(**choices).verify()
         speech, ready = audio_path(audio), models.ready("speech")
         with NodeProgress(cls.hidden.unique_id, "speech to geometry") as progress:
             target = animate(geometry, speech, ready, options, style=style, progress=progress)

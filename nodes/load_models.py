@@ -6,8 +6,9 @@ import json
 
 from comfy_api.latest import io
 
-from ..personatalk_core.config import DTYPES, LANDMARKS, DubOptions
+from ..personatalk_core.config import LANDMARKS, DubOptions
 from . import model_folders
+from .choices import option_input
 from .sockets import CATEGORY, Models
 
 
@@ -36,17 +37,7 @@ class LoadModels(io.ComfyNode):
                         " instead of giving garbage."
                     ),
                 ),
-                io.Combo.Input(
-                    "dtype",
-                    options=list(DTYPES),
-                    default="auto",
-                    advanced=True,
-                    tooltip=(
-                        "Number format of the renderer. auto: fp32, the format the weights were "
-                        "checked in. bf16 and fp16 take half the"
-                        " memory on a GPU and change pixels slightly; fp16 is refused on a CPU."
-                    ),
-                ),
+                option_input("dtype"),
                 io.String.Input(
                     "hub",
                     default="",
@@ -57,20 +48,7 @@ class LoadModels(io.ComfyNode):
                         " shipped ones and are downloaded once. Empty: nothing is downloaded."
                     ),
                 ),
-                io.Combo.Input(
-                    "initializer",
-                    options=model_folders.initializer_choices(),
-                    default=LANDMARKS,
-                    optional=True,
-                    advanced=True,
-                    tooltip=(
-                        "What the fitting of the face starts from. landmarks: the tracked face. A file "
-                        "of models/personatalk/initializers:"
-                        " the coefficient network of Deng et al., as the paper has it, converted to "
-                        "safetensors by you; its licence forbids"
-                        " shipping it."
-                    ),
-                ),
+                option_input("initializer", choices=model_folders.initializer_choices(), optional=True),
             ],
             outputs=[
                 Models.Output(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import InputImpl, io
 
-from .choices import DEFAULTS, lossless_input, provenance_input
+from .choices import option_input
 from .sockets import CATEGORY, Geometry
 
 
@@ -68,8 +68,8 @@ class PasteBack(io.ComfyNode):
                         "much lets the old lips show."
                     ),
                 ),
-                lossless_input(),
-                provenance_input(),
+                option_input("lossless"),
+                option_input("provenance"),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The composed video: to Save Video.")],
             hidden=[io.Hidden.unique_id],
@@ -84,8 +84,7 @@ class PasteBack(io.ComfyNode):
         geometry,
         strength: float,
         feather: float,
-        lossless: bool = DEFAULTS.lossless,
-        provenance: bool = DEFAULTS.provenance,
+        **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.dubbing.blend_video import blend_videos
@@ -95,7 +94,7 @@ class PasteBack(io.ComfyNode):
 
         out = temporary(".mp4")
         under, over, changed = (probe(video_path(one)) for one in (video, rendered, mask))
-        options = DubOptions(lossless=lossless, provenance=provenance).verify()
+        options = DubOptions(**choices).verify()
         with NodeProgress(cls.hidden.unique_id, "pasting") as progress:
             pasted = progress.stage("pasting")
             blend_videos(

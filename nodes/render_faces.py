@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .choices import DEFAULTS, face_references_input, lip_references_input, lossless_input, provenance_input
+from .choices import option_input
 from .dub_result import dub_ui, dubbed, dubbed_outputs
 from .sockets import CATEGORY, Geometry, Models, References
 
@@ -40,10 +40,10 @@ class RenderFaces(io.ComfyNode):
                     optional=True,
                     tooltip="Sound of the result. Not connected: the speech that the geometry was made from.",
                 ),
-                lip_references_input(),
-                face_references_input(),
-                lossless_input(),
-                provenance_input(),
+                option_input("lip_references"),
+                option_input("face_references"),
+                option_input("lossless"),
+                option_input("provenance"),
             ],
             outputs=dubbed_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -58,10 +58,7 @@ class RenderFaces(io.ComfyNode):
         geometry,
         references=None,
         audio=None,
-        lip_references: int = DEFAULTS.lip_references,
-        face_references: int = DEFAULTS.face_references,
-        lossless: bool = DEFAULTS.lossless,
-        provenance: bool = DEFAULTS.provenance,
+        **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.media.video_reader import probe
@@ -69,12 +66,7 @@ class RenderFaces(io.ComfyNode):
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeProgress
 
-        options = DubOptions(
-            lip_references=lip_references,
-            face_references=face_references,
-            lossless=lossless,
-            provenance=provenance,
-        ).verify()
+        options = DubOptions(**choices).verify()
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
         with NodeProgress(cls.hidden.unique_id, "rendering") as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .choices import face_references_input, lip_references_input
+from .choices import option_input
 from .sockets import CATEGORY, Geometry, Models, References
 
 FRAMES_HELP = "Frame numbers from 0, such as 12, 40-55."
@@ -26,8 +26,8 @@ class SelectReferences(io.ComfyNode):
                 Models.Input("models", tooltip="From Load Models."),
                 io.Video.Input("video", tooltip="The video the geometry was estimated from."),
                 Geometry.Input("geometry", tooltip="The lip-synced geometry that is going to be rendered."),
-                lip_references_input(),
-                face_references_input(),
+                option_input("lip_references"),
+                option_input("face_references"),
                 io.String.Input(
                     "exclude",
                     default="",

@@ -6,7 +6,7 @@ import json
 
 from comfy_api.latest import io
 
-from .choices import check_face, face_input
+from .choices import check_face, option_input
 from .sockets import CATEGORY, FaceBoxes, FaceLandmarks, Models, Track, TrackedVideo
 
 
@@ -28,7 +28,7 @@ class TrackFace(io.ComfyNode):
                     "video",
                     tooltip="A video of a talking person. It is streamed, never held in memory whole.",
                 ),
-                face_input(),
+                option_input("face"),
                 FaceBoxes.Input(
                     "face_box",
                     optional=True,

@@ -7,8 +7,8 @@ from pathlib import Path
 def test_bad_face_and_frames_are_refused_in_a_sentence(in_host):
     said = in_host("""
 import json
-dub, references, save = nodes["PersonaTalkDubVideo"], nodes["PersonaTalkSelectReferences"],
-nodes["PersonaTalkSaveStyle"]
+dub, references, save = map(nodes.get, ("PersonaTalkDubVideo", "PersonaTalkSelectReferences",
+                                        "PersonaTalkSaveStyle"))
 print(json.dumps([
     dub.validate_inputs(face="leftmost"), dub.validate_inputs(face="index:2"), dub.validate_inputs(face=None),
     references.validate_inputs(exclude="3-1", pin=""), references.validate_inputs(exclude="3, 7-9", pin="x"),
