@@ -16,11 +16,11 @@ import sys
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from .. import __version__
@@ -103,6 +103,9 @@ def identity_of(value: FaceGeometry | ReferenceSelection | StyleEmbedding | None
 KIND = "work"
 MARKER = "work.json"  # says whose folder it is; without it nothing in a folder is touched
 LOCK = "lock"
+LOCK_SECONDS = (
+    0.5  # how long a lock is asked for: a run that finished may just be removing it with its folder
+)
 MAKER = "PersonaTalk"
 
 
@@ -126,7 +129,7 @@ class RunCache:
         self.key = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
         self.keep = keep
         self.remarks: list[str] = []
-        self._lock: BinaryIO | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> "RunCache":
         try:
@@ -194,23 +197,23 @@ class RunCache:
         except WeightsError:
             return None  # a machine that lost power: made again
 
-    def _locked(self) -> BinaryIO:
+    def _locked(self) -> FileLock:
         """The lock of this folder, held until the process ends or :meth:`_unlock`."""
+        lock = FileLock(self.path(LOCK), thread_local=False)
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self.path(LOCK).open("a+b")
             try:
-                _take(lock)
-            except OSError as error:
-                lock.close()
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_SECONDS / 10)
+                return lock
+            except (FileNotFoundError, FileExistsError):
+                if self.folder.is_file():
+                    raise
+                # a run that finished has just removed the folder: made again
+            except Timeout as error:
                 raise CacheLockedError(
                     f"Another run is writing here at this moment ({self.folder}); wait until it has "
                     "finished or choose another output."
                 ) from error
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(lock.fileno()), os.stat(self.path(LOCK))):
-                    return lock
-            lock.close()  # a run that finished has just removed the folder with this lock in it
 
     def _claim(self) -> None:
         marker = self.path(MARKER)
@@ -262,7 +265,7 @@ class RunCache:
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            lock.close()
+            lock.release()
 
 
 def cache_beside(out: Path, inputs: dict, *, folder: Path | None = None, keep: bool = True) -> RunCache:
@@ -288,16 +291,3 @@ def unwritable(path: Path | str, error: OSError) -> MediaError:
     return MediaError(
         f"{path} cannot be written ({reason}); check the folder's permissions and the free space on the disk."
     )
-
-
-def _take(lock: BinaryIO) -> None:
-    """Lock a whole open file without waiting. Raises OSError when somebody holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        lock.seek(0)
-        msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        return
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
