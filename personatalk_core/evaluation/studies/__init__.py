@@ -15,6 +15,7 @@ STUDIES: dict[str, tuple[str, str]] = {  # name: (module below personatalk_core,
         "evaluation.studies.closure_accuracy",
         "do generated lips close at /p/, /b/ and /m/, and rest in silence?",
     ),
+    "dub-cost": ("evaluation.speed.dub_cost", "time and memory of a second of video, by picture size"),
     "geometry-fit": ("evaluation.studies.geometry_fit", "how near the fitting is, and how still"),
     "geometry-fit-choice": (
         "evaluation.studies.geometry_fit_choice",
