@@ -8,6 +8,7 @@ import html
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template
 
 import cv2
 import numpy as np
@@ -48,14 +49,7 @@ PAPER_TABLES = {  # the paper's columns; where its network is not at hand, the s
     ),
 }
 TITLES = {1: "Quality, lip sync, persona (paper, Table 1)", 4: "Parts taken away (paper, Table 4)"}
-STYLE = (
-    "body{font:14px system-ui,sans-serif;max-width:1300px;margin:2em auto;padding:0 "
-    "1em;color:#222}table{border-collapse:collapse;"
-    "margin:1em 0}td,th{border:1px solid #ccc;padding:3px "
-    "8px;text-align:right}th:first-child,td:first-child{text-align:left}"
-    "small{color:#666}figure{margin:1em "
-    "0}img{max-width:100%}div{overflow-x:auto}svg{background:#fafafa;border:1px solid #ddd}"
-)
+PAGE = Path(__file__).with_name("report.html")  # $content is filled in
 
 
 def write_table(result: dict, out: Path) -> None:
@@ -134,11 +128,7 @@ def html_page(result: dict, sources: Mapping[str, Path], picture: str = "") -> s
     """A self-contained page: the tables, the style map, then every clip's pictures, openings over time and
     lag curves."""
     names = used_metrics(result)
-    parts = [
-        "<!doctype html><meta charset='utf-8'><title>PersonaTalk quality</title>",
-        f"<style>{STYLE}</style>",
-        "<h1>Quality</h1>",
-    ]
+    parts = []
     for number, columns in PAPER_TABLES.items():
         rows = [row for row in result["rows"].values() if belongs(row, number)]
         shown = [n for n in columns if any(n in row["mean"] for row in rows)]
@@ -161,7 +151,7 @@ def html_page(result: dict, sources: Mapping[str, Path], picture: str = "") -> s
         for row in result["rows"].values():
             if clip in row["clips"]:
                 parts.append(_figure(row["title"], row["clips"][clip], sources.get(clip)))
-    return "\n".join(parts)
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(content="\n".join(parts))
 
 
 def _html_table(rows: list[Mapping], names: list[str]) -> str:

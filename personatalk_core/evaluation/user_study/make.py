@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from string import Template
 
 from ...errors import MediaError, OptionsError
 from ...weights.checkpoint import write_atomically
-from .page import PAGE
 
+PAGE = Path(__file__).with_name("page.html")  # $title and $data are filled in
 KINDS = ("mos", "ab")
 QUESTIONS: dict[str, dict[str, str]] = {
     "visual": {
@@ -113,7 +114,9 @@ def make_user_study(
         "trials": trials,
         "media": {item: _data_address(path) for item, path in media.items()},
     }
-    page = PAGE.replace("TITLE", html.escape(title)).replace("DATA", json.dumps(data).replace("</", "<\\/"))
+    page = Template(PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(title), data=json.dumps(data).replace("</", "<\\/")
+    )
     study = Study(Path(out) / "study.html", Path(out) / "study_key.json", len(trials))
     write_atomically(study.page, page.encode())
     write_atomically(study.key, (json.dumps({"kind": kind, "items": key}, indent=1) + "\n").encode())
