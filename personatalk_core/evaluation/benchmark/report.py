@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import torch
 
-from ...errors import PersonaTalkError
+from ...errors import DependencyError, PersonaTalkError
 from ...media.video_reader import VideoReader, probe
 from ...weights.checkpoint import write_atomically
+from ..metrics.style_map import draw_style_map, tsne
 from ..metrics.table import METRICS
-from ..studies.style_map import draw_style_map, tsne
 
 PICTURE_HEIGHT = 160
 COLOURS = {"seen": "#c0392b", "source": "#888888", "heard": "#2471a3"}
@@ -63,7 +63,10 @@ def write_report(result: dict, out: Path, sources: Mapping[str, Path]) -> None:
     """Write quality.json, quality.md, quality.html and style_map.svg into ``out``. sources: clip name to
     source video, for pictures."""
     out = Path(out)
-    picture = figure_5(result)
+    try:
+        picture = figure_5(result)
+    except DependencyError as error:  # the tables are worth having without it
+        picture, result["left_out"]["style_map.svg"] = "", str(error)
     write_table(result, out)
     if picture:
         write_atomically(out / "style_map.svg", picture.encode())

@@ -10,17 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ...errors import WeightsError
 from ...weights.manifest import BUNDLED_FOLDER, read_manifest
 from ...weights.resolver import resolve_weights
-from ..metrics.feature_distance import Features, onnx_features
+from ..metrics.feature_distance import Features
 from ..metrics.sound_opening import SoundOpening, load_sound_opening
 from ..metrics.style_similarity import StyleMetric, load_style_metric
-from .onnx_file import onnx_inputs, read_onnx
+from .onnx_network import onnx_distance, onnx_features
 from .syncnet import SyncNet, load_syncnet
 
 INCEPTION, ARCFACE, LPIPS, SYNCNET = "inception.onnx", "arcface.onnx", "lpips.onnx", "syncnet.safetensors"
@@ -67,7 +65,7 @@ def load_judges(folder: Path | None) -> JudgeNetworks:
     return JudgeNetworks(
         inception=onnx_features(folder / INCEPTION, 299) if (folder / INCEPTION).is_file() else None,
         arcface=onnx_features(folder / ARCFACE, 112) if (folder / ARCFACE).is_file() else None,
-        lpips=_onnx_distance(folder / LPIPS) if (folder / LPIPS).is_file() else None,
+        lpips=onnx_distance(folder / LPIPS) if (folder / LPIPS).is_file() else None,
         syncnet=load_syncnet(folder / SYNCNET) if (folder / SYNCNET).is_file() else None,
         style=style,
         sound=sound,
@@ -88,23 +86,3 @@ def bundled_sound_opening() -> SoundOpening | None:
     if SYNC_JUDGE not in read_manifest(BUNDLED_FOLDER):
         return None
     return load_sound_opening(resolve_weights(SYNC_JUDGE).path)
-
-
-def _onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """A distance by a network of two inputs, each (1, 3, H, W) in [-1, 1]; they are taken in the order that
-    the file states."""
-    network, inputs = read_onnx(path), onnx_inputs(path)
-    if len(inputs) != 2:
-        raise WeightsError(
-            f"{path} takes {len(inputs)} inputs but a distance needs two pictures; export LPIPS with both."
-        )
-
-    def distance(first: Tensor, second: Tensor) -> Tensor:
-        rows = []
-        for a, b in zip(first, second, strict=True):
-            network.setInput((2 * a[None] - 1).numpy(), inputs[0])
-            network.setInput((2 * b[None] - 1).numpy(), inputs[1])
-            rows.append(float(np.asarray(network.forward()).reshape(-1)[0]))
-        return torch.tensor(rows)
-
-    return distance

@@ -2,7 +2,7 @@
 at hand.
 
 FID, LPIPS and CSIM are numbers of particular networks (Inception-v3, VGG or AlexNet with LPIPS' weights,
-ArcFace). With a network of the user's (an ONNX file, read by OpenCV) they are computed and called by their
+ArcFace). With a network of the user's (``judges.onnx_network``) they are computed and called by their
 names; without one, a stand-in with a name of its own is reported: ``filter_bank_distance``, ``gmsd``,
 ``shape_similarity``.
 """
@@ -10,9 +10,7 @@ names; without one, a stand-in with a name of its own is reported: ``filter_bank
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +18,6 @@ from torch.nn import functional as F
 
 from ...checks import check_shape
 from ...errors import ShapeError
-from ..judges.onnx_file import read_onnx
 from .image_quality import luma
 
 Features = Callable[[Tensor], Tensor]
@@ -81,41 +78,6 @@ def filter_bank(images: Tensor) -> Tensor:
     colour = F.adaptive_avg_pool2d(images, 4)
     spread = (F.adaptive_avg_pool2d(images.square(), 4) - colour.square()).clamp_min(0).sqrt()
     return torch.cat([*cells, colour.flatten(1), spread.flatten(1)], dim=1)
-
-
-def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) -> Features:
-    """Features of a network in an ONNX file.
-
-    Args:
-        path:  .onnx of a network that takes (1, 3, size, size) RGB, or a batch of them, and gives one vector
-            each.
-        size:  pixels of its input: 299 for Inception-v3, 112 for ArcFace.
-        mean, scale: the network sees (x - mean) * scale of x in [0, 1].
-    Raises:
-        WeightsError: the file is missing or OpenCV cannot read it.
-    """
-    network = read_onnx(path)
-    together = [True]  # until a batch comes back as something else: many files are exported for one picture
-
-    def features(images: Tensor) -> Tensor:
-        small = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        pictures = ((small - mean) * scale).numpy()
-        if together[0] and len(pictures) > 1:
-            try:
-                network.setInput(pictures)
-                found = np.array(network.forward())
-                if len(found) == len(pictures):
-                    return torch.from_numpy(found).flatten(1)
-            except cv2.error:
-                pass
-            together[0] = False
-        rows = []
-        for picture in pictures:
-            network.setInput(picture[None])
-            rows.append(torch.from_numpy(np.array(network.forward())).reshape(-1))
-        return torch.stack(rows)
-
-    return features
 
 
 def shape_similarity(first: Tensor, second: Tensor) -> float:

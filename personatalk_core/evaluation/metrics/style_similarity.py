@@ -107,6 +107,13 @@ def motion_windows(expression: Tensor, usable: Tensor, length: int = WINDOW, hop
     return windows
 
 
+def window_styles(expression: Tensor, usable: Tensor, metric: StyleMetric) -> Tensor:
+    """Every two-second window of a clip as a point: (T, E_low) at 25 fps and (T,) bool to (N, output)."""
+    windows = motion_windows(expression, usable)
+    with torch.inference_mode():
+        return metric(torch.stack(windows)) if windows else torch.zeros(0, metric.config.output)
+
+
 @torch.inference_mode()
 def style_of_motion(expression: Tensor, usable: Tensor, metric: StyleMetric) -> Tensor:
     """The mean unit vector of a clip's windows, (output,), of length 1.

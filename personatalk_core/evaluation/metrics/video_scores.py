@@ -21,7 +21,6 @@ from ...models import Models
 from ...speech.timeline import at_model_rate
 from ...types import CropBoxes, FaceGeometry
 from ..judges.networks import JudgeNetworks, load_judges
-from ..studies.style_map import window_styles
 from .feature_distance import shape_similarity
 from .flicker import jitter
 from .frame_pairing import pair_frames
@@ -29,7 +28,7 @@ from .landmark_distance import landmark_distance, leak, lip_landmarks, mouth_cor
 from .lip_closure import closure_rate, silence_score, silent_frames
 from .lip_sync_score import HearOpening, correlation, hears_with, sync_curve
 from .picture_scores import SourceLooks, picture_means, picture_scores
-from .style_similarity import StyleMetric, style_similarity
+from .style_similarity import StyleMetric, style_similarity, window_styles
 from .table import METRICS
 
 OWN_SOUND_R = 0.9  # of the loudness over time: above, the output speaks the source's own sound

@@ -27,8 +27,8 @@ from ...speech.timeline import at_model_rate
 from ...types import StyleEmbedding
 from ...weights.resolver import resolve_weights
 from ..benchmark.talking_clips import TalkingClip, add_clip_options, load_judge, read_clips
-from ..metrics.style_similarity import StyleMetric, load_style_metric, style_of_motion
-from .style_map import draw_style_map, tsne, window_styles
+from ..metrics.style_map import draw_style_map, tsne
+from ..metrics.style_similarity import StyleMetric, load_style_metric, style_of_motion, window_styles
 
 PIECE_FRAMES = 100  # four seconds
 STRENGTHS = (0.0, 1.0, 2.0)

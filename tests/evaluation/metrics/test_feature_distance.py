@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from personatalk_core.errors import ShapeError, WeightsError
+from personatalk_core.evaluation.judges.onnx_network import onnx_features
 from personatalk_core.evaluation.metrics.feature_distance import (
     cosine_similarity,
     filter_bank,
     frechet_distance,
-    onnx_features,
     shape_similarity,
 )
 

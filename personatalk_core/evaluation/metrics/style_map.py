@@ -6,15 +6,12 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...checks import check_shape
-from ...errors import ShapeError
-from ..metrics.style_similarity import StyleMetric, motion_windows
+from ...errors import DependencyError, ShapeError
 
-STEPS, EARLY, MOMENTUM = 500, 100, 0.8
 SIZE = 640  # pixels of the picture's side
 COLOURS = (
     "#1f77b4",
@@ -31,7 +28,7 @@ COLOURS = (
 
 
 def tsne(vectors: Tensor, perplexity: float = 12.0, seed: int = 0) -> Tensor:
-    """Exact t-SNE (van der Maaten and Hinton 2008) for up to a few thousand points.
+    """Exact t-SNE (van der Maaten and Hinton 2008) by scikit-learn, for up to a few thousand points.
 
     Args:
         vectors:    (N, D), N >= 4.
@@ -39,35 +36,20 @@ def tsne(vectors: Tensor, perplexity: float = 12.0, seed: int = 0) -> Tensor:
     Returns:
         (N, 2), centred; the same seed gives the same map.
     Raises:
-        ShapeError: fewer than four points.
+        ShapeError: fewer than four points.  DependencyError: scikit-learn is missing.
     """
     count = check_shape("vectors", vectors, "N", "D")["N"]
     if count < 4:
         raise ShapeError(f"a map of styles needs at least 4 points but got {count}.")
-    near = _neighbourhoods(
-        torch.cdist(vectors.double(), vectors.double()).square().numpy(), min(perplexity, (count - 1) / 3)
-    )
-    near = np.maximum((near + near.T) / (2 * count), 1e-12)
-    places = 1e-2 * np.random.default_rng(seed).standard_normal((count, 2))
-    move, gain, rate = np.zeros_like(places), np.ones_like(places), max(count / 12.0, 10.0)
-    for step in range(STEPS):
-        offset = places[:, None] - places[None]
-        kernel = 1.0 / (1.0 + np.square(offset).sum(-1))
-        np.fill_diagonal(kernel, 0.0)
-        pull = (near * (12.0 if step < EARLY else 1.0) - kernel / kernel.sum()) * kernel
-        slope = 4.0 * (pull[..., None] * offset).sum(1)
-        gain = np.maximum(np.where(np.sign(slope) != np.sign(move), gain + 0.2, gain * 0.8), 0.01)
-        move = (0.5 if step < EARLY else MOMENTUM) * move - rate * gain * slope
-        places = places + move
-        places -= places.mean(0)
-    return torch.from_numpy(places).float()
-
-
-def window_styles(expression: Tensor, usable: Tensor, metric: StyleMetric) -> Tensor:
-    """Every two-second window of a clip as a point: (T, E_low) at 25 fps and (T,) bool to (N, output)."""
-    windows = motion_windows(expression, usable)
-    with torch.inference_mode():
-        return metric(torch.stack(windows)) if windows else torch.zeros(0, metric.config.output)
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise DependencyError(
+            "the map of styles needs scikit-learn; install it with 'pip install scikit-learn'."
+        ) from error
+    embedding = TSNE(perplexity=min(perplexity, (count - 1) / 3), method="exact", random_state=seed)
+    places = torch.from_numpy(embedding.fit_transform(vectors.double().numpy())).float()
+    return places - places.mean(0)
 
 
 def draw_style_map(places: Tensor, speakers: Sequence[str], generated: Sequence[bool]) -> str:
@@ -104,23 +86,3 @@ def draw_style_map(places: Tensor, speakers: Sequence[str], generated: Sequence[
         + "".join(marks + legend)
         + "</svg>"
     )
-
-
-def _neighbourhoods(squared: np.ndarray, perplexity: float) -> np.ndarray:
-    """(N, N) conditional probabilities whose every row has the wanted perplexity, by bisection."""
-    count = len(squared)
-    rows = np.zeros_like(squared)
-    for k in range(count):
-        others = np.delete(squared[k], k)
-        others = others - others.min()
-        low, high, sharp = 0.0, np.inf, 1.0
-        for _ in range(60):
-            weight = np.exp(-others * sharp)
-            weight /= weight.sum()
-            entropy = -(weight * np.log(np.maximum(weight, 1e-300))).sum()
-            if entropy > np.log(perplexity):
-                low, sharp = sharp, sharp * 2 if np.isinf(high) else (sharp + high) / 2
-            else:
-                high, sharp = sharp, (low + sharp) / 2
-        rows[k, np.arange(count) != k] = weight
-    return rows

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
-from personatalk_core.errors import WeightsError
+from personatalk_core.errors import DependencyError, WeightsError
 from personatalk_core.evaluation.judges.networks import load_judges
-from personatalk_core.evaluation.judges.onnx_file import onnx_inputs
+from personatalk_core.evaluation.judges.onnx_network import load_onnx, onnx_features
 from personatalk_core.evaluation.metrics.feature_distance import (
     cosine_similarity,
     frechet_distance,
-    onnx_features,
 )
 
 
@@ -34,7 +35,7 @@ def part(field, value):
 
 
 def value(name, *sides):
-    shape = b"".join(part(1, number(1, side)) for side in sides)
+    shape = b"".join(part(1, part(2, side) if isinstance(side, str) else number(1, side)) for side in sides)
     return part(1, name) + part(2, part(1, number(1, 1) + part(2, shape)))
 
 
@@ -52,12 +53,12 @@ def network(nodes, inputs, output):
     return number(1, 7) + part(8, part(1, "") + number(2, 11)) + part(7, graph)
 
 
-def mean_colour(size):
+def mean_colour(size, batch=1):
     """A network whose features are the picture's mean colour."""
     return network(
         [node("GlobalAveragePool", ["picture"], "mean")],
-        [value("picture", 1, 3, size, size)],
-        value("mean", 1, 3, 1, 1),
+        [value("picture", batch, 3, size, size)],
+        value("mean", batch, 3, 1, 1),
     )
 
 
@@ -76,8 +77,8 @@ def folder(tmp_path):
 
 
 def test_inputs_are_read_from_the_file(folder):
-    assert onnx_inputs(folder / "lpips.onnx") == ["mine", "theirs"]
-    assert onnx_inputs(folder / "arcface.onnx") == ["picture"]
+    assert [given.name for given in load_onnx(folder / "lpips.onnx").get_inputs()] == ["mine", "theirs"]
+    assert [given.name for given in load_onnx(folder / "arcface.onnx").get_inputs()] == ["picture"]
 
 
 def test_features_of_a_batch_are_those_of_its_pictures(folder):
@@ -126,4 +127,17 @@ def test_other_files_are_refused(folder):
     with pytest.raises(WeightsError, match="cannot be read as ONNX"):
         load_judges(folder)
     with pytest.raises(WeightsError, match="cannot be read as ONNX"):
-        onnx_inputs(folder / "lpips.onnx")
+        load_onnx(folder / "lpips.onnx")
+
+
+def test_without_onnxruntime_the_cure_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DependencyError, match="pip install onnxruntime"):
+        load_onnx(folder / "arcface.onnx")
+
+
+def test_a_network_for_one_picture_and_one_for_any_number_give_the_same(folder):
+    (folder / "any.onnx").write_bytes(mean_colour(112, "n"))
+    pictures = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    each, together = (onnx_features(folder / f"{name}.onnx", 112)(pictures) for name in ("arcface", "any"))
+    torch.testing.assert_close(each, together)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
+import sys
+
 import pytest
 import torch
 
-from personatalk_core.errors import ShapeError
-from personatalk_core.evaluation.studies.style_map import _neighbourhoods, draw_style_map, tsne
+from personatalk_core.errors import DependencyError, ShapeError
+from personatalk_core.evaluation.metrics.style_map import draw_style_map, tsne
 
 
 def test_clusters_stay_clusters_and_a_seed_gives_one_map():
@@ -23,14 +24,6 @@ def test_clusters_stay_clusters_and_a_seed_gives_one_map():
     assert torch.equal(places, tsne(vectors, seed=1)) and float(places.mean().abs()) < 1e-4
 
 
-def test_every_row_has_the_wanted_perplexity():
-    points = np.random.default_rng(0).standard_normal((30, 4))
-    rows = _neighbourhoods(np.square(points[:, None] - points[None]).sum(-1), 7.0)
-    assert rows.sum(1) == pytest.approx(np.ones(30)) and (rows.diagonal() == 0).all()
-    entropy = -(rows * np.log(np.maximum(rows, 1e-300))).sum(1)
-    assert np.exp(entropy) == pytest.approx(np.full(30, 7.0), rel=1e-3)
-
-
 def test_the_picture_has_a_dot_an_original_and_a_cross_a_dub():
     places = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     svg = draw_style_map(places, ["anna", "bert", "anna"], [False, False, True])
@@ -42,3 +35,9 @@ def test_the_picture_has_a_dot_an_original_and_a_cross_a_dub():
 def test_too_few_points_are_refused():
     with pytest.raises(ShapeError, match="at least 4"):
         tsne(torch.zeros(3, 2))
+
+
+def test_without_scikit_learn_the_cure_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(DependencyError, match="pip install scikit-learn"):
+        tsne(torch.rand(8, 2))
