@@ -16,7 +16,7 @@ from ...errors import WeightsError
 from ...weights.manifest import BUNDLED_FOLDER, read_manifest
 from ...weights.resolver import resolve_weights
 from ..metrics.feature_distance import Features
-from ..metrics.sound_opening import SoundOpening, load_sound_opening
+from ..metrics.lip_sync_score import SoundOpening, load_sound_opening
 from ..metrics.style_similarity import StyleMetric, load_style_metric
 from .onnx_network import onnx_distance, onnx_features
 from .syncnet import SyncNet, load_syncnet

@@ -27,8 +27,7 @@ from .feature_distance import Features, cosine_similarity, filter_bank, frechet_
 from .flicker import flicker
 from .image_quality import gmsd, psnr, seam_visibility, ssim
 from .landmark_distance import mouth_series
-from .lip_detail import around_lips, at_size, lip_detail
-from .reconstruction import masked_psnr, region_masks
+from .reconstruction import around_lips, at_size, lip_detail, masked_psnr, region_masks
 
 CHUNK = 8  # frames compared at once
 

@@ -107,6 +107,30 @@ def detail(image: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+def around_lips(masks: RegionMasks) -> Tensor:
+    """The lips and LIP_BAND of the crop's width around them, inside the face: (T, 1, R, R) bool at the masks'
+    size."""
+    return dilate(masks.lips, round(LIP_BAND * masks.lips.shape[-1])) & masks.face
+
+
+def at_size(mask: Tensor, size: int) -> Tensor:
+    """A bool mask (T, 1, R, R) at another size of the same crop."""
+    return mask if mask.shape[-1] == size else F.interpolate(mask.float(), (size, size), mode="nearest") > 0.5
+
+
+def lip_detail(pixels: Tensor, around: Tensor) -> Tensor:
+    """Standard deviation of the luma's Laplacian around the lips, in grey levels of 255.
+
+    Args:
+        pixels: (T, 3, R, R) in [0, 1], at the source's own resolution where detail is to be judged.
+        around: (T, 1, R, R) bool of :func:`around_lips`.
+    Returns:
+        (T,); NaN where nothing is drawn. Compare medians over frames: output over source, 0.9 or more is
+        sharp.
+    """
+    return 255.0 * detail(pixels, around)
+
+
 def reconstruction_report(
     image: Tensor, truth: Tensor, points: Tensor, face_model: FaceModel
 ) -> dict[str, float]:
@@ -120,7 +144,7 @@ def reconstruction_report(
     """
     size = image.shape[-1]
     masks = region_masks(points, face_model, size)
-    around = dilate(masks.lips, round(LIP_BAND * size)) & masks.face
+    around = around_lips(masks)
     similar = ssim_map(image, truth)
     return {
         "psnr_face": float(masked_psnr(image, truth, masks.face).nanmean()),

@@ -31,7 +31,7 @@ from ...media.video_reader import VideoReader, probe
 from ...tracking.track import track_face
 from ...types import FaceTrack, FrameStatus, as_tensor
 from ...weights.checkpoint import write_atomically
-from ..metrics.image_quality import STILL_MOUTH, jitter_ratio, mouth_speed, still_frames
+from ..metrics.flicker import STILL_MOUTH, jitter_ratio, mouth_speed, still_frames
 from ..metrics.landmark_distance import image_openings
 from .geometry_fit_pictures import write_pictures
 from .known_clip import FEWEST, KnownReport, known_report

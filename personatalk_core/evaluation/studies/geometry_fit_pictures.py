@@ -18,7 +18,7 @@ from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader, probe
 from ...previews.mesh_overlay import draw_coordinates, draw_mesh
 from ...types import CropBoxes, FaceTrack, FrameStatus, as_tensor
-from ..metrics.image_quality import second_difference, still_frames
+from ..metrics.flicker import second_difference, still_frames
 from ..metrics.landmark_distance import image_openings
 
 COLUMNS = 6

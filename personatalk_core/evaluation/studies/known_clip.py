@@ -16,7 +16,7 @@ from ...geometry.fitting_terms import FittingWeights
 from ...geometry.initialisation import Coefficients, initial_coefficients, reconstruct
 from ...geometry.vertices import posed_vertices
 from ...types import FaceTrack, FrameStatus
-from ..metrics.image_quality import jitter_ratio, still_frames
+from ..metrics.flicker import jitter_ratio, still_frames
 
 # frames, standard deviation of the Gaussian that parts motion from noise: 4 Hz at 25 fps passes by half
 LOW_PASS = 1.5

@@ -28,8 +28,7 @@ from ...rendering.renderer import DualAttentionRenderer
 from ..benchmark.talking_clips import fitted
 from ..metrics.flicker import flicker
 from ..metrics.image_quality import gmsd, psnr, ssim
-from ..metrics.lip_detail import around_lips
-from ..metrics.reconstruction import reconstruction_report, region_masks
+from ..metrics.reconstruction import around_lips, reconstruction_report, region_masks
 from .reconstructed_clip import ReconstructedClip, Reconstruction
 from .reconstruction_sheet import write_reconstruction_sheet
 from .renderer_ablations import (

@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 
 from ...evaluation.metrics.image_quality import gmsd
-from ...evaluation.metrics.lip_detail import around_lips
-from ...evaluation.metrics.reconstruction import detail, masked_psnr, masked_ssim, region_masks
+from ...evaluation.metrics.reconstruction import around_lips, detail, masked_psnr, masked_ssim, region_masks
 from ...geometry.face_model import FaceModel, load_face_model
 from ...models import choose_device
 from ...rendering.renderer import DualAttentionRenderer, RendererConfig, build_renderer, save_renderer

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...config import SAMPLES_PER_FRAME
 from ...errors import OptionsError
-from ...evaluation.metrics.sound_opening import SoundOpening, save_sound_opening, sound_features
+from ...evaluation.metrics.lip_sync_score import SoundOpening, save_sound_opening, sound_features
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.vertices import mouth_opening, shape_vertices
 from ...speech.timeline import at_model_rate

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from personatalk_core.errors import MediaError
-from personatalk_core.evaluation.benchmark.baseline import load_baselines, make_baseline, regressions
+from personatalk_core.evaluation.benchmark.check import load_baselines, make_baseline, regressions
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 from personatalk_core.cli import main
 from personatalk_core.errors import MediaError
 from personatalk_core.evaluation.benchmark import check as quality_check
-from personatalk_core.evaluation.benchmark.baseline import load_baselines
-from personatalk_core.evaluation.benchmark.check import BASELINE, PROTOCOLS, check_quality
+from personatalk_core.evaluation.benchmark.check import BASELINE, PROTOCOLS, check_quality, load_baselines
 from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.video_reader import probe
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from personatalk_core.evaluation.metrics.flicker import flicker, jitter
-from personatalk_core.evaluation.metrics.lip_detail import around_lips, lip_detail
-from personatalk_core.evaluation.metrics.reconstruction import region_masks
+from personatalk_core.evaluation.metrics.reconstruction import around_lips, lip_detail, region_masks
 from personatalk_core.rendering.surface import corresponding_positions, draw_surface, sample_at
 
 

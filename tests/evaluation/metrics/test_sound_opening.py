@@ -5,14 +5,15 @@ import torch
 
 from personatalk_core.errors import OptionsError, WeightsError
 from personatalk_core.evaluation.judges.networks import bundled_sound_opening
-from personatalk_core.evaluation.metrics.lip_sync_score import correlation, sync_curve
-from personatalk_core.evaluation.metrics.sound_opening import (
+from personatalk_core.evaluation.metrics.lip_sync_score import (
     BANDS,
     CONTEXT,
     STEPS,
+    correlation,
     load_sound_opening,
     save_sound_opening,
     sound_features,
+    sync_curve,
 )
 from personatalk_core.training.speech.sound_opening import fit_sound_opening, in_step
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from personatalk_core.evaluation.metrics.image_quality import (
+from personatalk_core.evaluation.metrics.flicker import (
     FEWEST,
     STILL_HEAD,
     head_speed,

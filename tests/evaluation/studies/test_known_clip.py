@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from personatalk_core.errors import FaceError
-from personatalk_core.evaluation.metrics.image_quality import second_difference
+from personatalk_core.evaluation.metrics.flicker import second_difference
 from personatalk_core.evaluation.studies.known_clip import known_clip, known_report
 from personatalk_core.geometry.face_model import load_face_model
 from personatalk_core.geometry.fitting import DEFAULT_WEIGHTS
