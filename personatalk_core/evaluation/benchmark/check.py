@@ -18,6 +18,7 @@ import numpy as np
 
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...errors import MediaError
 from ...media.audio_stream import read_audio
 from ...media.video_writer import VideoWriter
 from ...models import Models, load_models

@@ -136,8 +136,8 @@ def sound_features(samples: Tensor, frames: int) -> Tensor:
     """Log mel bands around each frame, less the clip's mean and over its deviation: (S,) at 16 kHz to
     (frames, D).
 
-    Frame t sees the spectra of frames t - CONTEXT_FRAMES to t + CONTEXT_FRAMES; before and after the sound there is
-    silence.
+    Frame t sees the spectra of frames t - CONTEXT_FRAMES to t + CONTEXT_FRAMES; before and after the sound
+    there is silence.
     """
     check_shape("samples", samples, "S")
     padded = torch.zeros(frames * SAMPLES_PER_FRAME)

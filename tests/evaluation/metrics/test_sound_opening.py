@@ -6,9 +6,9 @@ import torch
 from personatalk_core.errors import OptionsError, WeightsError
 from personatalk_core.evaluation.judges.networks import bundled_sound_opening
 from personatalk_core.evaluation.metrics.lip_sync_score import (
-    BANDS,
-    CONTEXT,
-    STEPS,
+    CONTEXT_FRAMES,
+    MEL_BANDS,
+    STEPS_A_FRAME,
     correlation,
     load_sound_opening,
     save_sound_opening,
@@ -29,8 +29,8 @@ def test_features_are_one_row_a_frame_and_centred_on_it():
     samples = 1e-4 * torch.randn(50 * 640, generator=torch.Generator().manual_seed(0))
     samples[20 * 640 : 21 * 640] += 0.5 * torch.randn(640, generator=torch.Generator().manual_seed(1))
     features = sound_features(samples, 50)
-    assert features.shape == (50, (2 * CONTEXT + 1) * STEPS * BANDS)
-    own = features.reshape(50, 2 * CONTEXT + 1, -1)[:, CONTEXT].mean(1)
+    assert features.shape == (50, (2 * CONTEXT_FRAMES + 1) * STEPS_A_FRAME * MEL_BANDS)
+    own = features.reshape(50, 2 * CONTEXT_FRAMES + 1, -1)[:, CONTEXT_FRAMES].mean(1)
     assert int(own.argmax()) == 20
 
 
