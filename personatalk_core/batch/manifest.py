@@ -1,28 +1,34 @@
-"""The manifest of a batch: one JSON object a line, one dub each. README.md beside this file lists the
-fields."""
+"""The manifest of a batch: one JSON object a line, one dub each.
+
+README.md beside this file lists the fields. The optional ones are rows of the option table.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any
 
-from ..config import DubOptions
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ..config import DubOptions, Option, option_fields
 from ..errors import OptionsError
 
 MAX_LINE = 1 << 20  # bytes of one line
 MAX_JOBS = 1_000_000
 PATHS = ("video", "audio", "style")  # read; relative to the manifest's folder
 TARGETS = ("out", "mask_out")  # written; file names inside the output folder
-WHOLE_BATCH = (
-    "device",
-    "dtype",
-    "initializer",
-)  # said once, on the command line: every worker loads its models once
-_CHOICES = "length face style_strength lip_references face_references exclude_window seed lossless provenance"
-KNOBS = {name: type(getattr(DubOptions(), name)) for name in _CHOICES.split()}
 SUFFIXES = (".mp4", ".mov", ".mkv")
 REPORT_SUFFIX = ".report.json"
+
+
+def manifest_options() -> dict[str, Option]:
+    """Rows of the option table that a line may set: all but those that models are loaded with, since every
+    worker loads its models once."""
+    return {name: option for name, option in option_fields().items() if not option.loads_models}
 
 
 @dataclass(frozen=True)
@@ -101,83 +107,111 @@ def read_manifest(path: Path, base: DubOptions | None = None) -> list[Job]:
     return jobs
 
 
-def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
-    def wrong(what: str) -> OptionsError:
-        return OptionsError(f"{path} line {number}: {what}")
-
-    try:
-        entry = json.loads(line.decode("utf-8"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise wrong(f"is not a JSON object ({error or 'nested too deeply'}).") from error
-    if not isinstance(entry, dict):
-        raise wrong(
-            f'is a {type(entry).__name__} but expected a JSON object such as {{"video": ..., "audio": '
-            '..., "out": ...}.'
-        )
-    known = (*PATHS, *TARGETS, *KNOBS)
-    for name in entry:
-        if name not in known:
-            hint = " say it on the command line;" if name in WHOLE_BATCH else ""
-            raise wrong(f"field '{name}' is unknown;{hint} expected some of {', '.join(known)}.")
-    for name in ("video", "audio", "out"):
-        if name not in entry:
-            raise wrong(f"field '{name}' is missing.")
-    for name in (*PATHS, *TARGETS):
-        value = entry.get(name)
-        if value is None and name in ("style", "mask_out"):
-            continue
-        if not isinstance(value, str) or not value or "\0" in value or not value.isprintable():
-            raise wrong(f"field '{name}' is {_shown(value)} but expected a path as text.")
-        if name in TARGETS:
-            _check_target(name, value, wrong)
-    options = {}
-    for name, kind in KNOBS.items():
-        if name in entry:
-            options[name] = _knob(name, entry[name], kind, wrong)
-    places = {name: path.absolute().parent / entry[name] if entry.get(name) else None for name in PATHS}
-    targets = {name: str(PurePosixPath(entry[name])) if entry.get(name) else None for name in TARGETS}
-    job = Job(number, **places, **targets, options=options)
-    try:
-        job.dub_options(base)
-    except OptionsError as error:
-        raise wrong(str(error)) from error
-    return job
-
-
-def _knob(name: str, value: object, kind: type, wrong):
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53:
-        return float(value)
-    if type(value) is not kind:
-        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
-        raise wrong(f"field '{name}' is {_shown(value)} but expected {wanted}.")
+def _check_source(value: str) -> str:
+    if not value or not value.isprintable():
+        raise PydanticCustomError("expected", "a path as text")
     return value
 
 
-def _check_target(name: str, value: str, wrong) -> None:
+def _check_target(value: str) -> str:
     """Only plain paths below the output folder: neither absolute, nor with a drive, nor upwards."""
-    parts = PurePosixPath(value).parts
+    parts = PurePosixPath(_check_source(value)).parts
     foreign = (
         "\\" in value or PureWindowsPath(value).drive or PurePosixPath(value).is_absolute() or ":" in value
     )
     if foreign or ".." in parts or not parts or any(part.startswith(".") for part in parts):
-        raise wrong(
-            f"field '{name}' is {_shown(value)} but expected a file name inside the output folder, such "
-            "as clips/one.mp4."
-        )
+        raise PydanticCustomError("expected", "a file name inside the output folder, such as clips/one.mp4")
     if max(len(part.encode()) for part in parts) > 200 or len(value) > 1000:
-        raise wrong(f"field '{name}' is longer than file systems allow; shorten it.")
+        raise PydanticCustomError("refused", "is longer than file systems allow; shorten it.")
     if PurePosixPath(value).suffix.lower() not in SUFFIXES:
-        raise wrong(
-            f"field '{name}' is {_shown(value)} but expected a name that ends in {', '.join(SUFFIXES)}."
-        )
+        raise PydanticCustomError("expected", f"a name that ends in {', '.join(SUFFIXES)}")
+    return value
 
 
-def _shown(value: object) -> str:
+Source = Annotated[str, AfterValidator(_check_source)]
+Target = Annotated[str, AfterValidator(_check_target)]
+
+
+class ManifestLine(BaseModel):
+    """One line as it is written, without the options; :data:`_LINE` has those, too."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    video: Source
+    audio: Source
+    style: Source | None = None
+    out: Target
+    mask_out: Target | None = None
+
+
+_FIELDS: dict[str, Any] = {name: (option.kind, option.default) for name, option in manifest_options().items()}
+_LINE = create_model("_LINE", __base__=ManifestLine, **_FIELDS)
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+
+
+def _parse(line: bytes, number: int, path: Path, base: DubOptions) -> Job:
+    try:
+        entry = json.loads(line.decode("utf-8"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        read = _LINE.model_validate(entry)
+        options = read.model_dump(include=read.model_fields_set & set(_FIELDS))
+        job = Job(number, **_places(read, path.absolute().parent), options=options)
+        job.dub_options(base)
+    except ValidationError as error:
+        raise OptionsError(f"{path} line {number}: {_sentence(error)}") from error
+    except OptionsError as error:
+        raise OptionsError(f"{path} line {number}: {error}") from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        reason = error or "nested too deeply"
+        raise OptionsError(f"{path} line {number}: is not a JSON object ({reason}).") from error
+    return job
+
+
+def _places(line: ManifestLine, folder: Path) -> dict[str, Any]:
+    """The paths of a line: those that are read below ``folder``, those that are written as they are."""
+    read = {"video": folder / line.video, "audio": folder / line.audio}
+    written = {
+        "out": str(PurePosixPath(line.out)),
+        "mask_out": str(PurePosixPath(line.mask_out)) if line.mask_out else None,
+    }
+    return {**read, **written, "style": folder / line.style if line.style else None}
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong first: a field nobody knows, then one that is missing, then what a field holds."""
+    rank = {"extra_forbidden": 0, "missing": 1}
+    found = min(error.errors(), key=lambda details: rank.get(details["type"], 2))
+    if found["type"] == "model_type":
+        kind, example = type(found["input"]).__name__, '{"video": ..., "audio": ..., "out": ...}'
+        return f"is a {kind} but expected a JSON object such as {example}."
+    name = str(found["loc"][0] if found["loc"] else found["input"])  # half a surrogate pair has no place
+    return f"field '{name}' {_complaint(name, found)}"
+
+
+def _complaint(name: str, found: ErrorDetails) -> str:
+    if found["type"] == "extra_forbidden" or not found["loc"]:
+        hint = " say it on the command line;" if name in option_fields() else ""
+        return f"is unknown;{hint} expected some of {', '.join((*PATHS, *TARGETS, *_FIELDS))}."
+    if found["type"] == "missing":
+        return "is missing."
+    if found["type"] == "refused":
+        return found["msg"]
+    expected = _EXPECTED.get(found["type"], found["msg"])
+    if name in (*PATHS, *TARGETS) and found["type"] == "string_type":
+        expected = "a path as text"
+    return f"is {_as_json(found['input'])} but expected {expected}."
+
+
+def _as_json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
+def _no_repeats(pairs: list[tuple[str, object]]) -> Mapping[str, object]:
     entry = dict(pairs)
     if len(entry) != len(pairs):
         names = [name for name, _ in pairs]

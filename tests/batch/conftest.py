@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from personatalk_core import pipeline
-from personatalk_core.batch import run_batch
+from personatalk_core.batch import job, run_batch
 from personatalk_core.errors import MediaError
 from personatalk_core.models import PARTS
 from personatalk_core.types import DubReport
@@ -48,7 +48,7 @@ def quick_dub(monkeypatch, tmp_path):
 
     monkeypatch.setattr(pipeline, "dub", dub)
     monkeypatch.setattr(
-        run_batch,
+        job,
         "load_models",
         lambda *_, **__: SimpleNamespace(origins={n: SimpleNamespace(sha256=n) for n in PARTS}),
     )

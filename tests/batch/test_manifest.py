@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from personatalk_core.batch.manifest import KNOBS, read_manifest
+from personatalk_core.batch.manifest import manifest_options, read_manifest
 from personatalk_core.config import DubOptions
 from personatalk_core.errors import OptionsError
 
@@ -53,7 +53,9 @@ def test_the_documented_fields_are_the_fields():
 
     text = (Path(package.__file__).parent / "README.md").read_text()
     missing = [
-        name for name in ("video", "audio", "out", "style", "mask_out", *KNOBS) if f"`{name}`" not in text
+        name
+        for name in ("video", "audio", "out", "style", "mask_out", *manifest_options())
+        if f"`{name}`" not in text
     ]
     assert not missing, missing
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from personatalk_core.batch import ray_runner
-from personatalk_core.batch.batch_view import BatchView
-from personatalk_core.batch.job import JobResult
-from personatalk_core.batch.job_queue import JobQueue
+from personatalk_core.batch import job, ray_runner
+from personatalk_core.batch.job import BatchSetup, JobResult
 from personatalk_core.batch.manifest import Job
-from personatalk_core.batch.ray_runner import DubWorker, RayOptions, WeightsChoice, run_on_ray
+from personatalk_core.batch.ray_runner import DubWorker, RayOptions, RayRunner
 from personatalk_core.config import DubOptions
 from personatalk_core.errors import OptionsError, WeightsError
-from personatalk_core.media.content_credentials import SigningChoice
 
 
 class RayError(Exception):
@@ -98,25 +97,17 @@ class FakeRay:
 
 
 def done(job):
-    from dataclasses import asdict
-
     return asdict(JobResult(out=job.out, line=job.line, status="done"))
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     def go(decide, count=6, choice=RayOptions(cpus=1.0), **cluster):  # noqa: B008
-        from pathlib import Path
-
         ray = FakeRay(decide, **cluster)
         monkeypatch.setattr(ray_runner, "import_ray", lambda: ray)
-        left = []
-        queue = JobQueue(
-            [Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)], 0, left.append
-        )
-        view = BatchView(count, quiet=True)
-        run_on_ray(queue, tmp_path, DubOptions(), WeightsChoice(), choice, view)
-        return ray, left
+        jobs = [Job(n, Path("v"), Path("a"), f"{n}.mp4") for n in range(1, count + 1)]
+        runner = RayRunner(BatchSetup(tmp_path, DubOptions()), choice)
+        return ray, list(runner.map(jobs, 0, lambda running, note: None))
 
     return go
 
@@ -184,28 +175,20 @@ def test_a_cluster_without_room_for_one_worker_is_refused(run):
 
 
 def test_a_worker_loads_its_models_once(monkeypatch, tmp_path):
-    from dataclasses import asdict
-    from pathlib import Path
-
     loads, ran = [], []
-    monkeypatch.setattr(ray_runner, "load_models", lambda *_, **__: loads.append(1) or "models")
+    monkeypatch.setattr(job, "load_models", lambda *_, **__: loads.append(1) or "models")
 
-    def run_job(job, folder, models, base, progress, signer):
+    def run_job(job, setup, models, signer, progress):
         ran.append((job.out, models, signer))
         progress.stage("rendering")(3, 8)
         return JobResult(out=job.out, line=job.line, status="done")
 
     monkeypatch.setattr(ray_runner, "run_job", run_job)
-    worker = DubWorker(asdict(DubOptions()), str(tmp_path), WeightsChoice(), SigningChoice(), 1)
+    worker = DubWorker(BatchSetup(tmp_path, DubOptions()), 1)
     assert worker.ready()[1] == ""
     for name in ("a.mp4", "b.mp4"):
         assert worker.run(Job(1, Path("v"), Path("a"), name))["out"] == name
     assert len(loads) == 1 and ran == [("a.mp4", "models", None), ("b.mp4", "models", None)]
     assert worker.progress() == ("rendering", 3, 8)
-    monkeypatch.setattr(
-        ray_runner, "load_models", lambda *_, **__: (_ for _ in ()).throw(WeightsError("gone"))
-    )
-    assert (
-        DubWorker(asdict(DubOptions()), str(tmp_path), WeightsChoice(), SigningChoice(), 1).ready()[1]
-        == "gone"
-    )
+    monkeypatch.setattr(job, "load_models", lambda *_, **__: (_ for _ in ()).throw(WeightsError("gone")))
+    assert DubWorker(BatchSetup(tmp_path, DubOptions()), 1).ready()[1] == "gone"

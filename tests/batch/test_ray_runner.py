@@ -11,7 +11,7 @@ import av
 import pytest
 
 from personatalk_core.batch.ray_runner import RayOptions
-from personatalk_core.batch.run_batch import run_batch
+from personatalk_core.batch.run_batch import BatchOptions, run_batch
 from personatalk_core.config import DubOptions
 from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 
@@ -70,8 +70,8 @@ def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
             killed.append(cluster.remove_node(second, allow_graceful=False))
 
     choice = RayOptions(address=cluster.address, cpus=1.0)
-    told = {"runner": "ray", "ray_options": choice, "retries": 1, "on_taken": kill_when_both_work}
-    summary = run_batch(clips, tmp_path / "ray", BASE, quiet=True, **told)
+    options = BatchOptions("ray", choice, retries=1, quiet=True, on_taken=kill_when_both_work)
+    summary = run_batch(clips, tmp_path / "ray", BASE, options)
     lines = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
     assert Counter(entry["out"] for entry in lines) == Counter(["0.mp4", "1.mp4", "2.mp4", "gone.mp4"])
     assert {entry["out"]: entry["status"] for entry in lines} == {
@@ -89,10 +89,8 @@ def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
     one.write_text(
         next(line for line in clips.read_text().splitlines() if f'"out": "{again}"' in line) + "\n"
     )
-    assert (
-        run_batch(one, tmp_path / "plain", BASE, runner="one-by-one", ray_options=choice, quiet=True).done
-        == 1
-    )
+    plain = BatchOptions("one-by-one", choice, quiet=True)
+    assert run_batch(one, tmp_path / "plain", BASE, plain).done == 1
     assert (tmp_path / "ray" / again).read_bytes() == (tmp_path / "plain" / again).read_bytes(), (
         "another file without Ray"
     )

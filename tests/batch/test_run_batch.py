@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from personatalk_core.batch.ray_runner import RayOptions
-from personatalk_core.batch.results import ResultsFile
-from personatalk_core.batch.run_batch import run_batch
+from personatalk_core.batch.job import ResultsFile
+from personatalk_core.batch.run_batch import BatchOptions, run_batch
 from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
 from personatalk_core.errors import DependencyError, OptionsError
@@ -27,7 +26,7 @@ def lines(folder):
 def run(write_manifest, tmp_path, quick_dub):
     def go(entries, **options):
         return run_batch(
-            write_manifest(entries), tmp_path / "out", BASE, runner="one-by-one", quiet=True, **options
+            write_manifest(entries), tmp_path / "out", BASE, BatchOptions("one-by-one", quiet=True, **options)
         )
 
     return go
@@ -87,7 +86,7 @@ def test_pictures_are_an_input_like_any_other(run, tmp_path, quick_dub, monkeypa
     assert run([entry]).kept == 0
 
 
-def test_a_working_folder_that_a_dying_worker_holds_is_waited_for(run, monkeypatch, quick_dub):
+def test_a_cache_that_a_dying_worker_holds_is_waited_for(run, monkeypatch, quick_dub):
     from personatalk_core import pipeline
     from personatalk_core.batch import job as job_module
     from personatalk_core.errors import CacheLockedError
@@ -199,17 +198,15 @@ def test_bad_choices_are_one_sentence(write_manifest, tmp_path, capsys, more, mo
 def test_asking_for_ray_where_it_is_not_says_how_to_get_it(write_manifest, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # makes `import ray` fail
     with pytest.raises(DependencyError, match="pip install"):
-        run_batch(
-            write_manifest([job("one")]), tmp_path / "out", BASE, runner="ray", ray_options=RayOptions()
-        )
+        run_batch(write_manifest([job("one")]), tmp_path / "out", BASE, BatchOptions("ray"))
 
 
 def test_ray_is_never_imported_otherwise(tmp_path):
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "from personatalk_core.batch import run_batch, ray_runner\n"
-        "from personatalk_core import cli, commands, pipeline\n"
-        "cli.build_parser()\n"
+        "from personatalk_core import pipeline; from personatalk_core.cli import parser\n"
+        "parser.build_parser()\n"
         "print([m for m in sys.modules if m.split('.')[0] == 'ray' and sys.modules[m] is not None])"
     )
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

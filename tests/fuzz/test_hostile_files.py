@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from personatalk_core.batch.manifest import KNOBS, read_manifest
+from personatalk_core.batch.manifest import manifest_options, read_manifest
 from personatalk_core.cli import verbs as commands
 from personatalk_core.cli.parser import main, parse_hub
 from personatalk_core.config import FaceChoice
@@ -249,7 +249,7 @@ PATHS = [
     "%d.png",
     "~/o.mp4",
 ]
-FIELDS = ["video", "audio", "out", "style", "mask_out", *KNOBS, "device", "x"]
+FIELDS = ["video", "audio", "out", "style", "mask_out", *manifest_options(), "device", "x"]
 JOB = st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(PATHS) | JSON, max_size=6)
 GOOD_JOB = st.builds(lambda more: {"video": "v.mp4", "audio": "a.wav", "out": "o.mp4", **more}, JOB)
 
