@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from ..config import SAMPLES_PER_FRAME
 from ..errors import WeightsError
-from .hubert import HubertBackbone
 from .moonshine import MoonshineEncoder, MoonshineSizes
+
+if TYPE_CHECKING:
+    from .hubert import HubertBackbone  # at run time only for a checkpoint of that kind
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,7 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioEncoderConfig) -> None:
         super().__init__()
         self.config = config
-        if config.kind == "moonshine":
-            self.backbone = MoonshineEncoder(MoonshineSizes(**config.backbone))
-        elif config.kind == "hubert":
-            self.backbone = HubertBackbone(config.backbone)
-        else:
-            raise WeightsError(
-                f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights "
-                "of this release."
-            )
+        self.backbone = make_backbone(config)
         self.layer_weight = nn.Parameter(torch.zeros(self.backbone.depth))
         self.projection = nn.Linear(config.taps * self.backbone.width, config.width)
 
@@ -71,12 +65,11 @@ class AudioEncoder(nn.Module):
         Returns:
             (B, T, D).
         """
-        layers = self.backbone(samples, statistics)
-        share = self.layer_weight.softmax(0)
-        mixed = sum(
-            w * F.layer_norm(x, x.shape[-1:]) for w, x in zip(share, layers, strict=True)
-        )  # (B, T', D')
-        return self.projection(self.at_frames(mixed, origin, frames))
+        layers = self.backbone(samples, statistics)  # (B, T', D') each
+        mixed = torch.zeros_like(layers[0])
+        for share, layer in zip(self.layer_weight.softmax(0), layers, strict=True):
+            mixed = mixed + share * F.layer_norm(layer, layer.shape[-1:])
+        return self.projection(self.at_frames(mixed, origin, frames))  # (B, T, D)
 
     def at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
         """Interpolate (B, T', D') at each frame's taps, side by side: (B, T, taps * D')."""
@@ -91,6 +84,20 @@ class AudioEncoder(nn.Module):
         part = rearrange((place - left).to(features.dtype), "p -> p 1")
         sampled = features[:, left] * (1 - part) + features[:, right] * part
         return rearrange(sampled, "b (t k) d -> b t (k d)", k=taps)
+
+
+def make_backbone(config: AudioEncoderConfig) -> MoonshineEncoder | HubertBackbone:
+    """An untrained backbone of the stated kind and sizes. Raises WeightsError for another kind."""
+    if config.kind == "moonshine":
+        return MoonshineEncoder(MoonshineSizes(**config.backbone))
+    if config.kind == "hubert":
+        from .hubert import HubertBackbone
+
+        return HubertBackbone(config.backbone)
+    raise WeightsError(
+        f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights "
+        "of this release."
+    )
 
 
 class Samples(Protocol):
@@ -122,23 +129,22 @@ def clip_statistics(
     Returns:
         mean (1,), variance (1,); None when the backbone takes its own.
     """
-    if not encoder.backbone.takes_statistics:
+    backbone = encoder.backbone
+    if not isinstance(backbone, MoonshineEncoder) or not backbone.takes_statistics:
         return None
     device, count = encoder.projection.weight.device, len(samples)
-    power, mean, square = [], [], []
-    for at in range(0, count, block):
-        piece = samples_between(samples, at, at + block, device)
-        if len(piece) < block:
-            piece = (
-                F.pad(piece, (0, block - len(piece)))
-                if not power
-                else samples_between(samples, count - block, count, device)
-            )
-        hidden = encoder.backbone.first_layer(piece[None])
-        power.append(piece.square().mean())
-        mean.append(hidden.mean())
-        square.append(hidden.square().mean())
-    power, mean, square = torch.stack(power), torch.stack(mean), torch.stack(square)
+    powers, means, squares = [], [], []  # one value a block
+    for start in range(0, count, block):
+        piece = samples_between(samples, start, start + block, device)
+        if len(piece) < block and powers:  # the last block reaches back
+            piece = samples_between(samples, count - block, count, device)
+        elif len(piece) < block:
+            piece = F.pad(piece, (0, block - len(piece)))
+        hidden = backbone.first_layer(piece[None])  # (1, D', T')
+        powers.append(piece.square().mean())
+        means.append(hidden.mean())
+        squares.append(hidden.square().mean())
+    power, mean, square = torch.stack(powers), torch.stack(means), torch.stack(squares)
     heard = power >= 0.05 * power.quantile(0.9)
     centre = mean[heard].mean()
     return centre[None], (square[heard].mean() - centre.square()).clamp(min=0)[None]
@@ -175,6 +181,8 @@ def from_hubert(
         DependencyError: ``transformers`` is not installed.
         WeightsError: the weights cannot be found or read.
     """
+    from .hubert import HubertBackbone
+
     backbone = HubertBackbone.from_pretrained(source, offline=offline, revision=revision)
     encoder = AudioEncoder(AudioEncoderConfig("hubert", width, backbone=backbone.config))
     encoder.backbone.load_state_dict(backbone.state_dict())

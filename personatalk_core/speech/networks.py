@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,33 +12,14 @@ from ..errors import FaceModelMismatchError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..types import FaceGeometry, StyleEmbedding
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
+from ..weights.manifest import BUNDLED_FOLDER
 from .audio_encoder import AudioEncoder, AudioEncoderConfig
-from .lip_sync import LipSyncConfig, LipSyncNetwork
+from .network import LipSyncConfig, LipSyncNetwork
 
-BUNDLED_LIP_SYNC = Path(__file__).resolve().parent.parent / "weights" / "lip_sync.safetensors"
-BUNDLED_AUDIO_ENCODER = Path(__file__).resolve().parent.parent / "weights" / "audio_encoder.safetensors"
-MOONSHINE_NOTICE = (
-    "Apache-2.0. Initialised from Moonshine (tiny), Copyright (c) 2024 Useful Sensors, MIT licence:\n"
-    + (
-        "Permission is hereby granted, free of charge, to any person obtaining a copy of this software "
-        "and associated documentation "
-        'files (the "Software"), to deal in the Software without restriction, including without '
-        "limitation the rights to use, copy, "
-        "modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to "
-        "permit persons to whom the Software "
-        "is furnished to do so, subject to the following conditions: The above copyright notice and "
-        "this permission notice shall be "
-        'included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS '
-        'IS", WITHOUT WARRANTY OF ANY '
-        "KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, "
-        "FITNESS FOR A PARTICULAR PURPOSE AND "
-        "NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, "
-        "DAMAGES OR OTHER LIABILITY, "
-        "WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION "
-        "WITH THE SOFTWARE OR THE USE OR "
-        "OTHER DEALINGS IN THE SOFTWARE."
-    )
-)
+BUNDLED_LIP_SYNC = BUNDLED_FOLDER / "lip_sync.safetensors"
+BUNDLED_AUDIO_ENCODER = BUNDLED_FOLDER / "audio_encoder.safetensors"
+MOONSHINE_NOTICE = BUNDLED_FOLDER / "NOTICE_moonshine.txt"
+"""What every encoder that was initialised from Moonshine has to carry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +56,24 @@ class SpeechNetworks:
                 "extract it again."
             )
 
-    def to(self, device: torch.device | str) -> "SpeechNetworks":
+    def to(self, device: torch.device | str) -> SpeechNetworks:
         """Move both networks; returns self for chaining."""
         self.audio_encoder.to(device)
         self.lip_sync.to(device)
         return self
+
+
+def network_for(face_model: FaceModel, **sizes: Any) -> LipSyncNetwork:
+    """A new network for a face model, with E_vtx started as the inverse of its lower expression basis.
+
+    Args:
+        sizes: of :class:`LipSyncConfig`, but those that the face model sets.
+    """
+    lower = face_model.lower_vertices
+    config = LipSyncConfig(len(lower), face_model.lower_count, face_model.sha256, **sizes)
+    network = LipSyncNetwork(config)
+    network.start_from_basis(face_model.expression_basis[: face_model.lower_count, lower])
+    return network
 
 
 def load_speech_networks(
@@ -121,9 +116,10 @@ def save_speech_networks(
 ) -> str:
     """Write both files, the encoder in half precision, each naming the other. Returns the lip-sync file's
     sha256."""
-    notice = (
-        MOONSHINE_NOTICE if encoder.config.kind == "moonshine" else "Apache-2.0. Initialised from HuBERT."
-    )
+    if encoder.config.kind == "moonshine":
+        notice = MOONSHINE_NOTICE.read_text(encoding="utf-8").rstrip("\n")
+    else:
+        notice = "Apache-2.0. Initialised from HuBERT."
     half = {name: t.half() if t.is_floating_point() else t for name, t in encoder.state_dict().items()}
     partner = save_checkpoint(
         audio_encoder, half, kind="audio_encoder", config=asdict(encoder.config), licence=notice, card=card

@@ -1,71 +1,31 @@
-"""How a person speaks: S of the paper, the statistics over time of expression-only vertices (paper 3.1)."""
+"""How a person speaks, S of the paper (3.1): extracted from clips, dialled in strength, mixed with others.
+
+The network that makes S of vertices is ``network.StyleEncoder``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checks import check_range
 from ..errors import FaceError, FaceModelMismatchError, ShapeError
 from ..geometry.face_model import FaceModel
 from ..types import FaceGeometry, StyleEmbedding
+from .network import LipSyncNetwork
+from .networks import SpeechNetworks
 from .timeline import at_model_rate
 
-if TYPE_CHECKING:
-    from .networks import SpeechNetworks
-
-VERTEX_UNIT = 0.02  # canonical units; about what a lip moves, so that the encoder sees numbers near one
 BLOCK = 3000  # frames whose vertices are in memory at once
 MIN_STYLE_FRAMES = 12  # half a second at 25 fps; fewer say nothing about how somebody speaks
-
-
-class StyleEncoder(nn.Module):
-    """E_vtx, mean and standard deviation over time, and one fully connected layer.
-
-    Paper: 3.1. Deviation: E_vtx sees the lower-face vertices only, because only these are generated.
-    Args:
-        vertices: L, number of lower-face vertices.
-        width:    D.
-    """
-
-    def __init__(self, vertices: int, width: int) -> None:
-        super().__init__()
-        self.vertex_encoder = nn.Linear(3 * vertices, width)
-        self.project = nn.Linear(2 * width, width)
-        self.register_buffer("average", torch.zeros(width))
-
-    def encode_vertices(self, offsets: Tensor) -> Tensor:
-        """E_vtx: (..., L, 3) offsets from the mean face, canonical units, to (..., D)."""
-        return self.vertex_encoder(rearrange(offsets, "... l c -> ... (l c)") / VERTEX_UNIT)
-
-    def forward(self, offsets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """S of clips.
-
-        Args:
-            offsets: (B, T, L, 3) expression-only offsets of the lower face.
-            weight:  (B, T) of frames that count; None counts all.
-        Returns:
-            (B, D).
-        """
-        encoded = self.encode_vertices(offsets)
-        weight = torch.ones_like(encoded[..., 0]) if weight is None else weight
-        weight = rearrange(weight / weight.sum(1, keepdim=True).clamp(min=1e-6), "b t -> b t 1")
-        mean = (encoded * weight).sum(1)
-        return self.of_statistics(mean, ((encoded - mean[:, None]).square() * weight).sum(1))
-
-    def of_statistics(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """S of the mean and variance over time of E_vtx, (B, D) each."""
-        return self.project(torch.cat((mean, variance.clamp(min=1e-8).sqrt()), dim=-1))
 
 
 @torch.inference_mode()
 def extract_style(
     geometries: FaceGeometry | Sequence[FaceGeometry],
-    networks: "SpeechNetworks",
+    networks: SpeechNetworks,
     face_model: FaceModel,
     *,
     name: str,
@@ -85,38 +45,41 @@ def extract_style(
     """
     clips = [geometries] if isinstance(geometries, FaceGeometry) else list(geometries)
     networks.check_face_model(face_model)
-    pieces = []
+    lower_of_clips = []
     for clip in clips:
         networks.check_geometry(clip)
         expression, usable = at_model_rate(clip)
-        pieces.append(expression[usable, : face_model.lower_count])
-    expression = torch.cat(pieces)
-    if len(expression) < MIN_STYLE_FRAMES:
+        lower_of_clips.append(expression[usable, : face_model.lower_count])
+    lower = torch.cat(lower_of_clips)  # (T, E_low)
+    if len(lower) < MIN_STYLE_FRAMES:
         raise FaceError(
-            f"Only {len(expression)} frames show a usable face but a style needs at least "
+            f"Only {len(lower)} frames show a usable face but a style needs at least "
             f"{MIN_STYLE_FRAMES}; use a longer or clearer clip."
         )
-    device = networks.lip_sync.basis.device
-    encoder, blocks = networks.lip_sync.style, expression.split(BLOCK)
-    if len(blocks) == 1:
-        vector = encoder(networks.lip_sync.offsets(expression.to(device)[None]))[0]
-    else:  # the same in two passes over the blocks, for the vertices of an hour do not fit into memory
-        share = [len(block) / len(expression) for block in blocks]
-
-        def encoded(block: Tensor) -> Tensor:
-            return encoder.encode_vertices(networks.lip_sync.offsets(block.to(device)))  # (n, D)
-
-        mean = sum(encoded(block).mean(0) * s for block, s in zip(blocks, share, strict=True))
-        variance = sum(
-            (encoded(block) - mean).square().mean(0) * s for block, s in zip(blocks, share, strict=True)
-        )
-        vector = encoder.of_statistics(mean[None], variance[None])[0]
+    vector = _encode_style(lower, networks.lip_sync)
     return StyleEmbedding(
         vector.cpu().float(), name, face_model.sha256, networks.sha256, clips[0].source, thumbnail
     )
 
 
-def style_vector(style: StyleEmbedding | None, networks: "SpeechNetworks", strength: float = 1.0) -> Tensor:
+def _encode_style(expression: Tensor, network: LipSyncNetwork) -> Tensor:
+    """(T, E_low) lower expression to S, (D,); the vertices of a long clip are made BLOCK frames at a time."""
+    encoder, device, blocks = network.style, network.basis.device, expression.split(BLOCK)
+    if len(blocks) == 1:
+        return encoder(network.offsets(expression.to(device)[None]))[0]
+
+    def encoded(block: Tensor) -> Tensor:
+        return encoder.encode_vertices(network.offsets(block.to(device)))  # (n, D)
+
+    mean = variance = torch.zeros_like(encoder.average)  # (D,)
+    for block in blocks:
+        mean = mean + encoded(block).mean(0) * (len(block) / len(expression))
+    for block in blocks:
+        variance = variance + (encoded(block) - mean).square().mean(0) * (len(block) / len(expression))
+    return encoder.of_statistics(mean[None], variance[None])[0]
+
+
+def style_vector(style: StyleEmbedding | None, networks: SpeechNetworks, strength: float = 1.0) -> Tensor:
     """(D,) that drives the network: 0 is the average speaker, 1 the person, 2 exaggerates; None is the
     average speaker.
 

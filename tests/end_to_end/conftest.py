@@ -87,8 +87,7 @@ def write_speech_weights_where_none_ship(folder: Path) -> None:
 
     from personatalk_core.geometry.face_model import load_face_model
     from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-    from personatalk_core.speech.lip_sync import network_for
-    from personatalk_core.speech.networks import BUNDLED_LIP_SYNC, save_speech_networks
+    from personatalk_core.speech.networks import BUNDLED_LIP_SYNC, network_for, save_speech_networks
 
     if BUNDLED_LIP_SYNC.is_file():
         return

@@ -7,8 +7,7 @@ import torch
 
 from personatalk_core.geometry.face_model import FaceModel, load_face_model
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for
-from personatalk_core.speech.networks import SpeechNetworks
+from personatalk_core.speech.networks import SpeechNetworks, network_for
 from personatalk_core.types import FaceGeometry
 
 TINY = {"width": 24, "inner_width": 32, "layers": 2, "heads": 2, "rotary_share": 0.9, "reach": 5}

@@ -6,7 +6,8 @@ import torch
 from personatalk_core.config import DubOptions
 from personatalk_core.models import load_models
 from personatalk_core.speech.calibration import Correction, StyleCalibration
-from personatalk_core.speech.lip_sync import LipSyncNetwork, predict_expression
+from personatalk_core.speech.lip_sync import predict_expression
+from personatalk_core.speech.network import LipSyncNetwork
 from personatalk_core.speech.style import style_vector
 
 E, D = 3, 2

@@ -20,8 +20,7 @@ from ...evaluation.metrics.lip_closure import closure_rate
 from ...evaluation.studies.style_accuracy import nearest_speaker, own_style, pieces
 from ...geometry.face_model import FaceModel, load_face_model
 from ...models import Models
-from ...speech.lip_sync import network_for
-from ...speech.networks import SpeechNetworks
+from ...speech.networks import SpeechNetworks, network_for
 from ...types import OnProgress
 from ...weights.checkpoint import write_atomically
 from ..data.preparation import prepare_folder

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from ...geometry.face_model import FaceModel
 from ...speech.audio_encoder import clip_statistics
-from ...speech.lip_sync import LipSyncNetwork, template_offsets
+from ...speech.lip_sync import template_offsets
+from ...speech.network import LipSyncNetwork
 from ...speech.networks import SpeechNetworks
 from .clips import SpeechClip
 from .losses import MouthMeasure, SpeechLosses, SpeechLossWeights

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from ...geometry.face_model import FaceModel
 from ...speech.audio_encoder import AudioEncoder
-from ...speech.lip_sync import LipSyncNetwork, template_offsets
+from ...speech.lip_sync import template_offsets
+from ...speech.network import LipSyncNetwork
 from ...speech.networks import SpeechNetworks
 from ...types import OnProgress
 from ..distributed import OneProcess

@@ -9,7 +9,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from ...geometry.face_model import FaceModel
-from ...speech.style import VERTEX_UNIT
+from ...speech.network import VERTEX_UNIT
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from ...errors import OptionsError
 from ...geometry.face_model import FaceModel, load_face_model
 from ...speech.audio_encoder import AudioEncoder, AudioEncoderConfig, from_hubert, from_moonshine
-from ...speech.lip_sync import network_for
 from ...speech.networks import (
     BUNDLED_AUDIO_ENCODER,
     SpeechNetworks,
     load_speech_networks,
+    network_for,
     save_speech_networks,
 )
 from ...speech.timeline import at_model_rate

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for, predict_expression, template_offsets
-from personatalk_core.speech.networks import SpeechNetworks, load_speech_networks, save_speech_networks
+from personatalk_core.speech.lip_sync import predict_expression, template_offsets
+from personatalk_core.speech.networks import (
+    SpeechNetworks,
+    load_speech_networks,
+    network_for,
+    save_speech_networks,
+)
 from personatalk_core.training.speech.calibration import calibrate, lip_free, opening_slope, opening_way
 from personatalk_core.training.speech.losses import MouthMeasure
 from personatalk_core.training.speech.scores import clip_style

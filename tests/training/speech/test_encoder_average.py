@@ -3,8 +3,7 @@ import torch
 
 from personatalk_core.errors import WeightsError
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for
-from personatalk_core.speech.networks import load_speech_networks, save_speech_networks
+from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
 from personatalk_core.training.speech.encoder_average import average_backbones, main
 
 TINY = {"width": 24, "inner_width": 24, "layers": 1, "heads": 2, "rotary_share": 0.9, "reach": 5}

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for
-from personatalk_core.speech.networks import SpeechNetworks
+from personatalk_core.speech.networks import SpeechNetworks, network_for
 from personatalk_core.training.speech.augmentation import babble, roughen_sound, tones
 from personatalk_core.training.speech.noise_distillation import HearingTrainer, HearingTraining
 from personatalk_core.training.speech.scores import ClipScore

@@ -3,8 +3,7 @@ import json
 import torch
 
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for
-from personatalk_core.speech.networks import load_speech_networks, save_speech_networks
+from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
 from personatalk_core.training.speech import refinement as speech_refinement
 
 

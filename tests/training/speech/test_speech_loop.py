@@ -10,8 +10,7 @@ import torch
 
 from personatalk_core.errors import OptionsError
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from personatalk_core.speech.lip_sync import network_for
-from personatalk_core.speech.networks import SpeechNetworks
+from personatalk_core.speech.networks import SpeechNetworks, network_for
 from personatalk_core.training.speech.clips import hold_out_speakers
 from personatalk_core.training.speech.curves import draw_curves
 from personatalk_core.training.speech.loop import SpeechTrainer, SpeechTraining
