@@ -28,8 +28,8 @@ from .media.timing import make_timeline
 from .media.video_reader import VideoReader, probe
 from .models import Models
 from .rendering.references import ReferenceOptions, select_references
-from .speech.lip_sync import generate_geometry
-from .speech.style import extract_style
+from .speech.lip_sync import SpeechWindows, generate_geometry
+from .speech.style import extract_style, style_vector
 from .tracking.landmarks import FaceLandmarker
 from .tracking.track import track_face
 from .types import (
@@ -189,15 +189,17 @@ def animate(
         style = style_of([geometry], "own style", models)
     elif style.face_model != models.face_model.sha256:
         raise FaceModelMismatchError(_mismatch("The style", style.face_model, models))
-    given = {
-        "strength": options.style_strength,
-        "on_progress": progress.stage("speech to geometry"),
-        "cache": cache,
-    }
+    on_progress = progress.stage("speech to geometry")
     target, warnings = speak_within_memory(
         models.speech,
         lambda networks, frames: generate_geometry(
-            geometry, speech, style, networks, models.face_model, timeline, inner_frames=frames, **given
+            geometry,
+            speech,
+            style_vector(style, networks, options.style_strength),
+            networks,
+            models.face_model,
+            timeline,
+            SpeechWindows(frames, on_progress, cache),
         ),
     )
     progress.warnings.extend(warnings)

@@ -163,7 +163,7 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
     """The windows that were kept before memory ran out are not trusted to be of the new length, and the words
     stay the same."""
     from personatalk_core.dubbing.run_cache import RunCache
-    from personatalk_core.speech.lip_sync import predict_expression
+    from personatalk_core.speech.lip_sync import SpeechWindows, predict_expression
 
     networks, sound = heard
     style, template = networks.lip_sync.style.average, torch.zeros(networks.lip_sync.config.vertices, 3)
@@ -176,9 +176,7 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
             if frames > limit and done > frames - 1:
                 raise OutOfMemory("simulated")
 
-        return predict_expression(
-            sound, 550, style, template, networks, inner_frames=frames, on_progress=room, cache=cache
-        )
+        return predict_expression(sound, 550, style, template, networks, SpeechWindows(frames, room, cache))
 
     usual, warnings = speak_within_memory(
         networks, lambda networks, frames: say(networks, frames, limit=9999)

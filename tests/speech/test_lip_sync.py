@@ -5,8 +5,13 @@ import pytest
 import torch
 
 from personatalk_core.errors import FaceModelMismatchError, ShapeError
-from personatalk_core.speech.lip_sync import generate_geometry, predict_expression, template_offsets
-from personatalk_core.speech.style import extract_style
+from personatalk_core.speech.lip_sync import (
+    SpeechWindows,
+    generate_geometry,
+    predict_expression,
+    template_offsets,
+)
+from personatalk_core.speech.style import extract_style, style_vector
 from personatalk_core.types import Timeline
 
 
@@ -15,11 +20,15 @@ def timeline(frames: int, fps: float, source_frames: int) -> Timeline:
     return Timeline(index.astype(np.int64), np.arange(frames) / fps, np.full(frames, 1 / fps))
 
 
-def predict(networks, samples, frames, **options):
+def predict(networks, samples, frames, **windows):
     width, vertices = networks.lip_sync.config.width, networks.lip_sync.config.vertices
-    return predict_expression(
-        samples, frames, torch.zeros(width), torch.zeros(vertices, 3), networks, **options
-    )
+    style, template = torch.zeros(width), torch.zeros(vertices, 3)
+    return predict_expression(samples, frames, style, template, networks, SpeechWindows(**windows))
+
+
+@pytest.fixture
+def average(networks):
+    return style_vector(None, networks)
 
 
 @pytest.mark.parametrize("inner_frames", [7, 40, 64])
@@ -50,10 +59,10 @@ def test_sound_shorter_or_longer_than_asked_for(networks):
     assert torch.isfinite(predict(networks, torch.randn(64_000), 10)).all()
 
 
-def test_only_the_lower_face_is_generated(networks, face_model, moving_face):
+def test_only_the_lower_face_is_generated(networks, average, face_model, moving_face):
     source = moving_face(frames=50)
     samples = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
-    out = generate_geometry(source, samples, None, networks, face_model, timeline(50, 25, 50))
+    out = generate_geometry(source, samples, average, networks, face_model, timeline(50, 25, 50))
     low = face_model.lower_count
     assert torch.equal(out.expression[:, low:], source.expression[:, low:])
     assert not torch.allclose(out.expression[:, :low], source.expression[:, :low], atol=0.01)
@@ -62,15 +71,20 @@ def test_only_the_lower_face_is_generated(networks, face_model, moving_face):
 
 
 @pytest.mark.parametrize("fps", [23.976, 30.0, 50.0])
-def test_any_frame_rate_has_its_own_frames(networks, face_model, moving_face, fps):
+def test_any_frame_rate_has_its_own_frames(networks, average, face_model, moving_face, fps):
     source = moving_face(frames=40, fps=fps)
     line = timeline(70, fps, 40)
-    out = generate_geometry(source, torch.randn(60_000) * 0.1, None, networks, face_model, line)
+    out = generate_geometry(source, torch.randn(60_000) * 0.1, average, networks, face_model, line)
     assert out.frame_count == 70
     assert out.source_frame.tolist() == line.source_frame.tolist()
     assert np.allclose(out.times.numpy(), line.times)
     at25 = generate_geometry(
-        source, torch.randn(60_000) * 0.1, None, networks, face_model, timeline(70, 25, 40)
+        source,
+        torch.randn(60_000) * 0.1,
+        average,
+        networks,
+        face_model,
+        timeline(70, 25, 40),
     )
     assert at25.expression.shape == out.expression.shape
 
@@ -82,27 +96,36 @@ def test_style_and_strength_change_the_motion(networks, face_model, moving_face)
     line = timeline(60, 25, 60)
 
     def lower(style, strength):
-        out = generate_geometry(source, samples, style, networks, face_model, line, strength=strength)
+        out = generate_geometry(
+            source, samples, style_vector(style, networks, strength), networks, face_model, line
+        )
         return out.expression[:, : face_model.lower_count]
 
     assert torch.allclose(lower(None, 1.0), lower(style, 0.0), atol=1e-5)
     assert not torch.allclose(lower(style, 1.0), lower(style, 0.0), atol=1e-2)
 
 
-def test_refusals(networks, face_model, moving_face):
+def test_refusals(networks, average, face_model, moving_face):
     source, samples = moving_face(), torch.randn(16_000)
     line = timeline(20, 25, 20)
     with pytest.raises(ShapeError, match="outside 0 to"):
-        generate_geometry(source, samples, None, networks, face_model, timeline(80, 25, 80))
+        generate_geometry(source, samples, average, networks, face_model, timeline(80, 25, 80))
     with pytest.raises(ShapeError, match="no samples"):
-        generate_geometry(source, samples[:0], None, networks, face_model, line)
+        generate_geometry(source, samples[:0], average, networks, face_model, line)
     with pytest.raises(ShapeError, match="speech samples"):
-        generate_geometry(source, samples[None], None, networks, face_model, line)
+        generate_geometry(source, samples[None], average, networks, face_model, line)
     with pytest.raises(FaceModelMismatchError):
-        generate_geometry(replace(source, face_model="other"), samples, None, networks, face_model, line)
+        generate_geometry(
+            replace(source, face_model="other"),
+            samples,
+            average,
+            networks,
+            face_model,
+            line,
+        )
     style = replace(extract_style(source, networks, face_model, name=""), network="other")
     with pytest.raises(FaceModelMismatchError):
-        generate_geometry(source, samples, style, networks, face_model, line)
+        generate_geometry(source, samples, style_vector(style, networks), networks, face_model, line)
 
 
 def test_progress_ends_at_all_frames(networks):

@@ -6,7 +6,7 @@ import torch
 from personatalk_core.config import DubOptions
 from personatalk_core.models import load_models
 from personatalk_core.speech.calibration import Correction, StyleCalibration
-from personatalk_core.speech.lip_sync import predict_expression
+from personatalk_core.speech.lip_sync import SpeechWindows, predict_expression
 from personatalk_core.speech.network import LipSyncNetwork
 from personatalk_core.speech.style import style_vector
 
@@ -69,7 +69,7 @@ def test_bundled_networks_do_not_depend_on_windows():
     samples = torch.randn(60 * 640, generator=torch.Generator().manual_seed(0)) * 0.1
     face = torch.zeros(networks.lip_sync.config.vertices, 3)
     whole, cut = (
-        predict_expression(samples, 60, style_vector(None, networks), face, networks, inner_frames=n)
+        predict_expression(samples, 60, style_vector(None, networks), face, networks, SpeechWindows(n))
         for n in (500, 17)
     )
     assert torch.allclose(whole, cut, atol=1e-3)

@@ -20,6 +20,7 @@ from ...media.video_reader import probe
 from ...models import Models
 from ...speech.audio_encoder import AudioEncoder, from_moonshine
 from ...speech.lip_sync import generate_geometry
+from ...speech.style import style_vector
 from ...speech.timeline import at_model_rate
 from ...types import FaceGeometry, StyleEmbedding, Timeline
 from ..studies.speech_ridge import (
@@ -83,7 +84,12 @@ def spoken_by(
     """The geometry speaking the samples, in its own style unless another is given, over its own frames."""
     style = style or pipeline.style_of([geometry], "own", models)
     return generate_geometry(
-        geometry, samples, style, models.speech, models.face_model, timeline_of(geometry)
+        geometry,
+        samples,
+        style_vector(style, models.speech),
+        models.speech,
+        models.face_model,
+        timeline_of(geometry),
     )
 
 
