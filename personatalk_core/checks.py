@@ -3,18 +3,27 @@ expected."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 
 from .errors import ShapeError
 
 
-def check_shape(name: str, array: torch.Tensor | np.ndarray, *expected: int | str) -> dict[str, int]:
+class Shaped(Protocol):
+    """A tensor, an ndarray, or rows on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def check_shape(name: str, array: Shaped, *expected: int | str) -> dict[str, int]:
     """Refuse an array whose shape is not the expected one.
 
     Args:
         name:     field name used in the message.
-        array:    tensor or ndarray.
+        array:    tensor, ndarray or rows on disk.
         expected: one entry an axis: an int is exact, a str is an axis name; the same name twice must
             have the same length.
     Returns:

@@ -15,7 +15,7 @@ Camera: scaled orthographic. With R = exp(rotation) and c = scale:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
@@ -51,6 +51,21 @@ class Cache(Protocol):
 
     def path(self, name: str) -> Path:
         """A file beside what is kept, for data that is appended to."""
+
+
+class FrameRows(Protocol):
+    """An array (T, ...) that is read by slices: rows on disk, or an ndarray."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+    def __getitem__(self, frames: int | slice | np.ndarray, /) -> np.ndarray: ...
+
+    def __array__(self, dtype: np.dtype | None = None, /) -> np.ndarray: ...
 
 
 class FrameStatus(IntEnum):
@@ -193,8 +208,8 @@ class FaceTrack:
     times (T,) seconds.  frame_size (height, width).  source: sha256 of the video.
     """
 
-    landmarks: np.ndarray
-    blendshapes: np.ndarray
+    landmarks: np.ndarray | FrameRows
+    blendshapes: np.ndarray | FrameRows
     status: np.ndarray
     shot: np.ndarray
     times: np.ndarray

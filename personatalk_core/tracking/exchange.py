@@ -1,5 +1,5 @@
-"""A track in the form in which other programs hand faces on: one record a face and frame, as MediaPipe's
-ports name its parts."""
+"""A track in the form in which other programs hand faces on: one record a face and frame, with the names
+that ports of MediaPipe use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DependencyError, OptionsError, ShapeError
 from ..types import FaceTrack, FrameStatus
 
-SHOWN = (FrameStatus.OK, FrameStatus.SIDE, FrameStatus.COVERED)  # what may have landmarks
+WITH_LANDMARKS = (FrameStatus.OK, FrameStatus.SIDE, FrameStatus.COVERED)  # what may have landmarks
 REGIONS = {
     "face_oval": ("FACE_OVAL",),
     "lips": ("LIPS",),
@@ -44,7 +44,7 @@ def face_records(track: FaceTrack, score_names: Sequence[str]) -> list[list[dict
         )
     frames: list[list[dict]] = []
     for points, scores, status in zip(track.landmarks, track.blendshapes, track.status, strict=True):
-        if status not in SHOWN or not points.any():
+        if status not in WITH_LANDMARKS or not points.any():
             frames.append([])
             continue
         flat = points[:, :2]
@@ -67,12 +67,12 @@ def connection_sets() -> dict[str, frozenset[tuple[int, int]]]:
     except ImportError as error:
         raise DependencyError("mediapipe is not installed; run: pip install 'mediapipe>=1.0'.") from error
     sets = {
-        name: frozenset(
+        region: frozenset(
             (edge.start, edge.end)
-            for part in parts
-            for edge in getattr(FaceLandmarksConnections, f"FACE_LANDMARKS_{part}")
+            for name in names
+            for edge in getattr(FaceLandmarksConnections, f"FACE_LANDMARKS_{name}")
         )
-        for name, parts in REGIONS.items()
+        for region, names in REGIONS.items()
     }
     sets["contours"] = frozenset().union(*(sets[name] for name in CONTOURS))
     sets["all"] = sets["contours"] | sets["irises"] | sets["nose"]
@@ -88,9 +88,10 @@ def face_in_box(boxes: object) -> str:
     Raises:
         OptionsError: no box, or none of that form.
     """
-    frames = [[boxes]] if isinstance(boxes, Mapping) else list(boxes) if isinstance(boxes, Sequence) else []
-    if frames and isinstance(frames[0], Mapping):
-        frames = [frames]
+    entries: list = (
+        [boxes] if isinstance(boxes, Mapping) else list(boxes) if isinstance(boxes, Sequence) else []
+    )
+    frames = [entries] if entries and isinstance(entries[0], Mapping) else entries
     for number, found in enumerate(frames):
         for box in found:
             try:

@@ -10,29 +10,29 @@ from scipy.optimize import linear_sum_assignment
 from .landmarks import FaceLandmarker, FaceReading
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
 from .shots import Continuity, CutDetector
-from .tracklet import RowFile, RowsInFile, Tracklet
+from .tracklet import ROW_SHAPES, RowList, RowStore, Tracklet, TrackletRows
 
-LOOK_AROUND = 12  # frames between looks for people who came in (coarse tiles only)
-SEARCH_LEVELS = 2  # tile sizes of such a look
-KEEP_LOOKING = 50  # frames a lost face is sought where it was last seen
-LOCAL_SEARCH = 3  # frames between these
-DETECTIONS_A_FRAME = (
-    4  # share of a deep search: its number of tiles over this is the frames between two of them
-)
+COARSE_INTERVAL = 12  # frames between searches for people who came in (coarse tiles only)
+COARSE_LEVELS = 2  # tile sizes of such a search
+MAX_LOST = 50  # frames a lost face is sought where it was last seen
+LOCAL_INTERVAL = 3  # frames between these searches
+DEEP_TILES_A_FRAME = 4  # tiles of a deep search, over the frames between two of them
 MAX_FOLLOWED = 6  # people at a time, the largest first
-SURE_GLIMPSE = 0.65  # score of the detector above which a face that cannot be read is still a face
-CROWD = 0.9  # crops closer than this times their mean side are read for several faces
+GLIMPSE_SCORE = 0.65  # score of the detector above which a face that cannot be read is still a face
+CROWDED = 0.9  # crops closer than this times their mean side are read for several faces
 
 
 class FaceFollower:
-    """Feed frames in order with :meth:`step`; then read :attr:`candidates`, :attr:`shots` and
-    :attr:`glimpses`.
+    """Feed frames in order with :meth:`step`; then read ``tracklets``, ``shots`` and ``glimpses``.
 
-    glimpses: frames, among those that were searched, with a face that could not be read: a profile, mostly.
+    shots: number of the shot of each frame.  glimpses: frames, among those that were searched, with a face
+    that could not be read: a profile, mostly.
 
-    Memory grows by the landmarks of the faces seen, never by pixels; with ``files``, for rows of landmarks
-    and of blendshapes, not even by those. ``all_sizes``: also look for faces much smaller than the largest,
-    for a choice that may mean one of them.
+    Memory grows by the landmarks of the faces that were read, never by pixels.
+    Args:
+        landmarker: reads the faces.
+        all_sizes:  also search for faces much smaller than the largest, for a choice that may mean one.
+        rows:       where landmarks and blendshapes are kept, files for instance; None: in memory.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class FaceFollower:
         landmarker: FaceLandmarker,
         *,
         all_sizes: bool = False,
-        files: tuple[RowFile, RowFile] | None = None,
+        rows: tuple[RowStore, RowStore] | None = None,
     ) -> None:
-        self.files = files
+        self.rows = rows or (RowList(ROW_SHAPES[0]), RowList(ROW_SHAPES[1]))
         self._all_sizes = all_sizes
         self._landmarker = landmarker
         self.cuts = CutDetector()
@@ -56,18 +56,22 @@ class FaceFollower:
         """frame (H, W, 3) uint8 RGB, the next of the clip."""
         number = len(self.shots)
         shot = self.shots[-1] if self.shots else 0
+        # read the faces that are followed, where they should be now
         readings = self._read_followed(number, frame)
-        change = self.cuts.judge(frame)
-        doubtful = change == Continuity.DOUBTFUL and any(c.frames[-1] == number - 1 for c in self.active)
-        if (change == Continuity.CUT or doubtful) and not self._goes_on(number, readings):
+
+        # begin a new shot at a cut
+        continuity = self.cuts.judge(frame)
+        doubtful = continuity == Continuity.DOUBTFUL and any(t.frames[-1] == number - 1 for t in self.active)
+        if (continuity == Continuity.CUT or doubtful) and not self._continues_shot(number, readings):
             shot += 1
             readings, self.active = [], []
             self.next_deep_search = number
         self.shots.append(shot)
 
+        # give the readings to tracklets, then search for faces that are not followed
         self._assign(number, readings)
-        self._look_for_more(number, frame)
-        self.active = [c for c in self.active if number - c.frames[-1] <= KEEP_LOOKING]
+        self._search(number, frame)
+        self.active = [t for t in self.active if number - t.frames[-1] <= MAX_LOST]
 
     def _read_followed(self, number: int, frame: np.ndarray) -> list[FaceReading]:
         readings: list[FaceReading] = []
@@ -76,90 +80,89 @@ class FaceFollower:
             if tracklet.frames[-1] < number - 1:
                 box = (*tracklet.expected_centre(number), box[2])
             crowded = any(
-                np.hypot(box[0] - other.box[0], box[1] - other.box[1]) < CROWD * (box[2] + other.box[2]) / 2
+                np.hypot(box[0] - other.box[0], box[1] - other.box[1]) < CROWDED * (box[2] + other.box[2]) / 2
                 for other in self.active
                 if other is not tracklet
             )
             readings += self._landmarker.read(frame, box, several=crowded)
         return _distinct_readings(readings)
 
-    def _goes_on(self, number: int, readings: list[FaceReading]) -> bool:
-        """Somebody is still where he was, at the same size and looking the same: a jolt of the camera, not a
-        cut."""
-        return any(c.continues(number, reading) for c in self.active for reading in readings)
+    def _continues_shot(self, number: int, readings: list[FaceReading]) -> bool:
+        """Somebody is still in place, of the same size and appearance: a jolt of the camera, not a cut."""
+        return any(t.continues(number, reading) for t in self.active for reading in readings)
 
     def _assign(self, number: int, readings: list[FaceReading]) -> None:
-        """Give each reading to the person it fits best; a reading that fits nobody begins a new person."""
-        waiting = [c for c in self.tracklets if c.shot == self.shots[-1] and c.frames[-1] < number]
-        taken: set[int] = set()
+        """Give each reading to the tracklet it fits best; a reading that fits none begins a new one."""
+        waiting = [t for t in self.tracklets if t.shot == self.shots[-1] and t.frames[-1] < number]
+        assigned: set[int] = set()
         if readings and waiting:
-            cost = np.array([[c.association_cost(number, r) for c in waiting] for r in readings])
+            cost = np.array([[t.association_cost(number, r) for t in waiting] for r in readings])
             for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
                 if np.isfinite(cost[row, column]):
                     waiting[column].add(number, readings[row])
-                    taken.add(row)
+                    assigned.add(row)
                     if waiting[column] not in self.active:
                         self.active.append(waiting[column])
         for row, reading in enumerate(readings):
-            if row not in taken:
-                person = self._new_person()
-                person.add(number, reading)
-                self.tracklets.append(person)
-                self.active.append(person)
+            if row not in assigned:
+                landmarks, blendshapes = (TrackletRows(store) for store in self.rows)
+                tracklet = Tracklet(self.shots[-1], landmarks=landmarks, blendshapes=blendshapes)
+                tracklet.add(number, reading)
+                self.tracklets.append(tracklet)
+                self.active.append(tracklet)
 
-    def _new_person(self) -> Tracklet:
-        if self.files is None:
-            return Tracklet(self.shots[-1])
-        return Tracklet(
-            self.shots[-1], landmarks=RowsInFile(self.files[0]), blendshapes=RowsInFile(self.files[1])
-        )
-
-    def _look_for_more(self, number: int, frame: np.ndarray) -> None:
-        lost = [c for c in self.active if c.frames[-1] < number]
+    def _search(self, number: int, frame: np.ndarray) -> None:
+        """Detect faces that are not followed, read them and assign them."""
+        # detect: everywhere when nobody is in sight, coarsely now and then, around where a face was lost
+        lost = [t for t in self.active if t.frames[-1] < number]
         found = np.zeros((0, 4))
         if len(lost) == len(self.active) and number >= self.next_deep_search:  # nobody in sight
             found = search_frame(self._landmarker, frame, all_sizes=self._all_sizes)
-            self.next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DETECTIONS_A_FRAME)
-        elif number % LOOK_AROUND == 0:
-            found = search_frame(self._landmarker, frame, levels=SEARCH_LEVELS, all_sizes=self._all_sizes)
-        near = [
-            c for c in lost if number - c.frames[-1] == 1 or number % LOCAL_SEARCH == 0
-        ]  # at once, then now and again
-        if near:
-            found = distinct(np.concatenate([found, *(self._search_near(number, frame, c) for c in near)]))
-        seen = [c for c in self.active if c.frames[-1] == number]
-        fresh = [
+            self.next_deep_search = number + max(5, _tile_count(frame.shape[:2]) // DEEP_TILES_A_FRAME)
+        elif number % COARSE_INTERVAL == 0:
+            found = search_frame(self._landmarker, frame, levels=COARSE_LEVELS, all_sizes=self._all_sizes)
+        sought = [t for t in lost if number - t.frames[-1] == 1 or number % LOCAL_INTERVAL == 0]
+        if sought:
+            nearby = [self._search_around(number, frame, t) for t in sought]
+            found = distinct(np.concatenate([found, *nearby]))
+
+        # keep what is not followed already, the largest first
+        in_sight = [t for t in self.active if t.frames[-1] == number]
+        unknown = [
             box
             for box in found
-            if all(np.hypot(*(box[:2] - c.centre)) > 0.5 * max(box[2], c.extent) for c in seen)
+            if all(np.hypot(*(box[:2] - t.centre)) > 0.5 * max(box[2], t.extent) for t in in_sight)
         ]
-        room = max(0, MAX_FOLLOWED - len(seen))
-        fresh = sorted(fresh, key=lambda box: -box[2])[:room]
+        vacancies = max(0, MAX_FOLLOWED - len(in_sight))
+        unknown = sorted(unknown, key=lambda box: -box[2])[:vacancies]
+
+        # read the landmarks
         readings: list[FaceReading] = []
-        for x, y, side, score in fresh:
+        for x, y, side, score in unknown:
             read = self._landmarker.read(frame, (x, y, side * READ_MARGIN))
             readings += read
-            if not read and score > SURE_GLIMPSE and number not in self.glimpses[-1:]:
+            if not read and score > GLIMPSE_SCORE and number not in self.glimpses[-1:]:
                 self.glimpses.append(number)
-        readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, c) for c in seen)]
+        readings = [r for r in _distinct_readings(readings) if all(not _same_place(r, t) for t in in_sight)]
         self._assign(number, readings)
 
-    def _search_near(self, number: int, frame: np.ndarray, person: Tracklet) -> np.ndarray:
+    def _search_around(self, number: int, frame: np.ndarray, tracklet: Tracklet) -> np.ndarray:
         """Boxes (N, 4) found in a square three times the face around where a lost face should be."""
         height, width = frame.shape[:2]
-        x, y = person.expected_centre(number)
-        half = int(np.ceil(1.5 * person.extent))
+        x, y = tracklet.expected_centre(number)
+        half = int(np.ceil(1.5 * tracklet.extent))
         left, top = max(0, int(x) - half), max(0, int(y) - half)
-        part = frame[top : min(height, int(y) + half), left : min(width, int(x) + half)]
-        if min(part.shape[:2]) < 8:
+        surroundings = frame[top : min(height, int(y) + half), left : min(width, int(x) + half)]
+        if min(surroundings.shape[:2]) < 8:
             return np.zeros((0, 4))
-        boxes = self._landmarker.detect(part)
+        boxes = self._landmarker.detect(surroundings)
         boxes[:, :2] += (left, top)
         return boxes
 
 
-def _same_place(reading: FaceReading, person: Tracklet) -> bool:
-    return bool(np.linalg.norm(reading.centre - person.centre) < 0.4 * max(reading.extent, person.extent))
+def _same_place(reading: FaceReading, tracklet: Tracklet) -> bool:
+    distance = np.linalg.norm(reading.centre - tracklet.centre)
+    return bool(distance < 0.4 * max(reading.extent, tracklet.extent))
 
 
 def _distinct_readings(readings: list[FaceReading]) -> list[FaceReading]:

@@ -9,15 +9,10 @@ import numpy as np
 from .landmarks import FaceLandmarker
 
 TILE_PIXELS = 256  # a tile is shrunk to this before the detector shrinks it to its own 128
-SMALLEST_TILES = (
-    160,
-    320,
-    # source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a
-    # tile
-)
-TILE_STEP = (
-    0.6  # of a tile; neighbours overlap by more than the largest face that the next coarser level misses
-)
+# source pixels, for small and for 4K frames: the detector was measured to find faces of an eighth of a tile
+SMALLEST_TILES = (160, 320)
+# of a tile; neighbours overlap by more than the largest face that the next coarser level misses
+TILE_STEP = 0.6
 READ_MARGIN = 1.7  # side of the square to read landmarks from, over the detector's box
 SAME_FACE = 0.5  # boxes whose centres are closer than this times the larger side are one face
 
@@ -62,7 +57,7 @@ def search_level(landmarker: FaceLandmarker, frame: np.ndarray, side: float) -> 
 
 
 def distinct(boxes: np.ndarray) -> np.ndarray:
-    """Keep the surest of boxes that show one face. boxes (N, 4) -> (M, 4), surest first."""
+    """Keep the box of highest score of those that show one face. boxes (N, 4) -> (M, 4), by falling score."""
     kept: list[np.ndarray] = []
     for box in boxes[np.argsort(-boxes[:, 3])]:
         if all(np.hypot(*(box[:2] - k[:2])) > SAME_FACE * max(box[2], k[2]) for k in kept):
@@ -80,7 +75,7 @@ def search_frame(
         levels:    how many tile sizes to try, coarse to fine; None for all.
         all_sizes: go on to the end; False stops one tile size after the first that shows a face.
     Returns:
-        (N, 4) float64: centre x, centre y, side in image pixels, score; one row a face, surest first.
+        (N, 4) float64: centre x, centre y, side in image pixels, score; one row a face, by falling score.
     """
     found = np.zeros((0, 4))
     for side in tile_levels(frame.shape[:2])[:levels]:

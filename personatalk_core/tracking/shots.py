@@ -10,16 +10,16 @@ import numpy as np
 
 THUMBNAIL = (48, 27)  # width, height
 MIN_CHANGE = 12.0  # mean absolute change of 8-bit values below which no cut is called
-MAX_LIKENESS = (
-    0.75  # correlation of the two pictures, brightness and contrast removed: a flash or a fade keeps it high
-)
-DOUBTFUL_LIKENESS = 0.9  # between the two: perhaps another person before the same wall; the faces must tell
-CHANGED_SHARE = 0.4  # of the picture must change: something large that moves before the camera changes less
-CHANGED = 15.0  # 8-bit values, in any channel
-TIMES_USUAL = (
-    3.5  # a cut changes this many times more than the median of the last frames (a fast pan does not)
-)
-MEMORY = 12  # frames
+# correlation of the two pictures, brightness and contrast removed, below which there is a cut: a flash or a
+# fade keeps it high
+CUT_CORRELATION = 0.75
+# between the two: perhaps another person before the same wall; the faces must tell
+DOUBTFUL_CORRELATION = 0.9
+MIN_CHANGED_AREA = 0.4  # of the picture: something large that moves before the camera changes less
+CHANGED_PIXEL = 15.0  # 8-bit values, in any channel
+# a cut changes this many times more than the median of the last frames (a fast pan does not)
+TIMES_MEDIAN = 3.5
+HISTORY = 12  # frames
 
 
 class Continuity(IntEnum):
@@ -35,17 +35,17 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
-        self._changes: deque[float] = deque(maxlen=MEMORY)
+        self._changes: deque[float] = deque(maxlen=HISTORY)
 
     @property
-    def memory(self) -> tuple[np.ndarray | None, list[float]]:
+    def state(self) -> tuple[np.ndarray | None, list[float]]:
         """What the next judgement depends on: the last thumbnail, and the last changes."""
         return self._last, list(self._changes)
 
-    @memory.setter
-    def memory(self, memory: tuple[np.ndarray | None, list[float]]) -> None:
-        self._last = memory[0]
-        self._changes = deque(memory[1], maxlen=MEMORY)
+    @state.setter
+    def state(self, state: tuple[np.ndarray | None, list[float]]) -> None:
+        self._last = state[0]
+        self._changes = deque(state[1], maxlen=HISTORY)
 
     def judge(self, frame: np.ndarray) -> Continuity:
         """frame (H, W, 3) uint8 -> how it continues the frame before; the first frame always goes on."""
@@ -58,21 +58,21 @@ class CutDetector:
             return Continuity.GOES_ON
         difference = np.abs(thumbnail - last)
         change = float(difference.mean())
-        usual = float(np.median(self._changes)) if self._changes else 0.0
-        much = (
+        median_change = float(np.median(self._changes)) if self._changes else 0.0
+        large_change = (
             change > MIN_CHANGE
-            and change > TIMES_USUAL * usual
-            and float((difference.max(-1) > CHANGED).mean()) > CHANGED_SHARE
+            and change > TIMES_MEDIAN * median_change
+            and float((difference.max(-1) > CHANGED_PIXEL).mean()) > MIN_CHANGED_AREA
         )
-        alike = likeness(thumbnail, last) if much else 1.0
-        if alike < MAX_LIKENESS:
+        correlation = picture_correlation(thumbnail, last) if large_change else 1.0
+        if correlation < CUT_CORRELATION:
             self._changes.clear()
             return Continuity.CUT
         self._changes.append(change)
-        return Continuity.DOUBTFUL if alike < DOUBTFUL_LIKENESS else Continuity.GOES_ON
+        return Continuity.DOUBTFUL if correlation < DOUBTFUL_CORRELATION else Continuity.GOES_ON
 
 
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
+def picture_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of two pictures over pixels and channels, each channel's mean removed; 0 when one of them
     is flat."""
     a, b = a - a.mean((0, 1)), b - b.mean((0, 1))

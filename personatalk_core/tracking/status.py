@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import label, median_filter
+from scipy.ndimage import median_filter
 
 from ..config import MIN_FACE_PIXELS
-from ..types import FrameStatus
-from .choose import lasts
+from ..types import FrameRows, FrameStatus
+from .choose import is_face
 from .tracklet import Tracklet
 
-# turned further than this from the camera (as pose.py reads it: a true 60 to 65), the far half of the mouth
+# turned further than this from the camera (as head_pose reads it: a true 60 to 65), the far half of the mouth
 # is hidden
 SIDE_DEGREES = 55.0
 # a face lost while turned at least this far was lost because it turned on, not because something covered it
 TURNING_AWAY = 40.0
-# Change of the lower face's look that says something lies before it: at least HIDDEN_CHANGE, and HIDDEN_RISE
+# Change of the lower face's colours that says something lies before it: at least OCCLUSION_CHANGE, and
+# OCCLUSION_RISE
 # above the clip's usual change. On 14 clips bare faces reached 0.59 (one that grimaces 1.0, its usual 0.5);
 # microphones and cups began at 0.8, those that leave the upper lip free at 0.6, painted skin-coloured hands
 # at 0.36: not all hands are noticed (a real one on the corpus is, at 0.8 to 1.2).
-HIDDEN_CHANGE = 0.68
-HIDDEN_RISE = 0.42
-HIDDEN_STAY = 0.5  # of the threshold: once hidden, a mouth stays so until the change falls below this
+OCCLUSION_CHANGE = 0.68
+OCCLUSION_RISE = 0.42
+OCCLUSION_HYSTERESIS = 0.5  # of the threshold: a mouth stays occluded until the change falls below this
 GLIMPSE_REACH = 25  # frames between two glimpses of an unreadable face that are one stretch of it
 LIPS = (61, 291, 0, 17, 13, 14)  # corners and middles
 
 
 def frame_status(
-    parts: list[Tracklet],
-    tracklets: list[Tracklet],
+    chosen: list[Tracklet],
+    everybody: list[Tracklet],
     shot: np.ndarray,
-    landmarks: np.ndarray,
+    landmarks: FrameRows,
     frame_size: tuple[int, int],
 ) -> np.ndarray:
     """Name every frame.
 
     Args:
-        parts:      the chosen person, at most one candidate a shot or several that follow each other in it.
-        tracklets: everybody who was found.
+        chosen:     tracklets of the chosen person: one a shot, or several that follow each other in it.
+        everybody:  tracklets of all people.
         shot:       (T,) number of the shot.
         landmarks:  (T, 478, 3) image pixels of the chosen person; zeros where not read.
         frame_size: (height, width).
@@ -45,13 +46,13 @@ def frame_status(
         (T,) uint8 of FrameStatus.
     """
     status = np.full(len(shot), FrameStatus.NO_FACE, np.uint8)
-    followed = {part.shot for part in parts}
-    for other in tracklets:
-        if other.shot not in followed and lasts(other):
+    chosen_shots = {tracklet.shot for tracklet in chosen}
+    for other in everybody:
+        if other.shot not in chosen_shots and is_face(other):
             status[shot == other.shot] = FrameStatus.CUT
-    for part in parts:
-        status[part.frames] = _read_status(part, frame_size)
-    turn = dict(pair for part in parts for pair in zip(part.frames, part.turn, strict=True))
+    for tracklet in chosen:
+        status[tracklet.frames] = _read_status(tracklet, frame_size)
+    turn = {frame: turn for t in chosen for frame, turn in zip(t.frames, t.turn, strict=True)}
     read = sorted(turn)
     for before, after in zip(read[:-1], read[1:], strict=True):
         same_shot = shot[before] == shot[after]
@@ -66,18 +67,23 @@ def frame_status(
     return status
 
 
-def _read_status(part: Tracklet, frame_size: tuple[int, int]) -> np.ndarray:
-    turn, size, change = (np.array(v) for v in (part.turn, part.size, part.appearance_change))
+def _read_status(tracklet: Tracklet, frame_size: tuple[int, int]) -> np.ndarray:
+    """(n,) status of the frames in which the face was read."""
+    turn, size, change = (
+        np.array(tracklet.turn),
+        np.array(tracklet.size),
+        np.array(tracklet.appearance_change),
+    )
     turn = median_filter(turn, 5, mode="nearest")
     status = np.full(len(turn), FrameStatus.OK, np.uint8)
-    status[_hidden(change)] = FrameStatus.COVERED
-    status[[not _mouth_inside(points, frame_size) for points in part.landmarks]] = FrameStatus.COVERED
+    status[_occluded(change)] = FrameStatus.COVERED
+    status[[not _mouth_inside(points, frame_size) for points in tracklet.landmarks]] = FrameStatus.COVERED
     status[turn > SIDE_DEGREES] = FrameStatus.SIDE
     status[size < MIN_FACE_PIXELS] = FrameStatus.TINY
     return status
 
 
-def name_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> np.ndarray:
+def mark_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> np.ndarray:
     """Frames without a reading in which an unreadable face was glimpsed become SIDE. status, shot (T,) ->
     status (T,)."""
     status = status.copy()
@@ -89,12 +95,13 @@ def name_glimpses(status: np.ndarray, shot: np.ndarray, glimpses: list[int]) -> 
     return status
 
 
-def _hidden(change: np.ndarray) -> np.ndarray:
-    """(T,) bool: something lies before the mouth. change (T,): of the lower face's look."""
-    steady = median_filter(change, 3, mode="nearest")  # one blurred frame is not a hand
-    threshold = max(HIDDEN_CHANGE, float(np.median(change)) + HIDDEN_RISE)
-    runs, _ = label(steady > HIDDEN_STAY * threshold)
-    return np.isin(runs, np.setdiff1d(runs[steady > threshold], 0))
+def _occluded(change: np.ndarray) -> np.ndarray:
+    """(T,) bool: something lies before the mouth. change (T,): of the lower face's colours."""
+    smooth = median_filter(change, 3, mode="nearest")  # one blurred frame is not a hand
+    threshold = max(OCCLUSION_CHANGE, float(np.median(change)) + OCCLUSION_RISE)
+    above = smooth > OCCLUSION_HYSTERESIS * threshold
+    runs = np.cumsum(np.diff(above, prepend=False) & above) * above  # number of the run of each frame, 0 none
+    return np.isin(runs, np.setdiff1d(runs[smooth > threshold], 0))
 
 
 def _inside(points: np.ndarray, frame_size: tuple[int, int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 
@@ -11,18 +12,18 @@ from ..checks import check_shape
 from ..config import MIN_FACE_PIXELS, FaceChoice
 from ..errors import FaceError, ShapeError
 from ..types import Cache, ClipFrames, FaceTrack, FrameStatus, OnProgress
-from .choose import choose_person, same_person
+from .choose import choose_tracklet, link_tracklets
 from .follow import FaceFollower
-from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, TASK_FILE, FaceLandmarker
+from .landmarks import TASK_FILE, FaceLandmarker
 from .state import restore, state_of
-from .status import frame_status, name_glimpses
-from .tracklet import RowFile, RowList, Tracklet, TrackRows
+from .status import frame_status, mark_glimpses
+from .tracklet import ROW_SHAPES, RowFile, Tracklet, TrackRows
 
 STATE = "tracking"
-KEEP_EVERY = 250  # frames after which the state is kept, at least ...
-KEEP_SHARE = (
-    20  # ... and never before one in so many of the frames so far are new, for the state grows with the clip
-)
+# The state is kept after this many frames, but never before one in KEEP_SHARE of the frames so far are new,
+# for it grows with the clip
+KEEP_EVERY = 250
+KEEP_SHARE = 20
 
 
 def track_face(
@@ -53,44 +54,18 @@ def track_face(
         ShapeError: a frame of another size, or another number of frames than times.
         DependencyError, WeightsError: see FaceLandmarker.
     """
-    times, frame_size = np.asarray(clip.times, np.float64), clip.frame_size
-    own = None if isinstance(landmarker, FaceLandmarker) else FaceLandmarker(landmarker or TASK_FILE)
     choice = choice or FaceChoice("auto")
-    follower = _follower(own or landmarker, choice.kind in ("index", "point"), cache)
-    first = len(follower.shots)
-    try:
-        for number, frame in enumerate(clip.frames(first), start=first):
-            check_shape(f"frame {number}", frame, *frame_size, 3)
-            if frame.dtype != np.uint8:
-                raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
-            follower.step(frame)
-            if cache is not None and number + 1 - first >= max(KEEP_EVERY, first // KEEP_SHARE):
-                cache.save(STATE, *state_of(follower))
-                first = number + 1
-            if on_progress is not None:
-                on_progress(number + 1, len(times))
-    finally:
-        if own is not None:
-            own.close()
-    if len(follower.shots) != len(times):
-        raise ShapeError(
-            f"{len(follower.shots)} frames came but {len(times)} frame times; expected one time a frame."
-        )
-    if not follower.tracklets:
-        glimpses = follower.glimpses
-        seen = (
-            f"a face is seen in frame {glimpses[0]} but can be read in none"
-            if glimpses
-            else "no face was found in any"
-        )
-        raise FaceError(
-            f"{seen} of the {len(times)} frames; use a video in which a face is seen from the front, "
-            f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
-        )
-    person = choose_person(follower.tracklets, choice)
-    parts = same_person(person, follower.tracklets)
-    track = _assemble(parts, follower, times, frame_size, clip.source)
-    _refuse_tiny(track, parts)
+    if isinstance(landmarker, FaceLandmarker):
+        opened = nullcontext(landmarker)
+    else:
+        opened = FaceLandmarker(landmarker or TASK_FILE)
+    with opened as reader:
+        follower = _follower(reader, choice.kind in ("index", "point"), cache)
+        _stream(clip, follower, on_progress, cache)
+    _refuse_nothing(clip, follower)
+    chosen = link_tracklets(choose_tracklet(follower.tracklets, choice), follower.tracklets)
+    track = _assemble(chosen, follower, clip)
+    _refuse_tiny(track, chosen)
     return track
 
 
@@ -98,57 +73,77 @@ def _follower(landmarker: FaceLandmarker, all_sizes: bool, cache: Cache | None) 
     """A follower at the beginning, or where an earlier run kept its state."""
     if cache is None:
         return FaceFollower(landmarker, all_sizes=all_sizes)
-    kept = cache.load(STATE)
-    count = 0 if kept is None else len(kept.tensors["frames"])
-    paths, shapes = (
-        (cache.path("landmarks.f32"), cache.path("blendshapes.f32")),
-        ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,)),
-    )
-    wanted = [4 * count * prod(shape) for shape in shapes]  # bytes
-    if any(not path.exists() or path.stat().st_size < size for path, size in zip(paths, wanted, strict=True)):
-        kept, count = None, 0
-    files = tuple(RowFile(path, shape, count) for path, shape in zip(paths, shapes, strict=True))
-    follower = FaceFollower(landmarker, all_sizes=all_sizes, files=files)
-    if kept is not None:
-        restore(follower, kept.tensors, kept.config)
+    saved = cache.load(STATE)
+    count = 0 if saved is None else len(saved.tensors["frames"])
+    paths = cache.path("landmarks.f32"), cache.path("blendshapes.f32")
+    sizes = [4 * count * prod(shape) for shape in ROW_SHAPES]  # bytes
+    if any(not path.exists() or path.stat().st_size < size for path, size in zip(paths, sizes, strict=True)):
+        saved, count = None, 0
+    landmarks, blendshapes = (RowFile(*file, count) for file in zip(paths, ROW_SHAPES, strict=True))
+    follower = FaceFollower(landmarker, all_sizes=all_sizes, rows=(landmarks, blendshapes))
+    if saved is not None:
+        restore(follower, saved.tensors, saved.config)
     return follower
 
 
-def _assemble(
-    parts: list[Tracklet],
-    follower: FaceFollower,
-    times: np.ndarray,
-    frame_size: tuple[int, int],
-    source: str,
-) -> FaceTrack:
-    shot = np.array(follower.shots, np.int64)
-    number = np.full(len(times), -1, np.int64)
-    done = 0
-    for part in parts:
-        own = part.landmarks.numbers if follower.files else np.arange(done, done + len(part.frames))
-        number[part.frames] = own
-        done += len(part.frames)
-    rows = follower.files
-    if rows is None:
-        lists = (
-            [row for part in parts for row in part.landmarks],
-            [row for part in parts for row in part.blendshapes],
+def _stream(
+    clip: ClipFrames, follower: FaceFollower, on_progress: OnProgress | None, cache: Cache | None
+) -> None:
+    """Feed the follower every frame that it does not know yet."""
+    saved = len(follower.shots)
+    for number, frame in enumerate(clip.frames(saved), start=saved):
+        check_shape(f"frame {number}", frame, *clip.frame_size, 3)
+        if frame.dtype != np.uint8:
+            raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
+        follower.step(frame)
+        if cache is not None and number + 1 - saved >= max(KEEP_EVERY, saved // KEEP_SHARE):
+            cache.save(STATE, *state_of(follower))
+            saved = number + 1
+        if on_progress is not None:
+            on_progress(number + 1, len(clip.times))
+
+
+def _refuse_nothing(clip: ClipFrames, follower: FaceFollower) -> None:
+    count = len(clip.times)
+    if len(follower.shots) != count:
+        raise ShapeError(
+            f"{len(follower.shots)} frames came but {count} frame times; expected one time a frame."
         )
-        rows = RowList(lists[0], (LANDMARK_COUNT, 3)), RowList(lists[1], (BLENDSHAPE_COUNT,))
-    landmarks, blendshapes = (TrackRows(file, number) for file in rows)
-    status = frame_status(parts, follower.tracklets, shot, landmarks, frame_size)
-    gaps = _gaps(status, np.sort(np.concatenate([part.frames for part in parts])))
-    for values in (landmarks, blendshapes):
-        values.bridge(*gaps)
-    status = name_glimpses(status, shot, follower.glimpses)
-    if follower.files is None:
-        landmarks, blendshapes = np.asarray(landmarks), np.asarray(blendshapes)
-    return FaceTrack(landmarks, blendshapes, status, shot, times, frame_size, source)
+    if not follower.tracklets:
+        glimpses = follower.glimpses
+        found = (
+            f"a face is seen in frame {glimpses[0]} but can be read in none"
+            if glimpses
+            else "no face was found in any"
+        )
+        raise FaceError(
+            f"{found} of the {count} frames; use a video in which a face is seen from the front, "
+            f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
+        )
+
+
+def _assemble(chosen: list[Tracklet], follower: FaceFollower, clip: ClipFrames) -> FaceTrack:
+    """The chosen tracklets as one track of every frame."""
+    shot = np.array(follower.shots, np.int64)
+    number = np.full(len(shot), -1, np.int64)
+    for tracklet in chosen:
+        number[tracklet.frames] = tracklet.landmarks.numbers
+    landmarks, blendshapes = (TrackRows(store, number) for store in follower.rows)
+    status = frame_status(chosen, follower.tracklets, shot, landmarks, clip.frame_size)
+    gaps = _gaps(status, np.sort(np.concatenate([tracklet.frames for tracklet in chosen])))
+    for rows in (landmarks, blendshapes):
+        rows.interpolate(*gaps)
+    status = mark_glimpses(status, shot, follower.glimpses)
+    values = landmarks, blendshapes
+    if not isinstance(follower.rows[0], RowFile):
+        values = np.asarray(landmarks), np.asarray(blendshapes)
+    times = np.asarray(clip.times, np.float64)
+    return FaceTrack(*values, status, shot, times, clip.frame_size, clip.source)
 
 
 def _gaps(status: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames where the face was hidden between two readings: their numbers, the readings before and after,
-    and how near the latter is."""
+    and the weight of the latter. status (T,); read: frames with a reading, rising."""
     hidden = np.isin(status, (FrameStatus.COVERED, FrameStatus.SIDE))
     gaps = np.setdiff1d(np.flatnonzero(hidden), read)
     after = np.searchsorted(read, gaps)
@@ -156,10 +151,10 @@ def _gaps(status: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return gaps, read[after - 1], read[after], weight
 
 
-def _refuse_tiny(track: FaceTrack, parts: list[Tracklet]) -> None:
-    shown = track.status[np.concatenate([p.frames for p in parts])]
-    if (shown == FrameStatus.TINY).all():
-        largest = max(max(p.size) for p in parts)
+def _refuse_tiny(track: FaceTrack, chosen: list[Tracklet]) -> None:
+    status = track.status[np.concatenate([tracklet.frames for tracklet in chosen])]
+    if (status == FrameStatus.TINY).all():
+        largest = max(max(tracklet.size) for tracklet in chosen)
         raise FaceError(
             f"the face is too small: {largest:.0f} pixels across at its largest, expected at least "
             f"{MIN_FACE_PIXELS}; "

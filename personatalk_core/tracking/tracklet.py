@@ -1,6 +1,7 @@
-"""Readings of a long clip on disk: one row of floats a reading, appended while tracking, read back by number.
+"""One face followed within a shot: its readings, where it is expected next, and what it looks like.
 
-A row of landmarks is 5.7 KB, an hour of one face 0.5 GB: too much for memory, little for a disk.
+Readings may lie on disk: a row of landmarks is 5.7 KB, an hour of one face 0.5 GB, too much for memory and
+little for a disk. Rows of floats are appended while tracking and read back by number.
 """
 
 from __future__ import annotations
@@ -10,31 +11,75 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..checks import check_finite
 from .appearance import AppearanceMemory, appearance_distance
-from .landmarks import LIP_MIDDLES, FaceReading
+from .landmarks import BLENDSHAPE_COUNT, LANDMARK_COUNT, LIP_MIDDLES, FaceReading
 
+ROW_SHAPES = ((LANDMARK_COUNT, 3), (BLENDSHAPE_COUNT,))  # landmarks and blendshapes of one reading
 BLOCK = 256  # rows read at once
+
+CROP_MARGIN = 1.5  # side of the crop that is read, over the longer side of the face
+HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved this far (steadier landmarks)
+HOLD_ZOOM = 0.08
+SAME_PLACE = 0.25  # of the face
+SAME_SIZE = 0.12  # logarithm of the ratio
+# appearance distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person
+# jumps by 0.2 or more
+NEXT_APPEARANCE = 0.16
+USUAL_APPEARANCE = 0.4  # appearance distance that counts as much as a face at the edge of where it can be
+
+
+class RowStore(Protocol):
+    """Rows (N, *shape) float32 that are appended and read by number."""
+
+    shape: tuple[int, ...]
+
+    def append(self, row: np.ndarray) -> int:
+        """Keep a row; returns its number."""
+        ...
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, *shape) float32 of the rows of these numbers."""
+        ...
+
+
+class RowList:
+    """Rows in memory."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._rows: list[np.ndarray] = []
+
+    def append(self, row: np.ndarray) -> int:
+        """Keep a row; returns its number."""
+        self._rows.append(row)
+        return len(self._rows) - 1
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, *shape) float32 of the rows of these numbers."""
+        if not len(numbers):
+            return np.zeros((0, *self.shape), np.float32)
+        return np.stack([self._rows[int(k)] for k in numbers])
 
 
 class RowFile:
-    """Rows (N, *shape) float32 in a file. ``count`` rows of what lies there are kept, the rest (of a killed
-    run) is cut off."""
+    """Rows in a file. ``count`` rows of what lies there are kept, the rest (of a killed run) is cut off."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], count: int = 0) -> None:
         self.shape, self.count = shape, count
-        self._bytes = 4 * int(np.prod(shape))
+        self._row_bytes = 4 * int(np.prod(shape))
         Path(path).touch()
         self._file = Path(path).open("r+b", buffering=0)  # noqa: SIM115 (open as long as the track is read)
-        self._file.truncate(count * self._bytes)
+        self._file.truncate(count * self._row_bytes)
 
     def append(self, row: np.ndarray) -> int:
         """Keep a row; returns its number. Raises ShapeError for a row that is not finite."""
         check_finite("reading", row)
-        self._file.seek(self.count * self._bytes)
+        self._file.seek(self.count * self._row_bytes)
         data = np.ascontiguousarray(row, np.float32).tobytes()
         if self._file.write(data) != len(data):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -45,14 +90,14 @@ class RowFile:
         """(n, *shape) float32 of the rows of these numbers."""
         numbers = np.asarray(numbers, np.int64)
         rows = np.empty((len(numbers), *self.shape), np.float32)
-        at = 0
-        while at < len(numbers):  # neighbouring rows in one piece
-            end = at + 1
+        start = 0
+        while start < len(numbers):  # neighbouring rows in one piece
+            end = start + 1
             while end < len(numbers) and numbers[end] == numbers[end - 1] + 1:
                 end += 1
-            self._file.seek(int(numbers[at]) * self._bytes)
-            self._file.readinto(memoryview(rows[at:end]).cast("B"))
-            at = end
+            self._file.seek(int(numbers[start]) * self._row_bytes)
+            self._file.readinto(rows[start:end].data.cast("B"))
+            start = end
         return rows
 
     def close(self) -> None:
@@ -60,27 +105,26 @@ class RowFile:
         self._file.close()
 
 
-class RowsInFile:
-    """The rows of one person among those of a RowFile; reads like a list of arrays that can be appended
-    to."""
+class TrackletRows:
+    """The rows of one tracklet among those of a store: a list of arrays that can be appended to."""
 
-    def __init__(self, file: RowFile, numbers: Sequence[int] = ()) -> None:
-        self._file = file
+    def __init__(self, store: RowStore, numbers: Sequence[int] = ()) -> None:
+        self._store = store
         self.numbers = array("q", numbers)
 
     def append(self, row: np.ndarray) -> None:
         """Keep a row."""
-        self.numbers.append(self._file.append(row))
+        self.numbers.append(self._store.append(row))
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, place: int) -> np.ndarray:
-        return self._file.read([self.numbers[place]])[0]
+        return self._store.read([self.numbers[place]])[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for at in range(0, len(self.numbers), BLOCK):
-            yield from self._file.read(self.numbers[at : at + BLOCK])
+        for start in range(0, len(self.numbers), BLOCK):
+            yield from self._store.read(self.numbers[start : start + BLOCK])
 
 
 class TrackRows:
@@ -88,28 +132,38 @@ class TrackRows:
     them where the face was hidden, and zeros elsewhere.
 
     Args:
-        rows:   gives rows by number.
+        store:  gives rows by number.
         number: (T,) int64 of the row that belongs to each frame, -1 none.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, rows: RowFile | "RowList", number: np.ndarray) -> None:
-        self._rows, self._number = rows, number
-        self._between: dict[int, tuple[int, int, np.float32]] = {}
-        self.shape = (len(number), *rows.shape)
+    def __init__(self, store: RowStore, number: np.ndarray) -> None:
+        self._store, self._number = store, number
+        self._interpolated: dict[
+            int, tuple[int, int, np.float32]
+        ] = {}  # frame -> rows and weight of the second
+        self.shape = (len(number), *store.shape)
 
-    ndim = property(lambda self: len(self.shape))
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
 
-    def bridge(self, gaps: np.ndarray, before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> None:
+    def interpolate(
+        self, gaps: np.ndarray, before: np.ndarray, after: np.ndarray, weight: np.ndarray
+    ) -> None:
         """Fill the frames ``gaps`` with (1 - weight) of the frame before and weight of the frame after."""
-        for gap, first, last, share in zip(
-            gaps.tolist(), before.tolist(), after.tolist(), weight, strict=True
-        ):
-            self._between[gap] = (int(self._number[first]), int(self._number[last]), share)
+        rows = zip(gaps.tolist(), before.tolist(), after.tolist(), weight, strict=True)
+        for gap, first, last, share in rows:
+            self._interpolated[gap] = (int(self._number[first]), int(self._number[last]), share)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), BLOCK):
+            yield from self[start : start + BLOCK]
 
     def __getitem__(self, frames: int | slice | np.ndarray) -> np.ndarray:
         """(n, *shape) float32 of a slice or of frame numbers; (*shape) of one number."""
@@ -118,42 +172,16 @@ class TrackRows:
         frames = np.arange(len(self))[frames]
         result = np.zeros((len(frames), *self.shape[1:]), np.float32)
         known = np.flatnonzero(self._number[frames] >= 0)
-        result[known] = self._rows.read(self._number[frames[known]])
+        result[known] = self._store.read(self._number[frames[known]])
         for place, frame in enumerate(frames.tolist()):
-            if frame in self._between:
-                first, last, share = self._between[frame]
-                before, after = self._rows.read([first, last])
-                result[place] = (1 - share) * before + share * after
+            if frame in self._interpolated:
+                first, last, weight = self._interpolated[frame]
+                before, after = self._store.read([first, last])
+                result[place] = (1 - weight) * before + weight * after
         return result
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
-
-
-class RowList:
-    """Rows in memory, read as a RowFile is."""
-
-    def __init__(self, rows: list[np.ndarray], shape: tuple[int, ...]) -> None:
-        self._list, self.shape = rows, shape
-
-    def read(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, *shape) float32 of the rows of these numbers."""
-        return (
-            np.stack([self._list[int(k)] for k in numbers])
-            if len(numbers)
-            else np.zeros((0, *self.shape), np.float32)
-        )
-
-
-CROP_MARGIN = 1.5  # side of the crop that is read, over the longer side of the face
-HOLD_SHIFT = 0.04  # of the crop: the crop stands still until the face has moved this far (steadier landmarks)
-HOLD_ZOOM = 0.08
-SAME_PLACE = 0.25  # of the face
-SAME_SIZE = 0.12  # logarithm of the ratio
-# look distance of neighbouring frames: 19 of 20 clips of the corpus stay below 0.14, another person jumps by
-# 0.2 or more
-NEXT_APPEARANCE = 0.16
-USUAL_APPEARANCE = 0.4  # look distance that counts as much as a face at the edge of where it can be
 
 
 @dataclass(eq=False)
@@ -162,65 +190,67 @@ class Tracklet:
 
     frames: frame numbers, rising.  landmarks (478, 3), blendshapes (52,), turn (degrees), size (pixels) of
     each.  appearance_change: how much the lower face differs from what it looked like before, 0 not at all.
-    box: the square that is read next (centre x, centre y, side).  colours: of the last reading.
+    appearance: what the face looked like so far.  box: the square that is read next, (centre x, centre y,
+    side).
+    colours, centre (pixels), extent (pixels): of the last reading.  velocity: pixels a frame.
     """
 
     shot: int
-    frames: array = field(default_factory=lambda: array("q"))
-    landmarks: list[np.ndarray] | RowsInFile = field(default_factory=list)
-    blendshapes: list[np.ndarray] | RowsInFile = field(default_factory=list)
-    turn: array = field(default_factory=lambda: array("d"))
-    size: array = field(default_factory=lambda: array("d"))
-    appearance_change: array = field(default_factory=lambda: array("d"))
-    colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
-    look: AppearanceMemory = field(default_factory=AppearanceMemory)
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    landmarks: TrackletRows = field(default_factory=lambda: TrackletRows(RowList(ROW_SHAPES[0])))
+    blendshapes: TrackletRows = field(default_factory=lambda: TrackletRows(RowList(ROW_SHAPES[1])))
+    turn: array[float] = field(default_factory=lambda: array("d"))
+    size: array[float] = field(default_factory=lambda: array("d"))
+    appearance_change: array[float] = field(default_factory=lambda: array("d"))
+    appearance: AppearanceMemory = field(default_factory=AppearanceMemory)
     box: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     centre: np.ndarray = field(default_factory=lambda: np.zeros(2))
     extent: float = 1.0
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     def add(self, frame_number: int, reading: FaceReading) -> None:
-        """Take a reading as this person's, and move the crop if the face has moved."""
+        """Take a reading as this face's, and move the crop if the face has moved."""
         if self.frames:
-            passed = frame_number - self.frames[-1]
-            step = (reading.centre - self.centre) / passed
-            self.velocity = 0.5 * self.velocity + 0.5 * step if passed <= 3 else np.zeros(2)
+            elapsed = frame_number - self.frames[-1]
+            step = (reading.centre - self.centre) / elapsed
+            self.velocity = 0.5 * self.velocity + 0.5 * step if elapsed <= 3 else np.zeros(2)
         self.frames.append(frame_number)
         self.landmarks.append(reading.landmarks)
         self.blendshapes.append(reading.blendshapes)
         self.turn.append(reading.turn)
         self.size.append(reading.size)
-        self.appearance_change.append(self.look.add(reading.colours, reading.landmarks, reading.pose))
+        self.appearance_change.append(self.appearance.add(reading.colours, reading.landmarks, reading.pose))
         self.centre, self.extent, self.colours = reading.centre, reading.extent, reading.colours
         self._hold_crop()
 
     def _hold_crop(self) -> None:
         x, y, side = self.box
-        wanted = self.extent * CROP_MARGIN
+        target_side = self.extent * CROP_MARGIN
         moved = np.abs(self.centre - (x, y)).max() > HOLD_SHIFT * side
-        if len(self.frames) == 1 or moved or abs(wanted / side - 1) > HOLD_ZOOM:
-            self.box = (float(self.centre[0]), float(self.centre[1]), wanted)
+        if len(self.frames) == 1 or moved or abs(target_side / side - 1) > HOLD_ZOOM:
+            self.box = (float(self.centre[0]), float(self.centre[1]), target_side)
 
     def expected_centre(self, frame_number: int) -> np.ndarray:
         """(2,) where the face should be in a frame: the last speed goes on for a few frames, fading."""
-        passed = frame_number - self.frames[-1]
-        return self.centre + self.velocity * (1 - 0.8**passed) / 0.2 * 0.8
+        elapsed = frame_number - self.frames[-1]
+        return self.centre + self.velocity * (1 - 0.8**elapsed) / 0.2 * 0.8
 
     def association_cost(self, frame_number: int, reading: FaceReading) -> float:
-        """How unlikely the reading is this person: 0 sure, infinite refused. Place, size and look count."""
-        passed = frame_number - self.frames[-1]
+        """How unlikely the reading is this face, by place, size and appearance: 0 sure, infinite refused."""
+        elapsed = frame_number - self.frames[-1]
         distance = float(np.linalg.norm(reading.centre - self.expected_centre(frame_number))) / max(
             self.extent, reading.extent
         )
-        place = distance / min(0.35 + 0.1 * passed, 1.5)
-        zoom = abs(np.log(reading.extent / self.extent)) / min(0.3 + 0.03 * passed, 0.7)
+        place = distance / min(0.35 + 0.1 * elapsed, 1.5)
+        zoom = abs(np.log(reading.extent / self.extent)) / min(0.3 + 0.03 * elapsed, 0.7)
         if max(place, zoom) > 1:
             return float("inf")
-        return max(place, zoom) + self.look.distance(reading.colours, reading.pose) / USUAL_APPEARANCE
+        return max(place, zoom) + self.appearance.distance(reading.colours, reading.pose) / USUAL_APPEARANCE
 
     def continues(self, frame_number: int, reading: FaceReading) -> bool:
-        """The reading is surely this person in the same shot: hardly moved, of the same size, looking the
-        same."""
+        """The reading is surely this face in the same shot: hardly moved, of the same size, of the same
+        appearance."""
         distance = float(np.linalg.norm(reading.centre - self.expected_centre(frame_number)))
         same_size = abs(np.log(reading.extent / self.extent)) < SAME_SIZE
         return (
@@ -233,5 +263,5 @@ class Tracklet:
     def openings(self) -> np.ndarray:
         """(T,) distance of the inner lips over the face's size, of the frames it was read in."""
         top, bottom = LIP_MIDDLES
-        gaps = np.array([np.linalg.norm(p[top] - p[bottom]) for p in self.landmarks])
+        gaps = np.array([np.linalg.norm(points[top] - points[bottom]) for points in self.landmarks])
         return gaps / np.array(self.size)

@@ -7,7 +7,7 @@ import pytest
 
 from personatalk_core.errors import FaceError
 from personatalk_core.tracking.landmarks import FaceLandmarker
-from personatalk_core.tracking.status import HIDDEN_CHANGE, SIDE_DEGREES, frame_status, name_glimpses
+from personatalk_core.tracking.status import OCCLUSION_CHANGE, SIDE_DEGREES, frame_status, mark_glimpses
 from personatalk_core.tracking.track import track_face
 from personatalk_core.tracking.tracklet import Tracklet
 from personatalk_core.types import ClipFrames, FrameStatus
@@ -26,7 +26,7 @@ def person(frames, *, shot: int = 0, **changes) -> Tracklet:
         one.blendshapes.append(np.zeros(52, np.float32))
         one.turn.append(changes.get("turn", {}).get(frame, 5.0))
         one.size.append(changes.get("size", {}).get(frame, 90.0))
-        one.appearance_change.append(changes.get("look", {}).get(frame, 0.1))
+        one.appearance_change.append(changes.get("change", {}).get(frame, 0.1))
     return one
 
 
@@ -71,7 +71,7 @@ def test_turned_tiny_and_hidden_frames_have_their_names():
         frames,
         turn=dict.fromkeys(range(10, 15), SIDE_DEGREES + 3),
         size=dict.fromkeys(range(20, 24), 20.0),
-        look=dict.fromkeys(range(30, 35), HIDDEN_CHANGE + 0.3),
+        change=dict.fromkeys(range(30, 35), OCCLUSION_CHANGE + 0.3),
     )
     found = statuses([one], [0] * 40)
     assert [i for i in frames if found[i] == SIDE] == list(range(10, 15))
@@ -80,7 +80,7 @@ def test_turned_tiny_and_hidden_frames_have_their_names():
 
 
 def test_one_odd_frame_is_neither_turned_nor_hidden():
-    one = person(range(20), turn={5: 80.0}, look={12: 2.0})
+    one = person(range(20), turn={5: 80.0}, change={12: 2.0})
     assert statuses([one], [0] * 20) == [OK] * 20
 
 
@@ -95,8 +95,8 @@ def test_a_shot_of_other_people_is_cut_and_a_shot_of_patterns_is_not():
 def test_glimpses_name_the_frames_between_them():
     status = np.array([OK, NO_FACE, NO_FACE, NO_FACE, NO_FACE, NO_FACE, NO_FACE], np.uint8)
     shot = np.array([0, 0, 0, 0, 0, 1, 1])
-    assert name_glimpses(status, shot, [1, 3, 5]).tolist() == [OK, SIDE, SIDE, SIDE, NO_FACE, SIDE, NO_FACE]
-    assert name_glimpses(status, shot, []).tolist() == status.tolist()
+    assert mark_glimpses(status, shot, [1, 3, 5]).tolist() == [OK, SIDE, SIDE, SIDE, NO_FACE, SIDE, NO_FACE]
+    assert mark_glimpses(status, shot, []).tolist() == status.tolist()
 
 
 def test_a_face_that_is_seen_but_never_read_is_said_so(woman, track, monkeypatch):

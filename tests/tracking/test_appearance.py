@@ -56,22 +56,22 @@ def test_brightness_is_not_a_change_but_a_cover_is(reading):
 
 
 def test_a_cover_is_not_learned_and_a_slow_change_is(reading):
-    look, lower = AppearanceMemory(), lower_face(reading.landmarks)
-    look.add(reading.colours, reading.landmarks, (0, 0))
+    memory, lower = AppearanceMemory(), lower_face(reading.landmarks)
+    memory.add(reading.colours, reading.landmarks, (0, 0))
     covered = reading.colours.copy()
     covered[lower] = (40, 40, 45)
-    changes = [look.add(covered, reading.landmarks, (0, 0)) for _ in range(30)]
+    changes = [memory.add(covered, reading.landmarks, (0, 0)) for _ in range(30)]
     assert min(changes) > 0.6
-    assert look.add(reading.colours, reading.landmarks, (0, 0)) < 0.3
+    assert memory.add(reading.colours, reading.landmarks, (0, 0)) < 0.3
     tanned = reading.colours + np.array([15.0, 5.0, -10.0], np.float32)
     for _ in range(round(3 / LEARNING_RATE)):
-        look.add(tanned, reading.landmarks, (0, 0))
-    assert look.distance(tanned, (0, 0)) < 0.03
+        memory.add(tanned, reading.landmarks, (0, 0))
+    assert memory.distance(tanned, (0, 0)) < 0.03
 
 
-def test_each_turn_of_the_head_has_its_own_look(reading):
-    look = AppearanceMemory()
+def test_each_turn_of_the_head_has_its_own_colours(reading):
+    memory = AppearanceMemory()
     side = reading.colours[::-1].copy()
-    look.add(reading.colours, reading.landmarks, (0, 0))
-    look.looks[(3, 0)] = side
-    assert look.distance(side, (36, 0)) < 1e-6 < look.distance(side, (0, 0))
+    memory.add(reading.colours, reading.landmarks, (0, 0))
+    memory.colours[(3, 0)] = side
+    assert memory.distance(side, (36, 0)) < 1e-6 < memory.distance(side, (0, 0))
