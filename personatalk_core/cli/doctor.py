@@ -3,6 +3,7 @@ cost."""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import platform
@@ -10,12 +11,16 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import DubOptions
+from ..dubbing.progress import Progress
 from ..errors import DependencyError, OptionsError, PersonaTalkError
-from ..models import PARTS, load_models
-from ..weights.resolver import HubSource, resolve_weights
+from .options import Verbs, add_verb, options_of, parse_hub
+
+if TYPE_CHECKING:
+    from ..weights.hub import HubSource
 
 PACKAGES = (
     "torch",
@@ -31,6 +36,24 @@ PACKAGES = (
 )
 
 
+def register(verbs: Verbs) -> None:
+    """Add the verb."""
+    verb = add_verb(
+        verbs,
+        "doctor",
+        "show what is installed, which weights were found, device, expected time and memory",
+        doctor,
+        computes=True,
+    )
+    verb.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def doctor(args: argparse.Namespace, progress: Progress) -> str | dict:
+    """The state of the installation."""
+    findings = examine(options_of(args), folder=args.weights, hub=parse_hub(args.hub), offline=args.offline)
+    return findings if args.json else format_findings(findings)
+
+
 def examine(
     options: DubOptions, *, folder: Path | None = None, hub: HubSource | None = None, offline: bool = False
 ) -> dict:
@@ -40,6 +63,9 @@ def examine(
         {"versions": {...}, "system": {...}, "weights": {name: {...}}, "device": {...}, "cost": {...},
         "problems": [sentence, ...]}
     """
+    from ..models import PARTS
+    from ..weights.resolver import resolve_weights
+
     problems: list[str] = []
     versions = {"personatalk": __version__, "python": platform.python_version()}
     for package in PACKAGES:
@@ -118,6 +144,7 @@ def _cost(
     import torch
 
     from ..evaluation.speed.benchmark import render_seconds_a_frame
+    from ..models import load_models
 
     models = load_models(options, folder=folder, hub=hub, offline=offline)
     started = time.monotonic()

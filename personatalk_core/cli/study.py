@@ -10,11 +10,12 @@ from importlib import import_module
 from ..dubbing.progress import Progress
 from ..errors import OptionsError
 from ..evaluation.studies import STUDIES, Verdict
+from .options import Verbs
 
 SUMMARY = "answer a question about the networks on a folder of clips"
 
 
-def register(verbs: argparse._SubParsersAction) -> None:
+def register(verbs: Verbs) -> None:
     """Add the verb; a study is imported, and its own options read, once its name is known."""
     listed = "\n".join(f"  {name:<22}{summary}" for name, (_, summary) in sorted(STUDIES.items()))
     verb = verbs.add_parser(
@@ -24,6 +25,7 @@ def register(verbs: argparse._SubParsersAction) -> None:
         epilog=f"studies:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    verb.set_defaults(run=study)
     verb.add_argument("--quiet", action="store_true", help="print nothing but errors")
     verb.add_argument("name", metavar="NAME", help="which study")
     verb.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of the study")

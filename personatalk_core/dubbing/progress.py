@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # so that `personatalk --help` does without numpy and torch
+    import numpy as np
 
-from ..types import OnProgress
+    from ..types import OnProgress
 
 
 class Progress:

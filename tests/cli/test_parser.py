@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from personatalk_core.cli.parser import main
+from personatalk_core.cli import main
 from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.samples.demo import DEMO_SPEECH, SAMPLE_RATE
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from personatalk_core import pipeline
-from personatalk_core.cli.parser import main, options_of
+from personatalk_core.cli import main
+from personatalk_core.cli.options import options_of
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.initial_coefficients import network_start
 from personatalk_core.dubbing.progress import Progress

@@ -243,8 +243,7 @@ def test_pain_05_import_without_weights(tmp_path):
     ignore = shutil.ignore_patterns("*.safetensors", "*.task", "__pycache__")
     shutil.copytree(ROOT / "personatalk_core", tmp_path / "personatalk_core", ignore=ignore)
     code = (
-        "import personatalk_core.pipeline, personatalk_core.cli.verbs, personatalk_core.cli.parser as "
-        "c, sys\n"
+        "import personatalk_core.pipeline, personatalk_core.cli as c, sys\n"
         f"assert personatalk_core.__file__.startswith({str(tmp_path)!r})\n"
         "sys.exit(c.main(['reconstruct', 'v.mp4', '--out', 'o.mp4', '--quiet', '--device', 'cpu', "
         "'--offline']))"

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from personatalk_core.batch.manifest import manifest_options, read_manifest
-from personatalk_core.cli import verbs as commands
-from personatalk_core.cli.parser import main, parse_hub
+from personatalk_core.cli import main
+from personatalk_core.cli.options import parse_hub
 from personatalk_core.config import FaceChoice
 from personatalk_core.errors import PersonaTalkError
 from personatalk_core.geometry.geometry_file import TENSORS, load_geometry
@@ -396,8 +396,7 @@ def test_command_lines(halves, verb, words, whole):
     ):
         patch.chdir(halves)
         patch.setattr(
-            commands,
-            "_models",
+            "personatalk_core.models.load_models",
             lambda *_, **__: SimpleNamespace(face_model=SimpleNamespace(sha256="f"), speech=None),
         )
         try:
