@@ -32,15 +32,13 @@ def check_shape(name: str, array: Shaped, *expected: int | str) -> dict[str, int
         ShapeError: the number of axes or a length differs.
     """
     shape = tuple(array.shape)
-    wanted = "(" + ", ".join(str(e) for e in expected) + ("," if len(expected) == 1 else "") + ")"
+    pattern = "(" + ", ".join(str(e) for e in expected) + ("," if len(expected) == 1 else "") + ")"
     if len(shape) != len(expected):
-        raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
+        raise ShapeError(f"{name} has shape {shape} but expected {pattern}.")
     axes: dict[str, int] = {}
-    for length, want in zip(shape, expected, strict=True):
-        if (isinstance(want, int) and length != want) or (
-            isinstance(want, str) and axes.setdefault(want, length) != length
-        ):
-            raise ShapeError(f"{name} has shape {shape} but expected {wanted}.")
+    for length, axis in zip(shape, expected, strict=True):
+        if length != (axes.setdefault(axis, length) if isinstance(axis, str) else axis):
+            raise ShapeError(f"{name} has shape {shape} but expected {pattern}.")
     return axes
 
 

@@ -51,6 +51,7 @@ class Cache(Protocol):
 
     def path(self, name: str) -> Path:
         """A file beside what is kept, for data that is appended to."""
+        ...
 
 
 class FrameRows(Protocol):

@@ -103,10 +103,14 @@ def make_backbone(config: AudioEncoderConfig) -> MoonshineEncoder | HubertBackbo
 class Samples(Protocol):
     """(S,) at 16 kHz: a tensor, or a file of float32 whose slices are arrays."""
 
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice) -> Tensor | np.ndarray:
         """(n,) consecutive samples."""
+        ...
 
 
 def samples_between(samples: Samples, start: int, end: int, device: torch.device | str) -> Tensor:

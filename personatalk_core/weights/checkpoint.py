@@ -12,6 +12,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 
+Network = TypeVar("Network", bound=nn.Module)
 FORMAT_VERSION = 1
 LARGEST = 8 << 30  # bytes of a file that is read, where its kind sets no lower bound
 
@@ -152,7 +154,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def load_into(module: nn.Module, checkpoint: Checkpoint, source: str = "checkpoint") -> nn.Module:
+def load_into(module: Network, checkpoint: Checkpoint, source: str = "checkpoint") -> Network:
     """Load tensors into a module after comparing every name and shape; the module comes back in eval mode.
 
     Raises:

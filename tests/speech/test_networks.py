@@ -1,10 +1,25 @@
+"""Both files of the speech stage: written, loaded, refused, and what they state about their origin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from personatalk_core.errors import FaceModelMismatchError, WeightsError
-from personatalk_core.speech.networks import load_speech_networks, save_speech_networks
+from personatalk_core.speech.networks import (
+    BUNDLED_AUDIO_ENCODER,
+    MOONSHINE_NOTICE,
+    load_speech_networks,
+    save_speech_networks,
+)
+from personatalk_core.weights.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -38,17 +53,28 @@ def test_other_face_model_is_refused(saved, face_model):
         load_speech_networks(*saved, replace(face_model, sha256="other"))
 
 
-def test_basis_is_the_face_models(networks, face_model):
-    coefficients = torch.randn(3, face_model.lower_count)
-    expected = torch.einsum(
-        "te,elc->tlc",
-        coefficients,
-        face_model.expression_basis[: face_model.lower_count, face_model.lower_vertices],
-    )
-    assert torch.allclose(networks.lip_sync.offsets(coefficients), expected, atol=1e-6)
+def test_an_encoder_carries_the_notice_of_what_it_was_made_from(saved):
+    notice = MOONSHINE_NOTICE.read_text(encoding="utf-8").rstrip("\n")
+    assert "Useful Sensors" in notice and "Permission is hereby granted" in notice
+    for path in (saved[1], BUNDLED_AUDIO_ENCODER):
+        assert load_checkpoint(path, kind="audio_encoder").licence == notice
 
 
-def test_vertex_encoder_starts_as_the_inverse_of_the_basis(networks, face_model):
-    coefficients = torch.randn(5, face_model.lower_count)
-    encoded = networks.lip_sync.style.encode_vertices(networks.lip_sync.offsets(coefficients))
-    assert torch.allclose(encoded[:, : face_model.lower_count], coefficients, atol=1e-2)
+def test_the_notice_at_the_root_says_the_same():
+    licence = MOONSHINE_NOTICE.read_text(encoding="utf-8").splitlines()[1]
+    assert licence in " ".join((ROOT / "NOTICE").read_text(encoding="utf-8").split())
+
+
+def test_speaking_imports_ten_modules_and_no_hubert():
+    code = """
+import sys
+import personatalk_core.pipeline
+from personatalk_core.speech.networks import load_speech_networks
+load_speech_networks()
+print(*(name for name in sys.modules if name.startswith("personatalk_core.speech")))
+"""
+    imported = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "personatalk_core.speech.hubert" not in imported
+    assert len(imported) <= 10, imported

@@ -7,24 +7,6 @@ from personatalk_core.errors import FaceError, FaceModelMismatchError, ShapeErro
 from personatalk_core.speech.style import extract_style, mix_styles, style_distance, style_vector
 
 
-def test_style_does_not_depend_on_the_order_of_frames(networks):
-    frames = torch.randn(1, 40, networks.lip_sync.config.expression)
-    style = networks.lip_sync.style
-    assert torch.allclose(
-        style(networks.lip_sync.offsets(frames)),
-        style(networks.lip_sync.offsets(frames[:, torch.randperm(40)])),
-        atol=1e-4,
-    )
-
-
-def test_weighted_frames_equal_frames_left_out(networks):
-    frames = torch.randn(1, 40, networks.lip_sync.config.expression)
-    weight = torch.zeros(1, 40)
-    weight[:, :25] = 1
-    style, offsets = networks.lip_sync.style, networks.lip_sync.offsets(frames)
-    assert torch.allclose(style(offsets, weight), style(offsets[:, :25]), atol=1e-4)
-
-
 def test_pose_identity_and_upper_face_are_no_style(networks, face_model, moving_face):
     clip = moving_face()
     other = replace(
