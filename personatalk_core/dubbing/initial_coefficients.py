@@ -17,7 +17,7 @@ from ..geometry.coefficient_network import (
     starting_coefficients,
 )
 from ..geometry.face_model import FaceModel
-from ..geometry.fitting import bridge, seen_frames
+from ..geometry.fitting import interpolate_gaps, observed_frames
 from ..geometry.initialisation import Coefficients
 from ..media.video_reader import VideoReader
 from ..types import FaceTrack, OnProgress, VideoInfo, as_tensor
@@ -36,9 +36,9 @@ def network_start(
     Raises:
         FaceError: no frame has a face.  MediaError: the video cannot be read.
     """
-    seen = seen_frames(track)
-    frames = seen.nonzero()[:, 0].tolist()
-    landmarks = as_tensor(track.landmarks)[seen]
+    observed = observed_frames(track)
+    frames = observed.nonzero()[:, 0].tolist()
+    landmarks = as_tensor(track.landmarks)[observed]
     boxes = alignment_boxes(landmarks)
 
     def crops() -> Iterator[np.ndarray]:
@@ -49,4 +49,4 @@ def network_start(
 
     found = read_coefficients(network, crops(), next(network.parameters()).device)
     start = starting_coefficients(found, landmarks[:, face_model.landmark_id], face_model)
-    return bridge(start, seen, as_tensor(track.shot, torch.int64))
+    return interpolate_gaps(start, observed, as_tensor(track.shot, torch.int64))

@@ -9,7 +9,6 @@ overlap because each is at its minimum.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 import torch
 from einops import einsum, rearrange
@@ -17,42 +16,15 @@ from torch import Tensor
 
 from .camera import rotation_matrix
 from .face_model import FaceModel
-from .fitting_terms import FittingWeights, resting, total_loss
-from .initialisation import Coefficients, Landmarks, reconstruct
+from .fitting_terms import ClipTarget, FittingWeights, from_pose_vector, pose_vector, resting, total_loss
+from .initialisation import Coefficients, reconstruct
 
 POSE = 6  # rotation 3, translation 2, log scale 1
 STEPS = 5
-FLOORS = {
-    "point": 2e-3,
-    "pose": 2e-3,
-    "expression": 0.05,
-}  # norms below these count as squares: no step divides by zero
-
-
-@dataclass(frozen=True, eq=False)
-class ClipTarget:
-    """landmarks (T, K, 2) px of key vertices; vertex (K,); weight (K,); seen (T,) bool; start: initial
-    coefficients; unit: pixels that count as one, for the whole clip.  lip_pairs (N, 2): which of the K are
-    opposite each other on the lips."""
-
-    landmarks: Landmarks
-    vertex: Tensor
-    weight: Tensor
-    seen: Tensor
-    start: Coefficients
-    unit: float
-    lip_pairs: Tensor = field(default_factory=lambda: torch.zeros((0, 2), dtype=torch.int64))
-
-
-def pose_vector(coefficients: Coefficients, unit: float) -> Tensor:
-    """(T, 6) rotation in radians, translation / unit, log(scale / unit)."""
-    scale = (coefficients.scale / unit).log()[:, None]
-    return torch.cat([coefficients.rotation, coefficients.translation / unit, scale], 1)
-
-
-def from_pose_vector(pose: Tensor, expression: Tensor, identity: Tensor, unit: float) -> Coefficients:
-    """The inverse of :func:`pose_vector`."""
-    return Coefficients(identity, expression, pose[:, :3], pose[:, 3:5] * unit, pose[:, 5].exp() * unit)
+LAPLACIAN = (1, -2, 1)
+POSE_COLUMNS = slice(0, POSE)
+POINT_FLOOR = POSE_FLOOR = 2e-3  # norms below these count as squares: no step divides by zero
+EXPRESSION_FLOOR = 0.05
 
 
 def clip_loss(
@@ -60,22 +32,7 @@ def clip_loss(
 ) -> Tensor:
     """The value being minimised, for a report or a test."""
     points = reconstruct(coefficients, face_model, target.vertex)[..., :2] / target.unit
-    start, unit = target.start, target.unit
-    return total_loss(
-        points,
-        target.landmarks / unit,
-        target.seen,
-        target.weight,
-        target.lip_pairs,
-        pose_vector(coefficients, unit),
-        pose_vector(start, unit),
-        coefficients.expression,
-        start.expression,
-        coefficients.identity,
-        start.identity,
-        face_model.lower_count,
-        weights,
-    )
+    return total_loss(points, coefficients, target, face_model.lower_count, weights)
 
 
 def solve_clip(
@@ -105,97 +62,121 @@ def solve_clip(
 def _step(
     now: Coefficients, target: ClipTarget, face_model: FaceModel, weights: FittingWeights
 ) -> Coefficients:
-    frames, width = len(now.expression), POSE + face_model.expression_count
+    """One Gauss-Newton step from ``now``; the norms of its residuals weigh them."""
     points, jacobian = _points_and_jacobian(now, target, face_model)  # (T, K, 2), (T, 2K, P)
-    aim = target.landmarks / target.unit
-    seen = target.seen.to(points.dtype)
+    observed = target.observed.to(points.dtype)
+    residual = points - target.in_units()
     pose, pose_start = pose_vector(now, target.unit), pose_vector(target.start, target.unit)
-    blocks = points.new_zeros((3, frames, width, width))  # [d, t] couples frames t and t + d
-    right = points.new_zeros((frames, width))
+    expression, expression_start = now.expression.double(), target.start.expression.double()
+    system = NormalEquations(points, POSE + face_model.expression_count)
 
-    def add_points(residual: Tensor, weight: Tensor, rows: Tensor) -> None:
-        """Add a term of one frame: residual (T, N, 2), weight (T, N), rows (T, 2N, P) its derivative."""
-        scaled = rows * _reweighted(residual, weight)
-        blocks[0] += scaled.mT @ rows
-        right.sub_(einsum(scaled, rearrange(residual, "t k c -> t (k c)"), "t n p, t n -> t p"))
-
-    def add_velocity(residual: Tensor, weight: Tensor) -> None:
-        """Add the term of neighbouring frames: residual (T - 1, K, 2), weight (T - 1, K)."""
-        factor, flat = _reweighted(residual, weight), rearrange(residual, "t k c -> t (k c)")
-        early, late = jacobian[:-1], jacobian[1:]
-        scaled_early, scaled_late = early * factor, late * factor
-        blocks[0, :-1] += scaled_early.mT @ early
-        blocks[0, 1:] += scaled_late.mT @ late
-        blocks[1, :-1] -= scaled_early.mT @ late
-        right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p")
-        right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p")
-
-    def diagonal(
-        values: Tensor, columns: slice, floor: float, weight: Tensor | float, stencil: tuple[int, ...]
-    ) -> None:
-        """Add sum of weight * ||stencil over values||: (1,) keeps near zero, (1, -2, 1) is the Laplacian."""
-        reach = len(stencil)
-        if frames < reach:
-            return
-        count = frames - reach + 1
-        residual = sum(s * values[k : k + count] for k, s in enumerate(stencil))
-        factor = (weight / residual.norm(dim=-1).clamp_min(floor))[:, None]
-        for i, a in enumerate(stencil):
-            right[i : i + count, columns] -= a * factor * residual
-            for j in range(i, reach):
-                blocks[j - i, i : i + count].diagonal(dim1=1, dim2=2)[:, columns] += a * stencil[j] * factor
-
-    expression, start = now.expression.double(), target.start.expression.double()
-    residual = points - aim
-    add_points(residual, weights.landmark * target.weight * seen[:, None], jacobian)
+    # landmark and opening terms
+    system.add_points(residual, weights.landmark * target.weight * observed[:, None], jacobian)
     if weights.opening and len(target.lip_pairs):
         by_point = rearrange(jacobian, "t (k i) p -> t k i p", i=2)
         upper, lower = target.lip_pairs.unbind(1)
-        apart = rearrange(by_point[:, upper] - by_point[:, lower], "t n i p -> t (n i) p")
-        add_points(residual[:, upper] - residual[:, lower], weights.opening * seen[:, None], apart)
-    if frames > 1 and weights.tempo * weights.velocity:
-        add_velocity(
-            residual.diff(dim=0),
-            weights.tempo * weights.velocity * target.weight * (seen[1:] * seen[:-1])[:, None],
-        )
-    of_pose, of_expression = slice(0, POSE), slice(POSE, width)
-    count, laplacian = face_model.lower_count, (1, -2, 1)
+        gap = rearrange(by_point[:, upper] - by_point[:, lower], "t n i p -> t (n i) p")
+        system.add_points(residual[:, upper] - residual[:, lower], weights.opening * observed[:, None], gap)
+
+    # L_tempo, eq. 1
+    velocity = weights.tempo * weights.velocity
+    if len(points) > 1 and velocity:
+        both = (observed[1:] * observed[:-1])[:, None]
+        system.add_velocity(residual.diff(dim=0), velocity * target.weight * both, jacobian)
     if weights.tempo:
-        lower, upper = slice(POSE, POSE + count), slice(POSE + count, width)
-        pose_rest, lower_rest = (
-            resting(pose_start, weights.pose_speed),
-            resting(start[:, :count], weights.lower_speed),
-        )
-        smooth = weights.tempo * weights.laplacian_pose * pose_rest
-        diagonal(pose.double(), of_pose, FLOORS["pose"], smooth, laplacian)
-        diagonal(
-            expression[:, :count],
-            lower,
-            FLOORS["expression"],
-            weights.tempo * weights.laplacian_lower * lower_rest,
-            laplacian,
-        )
-        diagonal(
-            expression[:, count:],
-            upper,
-            FLOORS["expression"],
-            weights.tempo * weights.laplacian_upper,
-            laplacian,
-        )
-    keep = max(
-        weights.regularisation, 1e-6
-    )  # without L_reg the system would be singular where no landmark is
-    diagonal((pose - pose_start).double(), of_pose, FLOORS["pose"], keep, (1,))
-    diagonal(expression - start, of_expression, FLOORS["expression"], keep, (1,))
-    change = _solve_blocks(blocks, right).to(now.expression.dtype)
+        count = face_model.lower_count
+        pose_rest = resting(pose_start, weights.pose_speed)
+        lower_rest = resting(expression_start[:, :count], weights.lower_speed)
+        lower, upper = slice(POSE, POSE + count), slice(POSE + count, None)
+        for values, columns, floor, weight in (
+            (pose.double(), POSE_COLUMNS, POSE_FLOOR, weights.tempo * weights.laplacian_pose * pose_rest),
+            (
+                expression[:, :count],
+                lower,
+                EXPRESSION_FLOOR,
+                weights.tempo * weights.laplacian_lower * lower_rest,
+            ),
+            (expression[:, count:], upper, EXPRESSION_FLOOR, weights.tempo * weights.laplacian_upper),
+        ):
+            system.add_stencil(values, columns, floor, weight, LAPLACIAN)
+
+    # L_reg, eq. 2; without it the system would be singular where no landmark is
+    regularisation = max(weights.regularisation, 1e-6)
+    system.add_stencil((pose - pose_start).double(), POSE_COLUMNS, POSE_FLOOR, regularisation, (1,))
+    system.add_stencil(
+        expression - expression_start, slice(POSE, None), EXPRESSION_FLOOR, regularisation, (1,)
+    )
+
+    change = system.solve().to(now.expression.dtype)
     return from_pose_vector(
         pose + change[:, :POSE], now.expression + change[:, POSE:], now.identity, target.unit
     )
 
 
+class NormalEquations:
+    """The normal equations of a window, J^T W J x = -J^T W r, to which terms are added one by one.
+
+    blocks (3, T, P, P): blocks[d, t] couples frames t and t + d.  right (T, P): the right-hand side. P: six
+    of the pose, then the expression. Float64, as the points they are made for.
+    """
+
+    def __init__(self, points: Tensor, width: int) -> None:
+        self.blocks = points.new_zeros((3, len(points), width, width))
+        self.right = points.new_zeros((len(points), width))
+
+    def add_points(self, residual: Tensor, weight: Tensor, jacobian: Tensor) -> None:
+        """Add a term of single frames: residual (T, N, 2), weight (T, N), jacobian (T, 2N, P)."""
+        scaled = jacobian * _reweighted(residual, weight)
+        self.blocks[0] += scaled.mT @ jacobian
+        self.right -= einsum(scaled, rearrange(residual, "t k c -> t (k c)"), "t n p, t n -> t p")
+
+    def add_velocity(self, residual: Tensor, weight: Tensor, jacobian: Tensor) -> None:
+        """Add the term of neighbouring frames: residual (T - 1, K, 2) of their difference, weight (T - 1, K),
+        jacobian (T, 2K, P) of each frame's points."""
+        factor, flat = _reweighted(residual, weight), rearrange(residual, "t k c -> t (k c)")
+        early, late = jacobian[:-1], jacobian[1:]
+        scaled_early, scaled_late = early * factor, late * factor
+        self.blocks[0, :-1] += scaled_early.mT @ early
+        self.blocks[0, 1:] += scaled_late.mT @ late
+        self.blocks[1, :-1] -= scaled_early.mT @ late
+        self.right[:-1] += einsum(scaled_early, flat, "t n p, t n -> t p")
+        self.right[1:] -= einsum(scaled_late, flat, "t n p, t n -> t p")
+
+    def add_stencil(
+        self,
+        values: Tensor,
+        columns: slice,
+        floor: float,
+        weight: Tensor | float,
+        stencil: tuple[int, ...],
+    ) -> None:
+        """Add the sum over frames of weight * ||stencil over values||, values (T, N) of the given columns.
+
+        The stencil (1,) keeps them near zero, (1, -2, 1) is their Laplacian. Norms below ``floor`` count as
+        squares.
+        """
+        reach = len(stencil)
+        if len(values) < reach:
+            return
+        count = len(values) - reach + 1
+        residual = torch.zeros_like(values[:count])
+        for k, s in enumerate(stencil):
+            residual = residual + s * values[k : k + count]
+        factor = (weight / residual.norm(dim=-1).clamp_min(floor))[:, None]
+        for i, a in enumerate(stencil):
+            self.right[i : i + count, columns] -= a * factor * residual
+            for j in range(i, reach):
+                diagonal = self.blocks[j - i, i : i + count].diagonal(dim1=1, dim2=2)
+                diagonal[:, columns] += a * stencil[j] * factor
+
+    def solve(self) -> Tensor:
+        """(T, P) the step."""
+        return solve_blocks(self.blocks, self.right)
+
+
 def _reweighted(residual: Tensor, weight: Tensor) -> Tensor:
     """weight / norm of each residual, for both of its coordinates: (T, N, 2) and (T, N) to (T, 2N, 1)."""
-    factor = weight / residual.norm(dim=-1).clamp_min(FLOORS["point"])
+    factor = weight / residual.norm(dim=-1).clamp_min(POINT_FLOOR)
     return rearrange(torch.stack([factor, factor], -1), "t k c -> t (k c) 1")
 
 
@@ -245,7 +226,7 @@ def _right_jacobian(omega: Tensor) -> Tensor:
     )
 
 
-def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
+def solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
     """Solve the symmetric system that links frames up to two apart, by block Cholesky over pairs of frames.
 
     Args:
@@ -287,9 +268,3 @@ def _solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
         known = halfway[k] - reduced[k] @ solution[k + 1] if k + 1 < pairs else halfway[k]
         solution[k] = torch.linalg.solve_triangular(factors[k].T, known, upper=True)
     return torch.stack(solution).reshape(2 * pairs, width)[:frames]
-
-
-def shifted(coefficients: Coefficients, index: Tensor | slice) -> Coefficients:
-    """Some frames of coefficients."""
-    names = ("expression", "rotation", "translation", "scale")
-    return replace(coefficients, **{name: getattr(coefficients, name)[index] for name in names})

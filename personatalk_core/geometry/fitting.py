@@ -12,17 +12,17 @@ from torch import Tensor
 from ..config import MODEL_FPS
 from ..errors import FaceError, ShapeError
 from ..types import Cache, FaceGeometry, FaceTrack, FrameStatus, OnProgress, as_tensor
-from .clip_solver import ClipTarget, pose_vector, shifted, solve_clip
+from .clip_solver import solve_clip
 from .face_model import FaceModel
-from .fitting_terms import FittingWeights
+from .fitting_terms import ClipTarget, FittingWeights, from_pose_vector, pose_vector
 from .initialisation import BLOCK, Coefficients, coordinate_weight, initial_coefficients
 
 WINDOW = 250  # frames solved together
 OVERLAP = 40  # frames two windows share, cross-faded
 KEY_VERTICES = 200
-START = "fitting-start"  # under which the store keeps the initial coefficients
+START = "fitting-start"  # under which the cache keeps the initial coefficients
 DEFAULT_WEIGHTS = FittingWeights()
-UNSEEN = (FrameStatus.NO_FACE, FrameStatus.COVERED)
+NOT_OBSERVED = (FrameStatus.NO_FACE, FrameStatus.COVERED)
 
 
 def estimate_geometry(
@@ -53,19 +53,19 @@ def estimate_geometry(
         FaceError: no frame has a face.
         ShapeError: ``start`` has another frame count.
     """
-    seen = seen_frames(track)
+    observed = observed_frames(track)
     shot = as_tensor(track.shot, torch.int64)
     usable = usable_landmarks(face_model, landmarks)
     if start is None:
-        start = _start(track, face_model, usable, seen, shot, cache)
+        start = _start(track, face_model, usable, observed, shot, cache)
     elif len(start.expression) != track.frame_count:
         raise ShapeError(f"start has {len(start.expression)} frames but the track has {track.frame_count}.")
     key = key_landmarks(face_model, usable)
     vertex = face_model.landmark_vertex[key]
     weight = coordinate_weight(face_model, vertex)[:, 0]
-    unit = float(start.scale[seen].median())
+    unit = float(start.scale[observed].median())
     points = TrackPoints(track, torch.arange(track.frame_count), face_model.landmark_id[key], 2)
-    target = ClipTarget(points, vertex, weight, seen, start, unit, lip_pairs(face_model, vertex))
+    target = ClipTarget(points, vertex, weight, observed, start, unit, lip_pairs(face_model, vertex))
     solved = solve_windows(target, face_model, weights, shot, on_progress, cache)
     times = as_tensor(track.times, torch.float64)
     steps = times.diff()
@@ -81,7 +81,7 @@ def estimate_geometry(
         source_frame=torch.arange(track.frame_count),
         times=times,
         durations=torch.cat([steps, last]),
-        frame_size=tuple(track.frame_size),
+        frame_size=(track.frame_size[0], track.frame_size[1]),
         face_model=face_model.sha256,
         source=track.source,
     )
@@ -95,14 +95,14 @@ class TrackPoints:
         self._track, self._frames, self._landmarks, self._axes = track, frames, landmarks.numpy(), axes
         self.shape = (len(frames), len(landmarks), axes)
 
-    def __getitem__(self, part: slice | Tensor) -> Tensor:
+    def __getitem__(self, frames: slice | Tensor) -> Tensor:
         return torch.from_numpy(
-            self._track.landmarks[self._frames[part].numpy()][:, self._landmarks, : self._axes]
+            self._track.landmarks[self._frames[frames].numpy()][:, self._landmarks, : self._axes]
         )
 
 
 def _has_landmarks(track: FaceTrack) -> Tensor:
-    blocks = (track.landmarks[at : at + BLOCK] for at in range(0, track.frame_count, BLOCK))
+    blocks = (track.landmarks[start : start + BLOCK] for start in range(0, track.frame_count, BLOCK))
     return torch.cat([as_tensor(block).abs().sum((1, 2)) > 0 for block in blocks])
 
 
@@ -110,31 +110,31 @@ def _start(
     track: FaceTrack,
     face_model: FaceModel,
     usable: Tensor,
-    seen: Tensor,
+    observed: Tensor,
     shot: Tensor,
     cache: Cache | None,
 ) -> Coefficients:
     """Initial coefficients of every frame."""
-    kept = cache.load(START) if cache is not None else None
-    if kept is not None:
-        return Coefficients(**kept.tensors)
-    points = TrackPoints(track, seen.nonzero()[:, 0], face_model.landmark_id)
-    start = bridge(initial_coefficients(points, face_model, usable), seen, shot)
+    cached = cache.load(START) if cache is not None else None
+    if cached is not None:
+        return Coefficients(**cached.tensors)
+    points = TrackPoints(track, observed.nonzero()[:, 0], face_model.landmark_id)
+    start = interpolate_gaps(initial_coefficients(points, face_model, usable), observed, shot)
     if cache is not None:
         cache.save(START, {f.name: getattr(start, f.name) for f in fields(start)})
     return start
 
 
-def seen_frames(track: FaceTrack) -> Tensor:
+def observed_frames(track: FaceTrack) -> Tensor:
     """(T,) bool: frames whose landmarks the fitting believes. Raises FaceError when there is none."""
-    unseen = torch.tensor([int(s) for s in UNSEEN])
-    seen = ~torch.isin(as_tensor(track.status, torch.int64), unseen) & _has_landmarks(track)
-    if not bool(seen.any()):
+    not_observed = torch.tensor([int(s) for s in NOT_OBSERVED])
+    observed = ~torch.isin(as_tensor(track.status, torch.int64), not_observed) & _has_landmarks(track)
+    if not bool(observed.any()):
         raise FaceError(
             f"none of the {track.frame_count} frames has a usable face; choose a clip that shows the "
             "speaker's face."
         )
-    return seen
+    return observed
 
 
 def usable_landmarks(face_model: FaceModel, landmarks: Tensor | None) -> Tensor:
@@ -167,23 +167,22 @@ def lip_pairs(face_model: FaceModel, vertex: Tensor) -> Tensor:
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
-def bridge(found: Coefficients, seen: Tensor, shot: Tensor) -> Coefficients:
-    """Coefficients of every frame from those of the seen ones: linear between neighbours within a shot, held
-    at its ends."""
-    known = seen.nonzero()[:, 0]
-    index = np.arange(len(seen))
-    columns = {}
+def interpolate_gaps(found: Coefficients, observed: Tensor, shot: Tensor) -> Coefficients:
+    """Coefficients of every frame from those of the observed ones: linear between neighbours within a shot,
+    held at its ends."""
+    known = observed.nonzero()[:, 0].numpy()
+    index = np.arange(len(observed))
+    filled = {}
     for name in ("expression", "rotation", "translation", "scale"):
         values = getattr(found, name).numpy().reshape(len(known), -1)
-        filled = np.empty((len(seen), values.shape[1]), np.float32)
+        rows = np.empty((len(observed), values.shape[1]), np.float32)
         for number in torch.unique(shot):
-            inside = (shot == number).numpy()
-            own = inside[known.numpy()]
-            at, what = (known.numpy()[own], values[own]) if own.any() else (known.numpy(), values)
-            for k, column in enumerate(what.T):
-                filled[inside, k] = np.interp(index[inside], at, column)
-        columns[name] = torch.from_numpy(filled).reshape(len(seen), *getattr(found, name).shape[1:])
-    return replace(found, **columns)
+            in_shot = (shot == number).numpy()
+            of_shot = in_shot[known] if in_shot[known].any() else np.ones(len(known), bool)
+            for k, column in enumerate(values[of_shot].T):
+                rows[in_shot, k] = np.interp(index[in_shot], known[of_shot], column)
+        filled[name] = torch.from_numpy(rows).reshape(len(observed), *getattr(found, name).shape[1:])
+    return replace(found, **filled)
 
 
 def windows(frames: int, window: int = WINDOW, overlap: int = OVERLAP) -> list[tuple[int, int]]:
@@ -204,7 +203,7 @@ def solve_windows(
     cache: Cache | None = None,
 ) -> Coefficients:
     """Solve each shot in overlapping windows and cross-fade where they overlap."""
-    total, done = len(target.seen), 0
+    total, done = len(target.observed), 0
 
     def alive() -> None:
         if on_progress is not None:
@@ -215,22 +214,19 @@ def solve_windows(
     for begin, end in zip(first, [*first[1:], total], strict=True):
         spans = windows(end - begin)
         for number, (a, b) in enumerate(spans):
-            index = torch.arange(begin + a, begin + b)
+            # solve, or take what an earlier run has solved
+            frames = torch.arange(begin + a, begin + b)
             name = f"fitting-{begin + a:07d}"
-            kept = cache.load(name) if cache is not None else None
-            if kept is not None:
-                own, moved = kept.tensors["expression"], kept.tensors["pose"]
+            cached = cache.load(name) if cache is not None else None
+            if cached is not None:
+                window_expression, window_pose = cached.tensors["expression"], cached.tensors["pose"]
             else:
-                part = replace(
-                    target,
-                    landmarks=target.landmarks[index],
-                    seen=target.seen[index],
-                    start=shifted(target.start, index),
-                )
-                solved = solve_clip(part, face_model, weights, on_step=alive)
-                own, moved = solved.expression, pose_vector(solved, target.unit)
+                solved = solve_clip(target.window(frames), face_model, weights, on_step=alive)
+                window_expression, window_pose = solved.expression, pose_vector(solved, target.unit)
                 if cache is not None:
-                    cache.save(name, {"expression": own, "pose": moved})
+                    cache.save(name, {"expression": window_expression, "pose": window_pose})
+
+            # cross-fade with the windows before and after
             fade = torch.ones(b - a)
             if number:
                 shared = spans[number - 1][1] - a
@@ -238,14 +234,8 @@ def solve_windows(
             if number + 1 < len(spans):
                 shared = b - spans[number + 1][0]
                 fade[-shared:] = torch.minimum(fade[-shared:], 1 - (torch.arange(shared) + 1) / (shared + 1))
-            expression[index] += own * fade[:, None]
-            pose[index] += moved * fade[:, None]
+            expression[frames] += window_expression * fade[:, None]
+            pose[frames] += window_pose * fade[:, None]
             done = min(total, begin + b)
             alive()
-    return Coefficients(
-        target.start.identity,
-        expression,
-        pose[:, :3],
-        pose[:, 3:5] * target.unit,
-        pose[:, 5].exp() * target.unit,
-    )
+    return from_pose_vector(pose, expression, target.start.identity, target.unit)

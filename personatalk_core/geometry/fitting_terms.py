@@ -10,11 +10,13 @@ lips is a term of its own, so that smoothing opens no closed mouth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .initialisation import Coefficients, Landmarks
 
 
 @dataclass(frozen=True)
@@ -46,36 +48,78 @@ class FittingWeights:
     regularisation: float = 0.02
 
 
+@dataclass(frozen=True, eq=False)
+class ClipTarget:
+    """What a clip, or a window of it, is fitted to.
+
+    landmarks (T, K, 2) px of key vertices.  vertex (K,): those vertices.  weight (K,): how much each counts.
+    observed (T,) bool: frames with a face.  start: initial coefficients.  unit: pixels that count as one, for
+    the whole clip.  lip_pairs (N, 2): which of the K are opposite each other on the lips.
+    """
+
+    landmarks: Landmarks
+    vertex: Tensor
+    weight: Tensor
+    observed: Tensor
+    start: Coefficients
+    unit: float
+    lip_pairs: Tensor = field(default_factory=lambda: torch.zeros((0, 2), dtype=torch.int64))
+
+    def in_units(self) -> Tensor:
+        """(T, K, 2) landmarks over ``unit``."""
+        return self.landmarks[:] / self.unit
+
+    def window(self, frames: Tensor) -> ClipTarget:
+        """Some frames of the clip."""
+        return replace(
+            self,
+            landmarks=self.landmarks[frames],
+            observed=self.observed[frames],
+            start=self.start[frames],
+        )
+
+
+def pose_vector(coefficients: Coefficients, unit: float) -> Tensor:
+    """(T, 6) rotation in radians, translation / unit, log(scale / unit)."""
+    scale = (coefficients.scale / unit).log()[:, None]
+    return torch.cat([coefficients.rotation, coefficients.translation / unit, scale], 1)
+
+
+def from_pose_vector(pose: Tensor, expression: Tensor, identity: Tensor, unit: float) -> Coefficients:
+    """The inverse of :func:`pose_vector`."""
+    return Coefficients(identity, expression, pose[:, :3], pose[:, 3:5] * unit, pose[:, 5].exp() * unit)
+
+
 def norm(residual: Tensor) -> Tensor:
     """L2 norm over the last axis, with a gradient of zero at zero."""
     squared = residual.square().sum(-1)
     return torch.where(squared > 0, squared.clamp_min(1e-24).sqrt(), torch.zeros_like(squared))
 
 
-def landmark_term(points: Tensor, landmarks: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
+def landmark_term(points: Tensor, landmarks: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
     """Sum over frames and key points of ||kp - kp_bar||.
 
     Args:
         points, landmarks: (T, K, 2), the same unit.
-        seen:   (T,) bool, frames with a face.
-        weight: (K,).
+        observed: (T,) bool, frames with a face.
+        weight:   (K,).
     """
-    return (norm(points - landmarks) * weight * seen[:, None]).sum()
+    return (norm(points - landmarks) * weight * observed[:, None]).sum()
 
 
-def velocity_term(points: Tensor, landmarks: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
+def velocity_term(points: Tensor, landmarks: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
     """First part of eq. 1: sum of ||(kp_{t+1} - kp_t) - (kp_bar_{t+1} - kp_bar_t)|| over pairs of frames with
     a face."""
-    both = seen[1:] & seen[:-1]
+    both = observed[1:] & observed[:-1]
     return (norm(points.diff(dim=0) - landmarks.diff(dim=0)) * weight * both[:, None]).sum()
 
 
-def opening_term(points: Tensor, landmarks: Tensor, seen: Tensor, lip_pairs: Tensor) -> Tensor:
+def opening_term(points: Tensor, landmarks: Tensor, observed: Tensor, lip_pairs: Tensor) -> Tensor:
     """Sum over frames and pairs of ||(kp_upper - kp_lower) - (kp_bar_upper - kp_bar_lower)||; lip_pairs (N,
     2) of key points."""
     upper, lower = lip_pairs.unbind(1)
     residual = points - landmarks
-    return (norm(residual[:, upper] - residual[:, lower]) * seen[:, None]).sum()
+    return (norm(residual[:, upper] - residual[:, lower]) * observed[:, None]).sum()
 
 
 def laplacian_term(values: Tensor, rest: Tensor | float = 1.0) -> Tensor:
@@ -89,8 +133,7 @@ def resting(values: Tensor, speed: float) -> Tensor:
 
     Args:
         values: (T, N), where the optimisation starts; their rate a frame is read off means of five frames, so
-            that
-            jitter does not count as motion.
+            that jitter does not count as motion.
         speed:  the rate at which a half counts, in units of the values a frame; 0: all counts everywhere.
     Returns:
         (T - 2,) in (0, 1]; empty below three frames.
@@ -105,62 +148,43 @@ def resting(values: Tensor, speed: float) -> Tensor:
 
 
 def tempo_loss(
-    points,
-    landmarks,
-    seen,
-    weight,
-    pose,
-    expression,
-    lower_count: int,
-    weights: FittingWeights,
-    pose_rest=1.0,
-    lower_rest=1.0,
+    points: Tensor, now: Coefficients, target: ClipTarget, lower_count: int, weights: FittingWeights
 ) -> Tensor:
-    """L_tempo, eq. 1. pose (T, 6), expression (T, E); pose_rest and lower_rest (T - 2,) of
-    :func:`resting`."""
-    lower, upper = expression[:, :lower_count], expression[:, lower_count:]
+    """L_tempo, eq. 1: key points move as the landmarks do, coefficients without jerks.
+
+    Args:
+        points:      (T, K, 2) key points of ``now``, in units of ``target``.
+        lower_count: how many columns of the expression move the lower face.
+    """
+    start, pose = target.start, pose_vector(now, target.unit)
+    lower, upper = now.expression[:, :lower_count], now.expression[:, lower_count:]
+    pose_rest = resting(pose_vector(start, target.unit), weights.pose_speed)
+    lower_rest = resting(start.expression[:, :lower_count], weights.lower_speed)
     smooth = weights.laplacian_lower * laplacian_term(
         lower, lower_rest
     ) + weights.laplacian_upper * laplacian_term(upper)
-    motion = weights.velocity * velocity_term(points, landmarks, seen, weight)
+    motion = weights.velocity * velocity_term(points, target.in_units(), target.observed, target.weight)
     return motion + weights.laplacian_pose * laplacian_term(pose, pose_rest) + smooth
 
 
-def regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start) -> Tensor:
-    """L_reg, eq. 2: coefficients stay near where they started and the shape near its mean over the clip.
-
-    identity (A,) shared, or (T, A); identity_mean (A,); expression and expression_start (T, E); pose and
-    pose_start (T, 6).
-    """
-    shape = norm(identity - identity_mean).sum() * (1 if identity.ndim == 2 else len(expression))
-    return shape + norm(expression - expression_start).sum() + norm(pose - pose_start).sum()
+def regularisation_loss(now: Coefficients, target: ClipTarget) -> Tensor:
+    """L_reg, eq. 2: coefficients stay near where they started and the shape near its mean over the clip (the
+    start's). The identity is (A,) for the clip, or (T, A)."""
+    start, identity = target.start, now.identity
+    pose, pose_start = pose_vector(now, target.unit), pose_vector(start, target.unit)
+    shape = norm(identity - start.identity).sum() * (1 if identity.ndim == 2 else len(now.expression))
+    return shape + norm(now.expression - start.expression).sum() + norm(pose - pose_start).sum()
 
 
 def total_loss(
-    points,
-    landmarks,
-    seen,
-    weight,
-    lip_pairs,
-    pose,
-    pose_start,
-    expression,
-    expression_start,
-    identity,
-    identity_mean,
-    lower_count,
-    weights,
+    points: Tensor, now: Coefficients, target: ClipTarget, lower_count: int, weights: FittingWeights
 ) -> Tensor:
-    """What the fitting minimises: landmark and opening terms + L_tempo + L_reg."""
-    rests = (
-        resting(pose_start, weights.pose_speed),
-        resting(expression_start[:, :lower_count], weights.lower_speed),
-    )
+    """What the fitting minimises: landmark and opening terms + L_tempo + L_reg. Args as of
+    :func:`tempo_loss`."""
+    landmarks, observed = target.in_units(), target.observed
     return (
-        weights.landmark * landmark_term(points, landmarks, seen, weight)
-        + weights.opening * opening_term(points, landmarks, seen, lip_pairs)
-        + weights.tempo
-        * tempo_loss(points, landmarks, seen, weight, pose, expression, lower_count, weights, *rests)
-        + weights.regularisation
-        * regularisation_loss(identity, identity_mean, expression, expression_start, pose, pose_start)
+        weights.landmark * landmark_term(points, landmarks, observed, target.weight)
+        + weights.opening * opening_term(points, landmarks, observed, target.lip_pairs)
+        + weights.tempo * tempo_loss(points, now, target, lower_count, weights)
+        + weights.regularisation * regularisation_loss(now, target)
     )

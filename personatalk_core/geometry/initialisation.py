@@ -8,7 +8,7 @@ place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -30,10 +30,12 @@ EFFECTIVE = 120.0  # landmarks of one frame err together: a frame counts as no m
 class Landmarks(Protocol):
     """(T, K, 3) float32: a tensor, or anything whose slices are tensors."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, frames: slice | Tensor) -> Tensor:
+    def __getitem__(self, frames: slice | Tensor, /) -> Tensor:
         """(n, K, 3) of some frames."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,11 @@ class Coefficients:
     translation: Tensor
     scale: Tensor
 
+    def __getitem__(self, frames: slice | Tensor) -> Coefficients:
+        """Some frames of them."""
+        names = ("expression", "rotation", "translation", "scale")
+        return replace(self, **{name: getattr(self, name)[frames] for name in names})
+
 
 def initial_coefficients(
     points: Landmarks, face_model: FaceModel, chosen: Tensor | None = None, rotation: Tensor | None = None
@@ -54,10 +61,9 @@ def initial_coefficients(
     """Fit each frame on its own, with one identity for all.
 
     Args:
-        points: (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is
-            nearer; T >= 1. Read
-            by slices of BLOCK frames, so that those of a long clip may lie on disk.
-        chosen: which of the K landmarks to use; None for all.
+        points:   (T, K, 3) landmarks of the face model's ``landmark_vertex``, image pixels, larger depth is
+            nearer; T >= 1. Read by slices of BLOCK frames, so that those of a long clip may lie on disk.
+        chosen:   which of the K landmarks to use; None for all.
         rotation: (T, 3, 3) of the head where it is known from elsewhere; None: from the landmarks.
     Returns:
         Coefficients of the T frames.
@@ -68,51 +74,76 @@ def initial_coefficients(
     chosen = torch.arange(points.shape[1]) if chosen is None else chosen
     vertex = face_model.landmark_vertex[chosen]
     mean = face_model.mean[vertex]
-    identity_basis, expression_basis = (
-        face_model.identity_basis[:, vertex],
-        face_model.expression_basis[:, vertex],
-    )
-    rigid = face_model.rigid_weight[vertex] + 1e-3
+    identity_basis = face_model.identity_basis[:, vertex]
+    expression_basis = face_model.expression_basis[:, vertex]
+    bases = torch.cat([identity_basis, expression_basis])
     weight = coordinate_weight(face_model, vertex)
-    both = torch.cat([identity_basis, expression_basis])
-    blocks = [slice(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+    blocks = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    poses = HeadPoses(count, face_model.rigid_weight[vertex] + 1e-3, rotation)
+    identity = mean.new_zeros(face_model.identity_count)
     expression = mean.new_zeros((count, face_model.expression_count))
-    turns = mean.new_zeros((count, 3, 3))
-    scales, shifts = mean.new_zeros(count), mean.new_zeros((count, 3))
-    own = mean
+    neutral = mean  # the person's face at rest
 
-    def align(block: slice, seen: Tensor, first: bool) -> None:
-        """Keep the pose that fits the present shape best."""
-        shape = mean if first else own + einsum(expression[block], expression_basis, "t e, e k c -> t k c")
-        if rotation is None:
-            turns[block], scales[block], shifts[block] = align_similarity(shape, seen, rigid)
+    for iteration in range(ROUNDS):
+        # the pose of each frame, and the mean offset of all from the mean face
+        offset = torch.zeros_like(mean)[None]
+        for block in blocks:
+            observed = upright(points[block][:, chosen])
+            shape = mean
+            if iteration:
+                shape = neutral + einsum(expression[block], expression_basis, "t e, e k c -> t k c")
+            poses.align(block, shape, observed)
+            offset = offset + (poses.remove(block, observed) - mean).mean(0, keepdim=True) * (
+                len(observed) / count
+            )
+
+        # one identity, then an expression a frame
+        identity = ridge(bases, offset, weight)[0][: face_model.identity_count]
+        neutral = mean + einsum(identity, identity_basis, "a, a k c -> k c")
+        for block in blocks:
+            unposed = poses.remove(block, upright(points[block][:, chosen]))
+            expression[block] = ridge(expression_basis, unposed - neutral, weight)
+    return poses.coefficients(identity, expression)
+
+
+class HeadPoses:
+    """A similarity for each of T frames, found block by block: landmarks = scale * rotation @ shape + shift,
+    y up.
+
+    Args:
+        count:    T.
+        weight:   (K,) how much each landmark moves only with the head.
+        rotation: (T, 3, 3) where it is known from elsewhere.
+    """
+
+    def __init__(self, count: int, weight: Tensor, rotation: Tensor | None) -> None:
+        self._weight, self._known_rotation = weight, rotation
+        self._rotation = weight.new_zeros((count, 3, 3))
+        self._scale, self._shift = weight.new_zeros(count), weight.new_zeros((count, 3))
+
+    def align(self, block: slice, shape: Tensor, observed: Tensor) -> None:
+        """Find the poses that carry shape, (K, 3) or (n, K, 3) canonical, onto the landmarks (n, K, 3)."""
+        if self._known_rotation is None:
+            pose = align_similarity(shape, observed, self._weight)
+            self._rotation[block], self._scale[block], self._shift[block] = pose
             return
-        turns[block] = rotation[block]
-        scales[block], shifts[block] = scale_and_shift(shape, seen, rotation[block], rigid)
+        self._rotation[block] = self._known_rotation[block]
+        self._scale[block], self._shift[block] = scale_and_shift(
+            shape, observed, self._rotation[block], self._weight
+        )
 
-    def unposed(block: slice, seen: Tensor) -> Tensor:
-        """Landmarks in the canonical frame by the pose that was kept."""
+    def remove(self, block: slice, observed: Tensor) -> Tensor:
+        """(n, K, 3) landmarks in the canonical frame."""
         return einsum(
-            turns[block].mT / scales[block][:, None, None],
-            seen - shifts[block][:, None],
+            self._rotation[block].mT / self._scale[block][:, None, None],
+            observed - self._shift[block][:, None],
             "t i j, t k j -> t k i",
         )
 
-    for turn in range(ROUNDS):
-        average = torch.zeros_like(mean)[None]
-        for block in blocks:
-            seen = upright(points[block][:, chosen])
-            align(block, seen, turn == 0)
-            average = average + (unposed(block, seen) - mean).mean(0, keepdim=True) * (len(seen) / count)
-        identity = ridge(both, average, weight)[0][: face_model.identity_count]
-        own = mean + einsum(identity, identity_basis, "a, a k c -> k c")
-        for block in blocks:
-            expression[block] = ridge(
-                expression_basis, unposed(block, upright(points[block][:, chosen])) - own, weight
-            )
-    return Coefficients(
-        identity, expression, axis_angle(turns), shifts[:, :2] * mean.new_tensor([1, -1]), scales
-    )
+    def coefficients(self, identity: Tensor, expression: Tensor) -> Coefficients:
+        """With the poses as coefficients, in image coordinates."""
+        translation = self._shift[:, :2] * self._shift.new_tensor([1, -1])
+        return Coefficients(identity, expression, axis_angle(self._rotation), translation, self._scale)
 
 
 def upright(points: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 import personatalk_core.geometry.clip_solver as solver
 from personatalk_core.geometry.face_model import load_face_model
-from personatalk_core.geometry.fitting_terms import FittingWeights
+from personatalk_core.geometry.fitting_terms import ClipTarget, FittingWeights, from_pose_vector, pose_vector
 from personatalk_core.geometry.initialisation import Coefficients, reconstruct
 
 
@@ -31,7 +31,7 @@ def target_of(model, frames=6, noise=0.4, seed=0):
     landmarks = reconstruct(start, model, vertex)[..., :2]
     landmarks = landmarks + torch.randn(landmarks.shape, generator=generator) * noise
     pairs = torch.tensor([[1, 2], [30, 40]])
-    return solver.ClipTarget(
+    return ClipTarget(
         landmarks, vertex, torch.ones(len(vertex)), torch.ones(frames, dtype=torch.bool), start, 80.0, pairs
     )
 
@@ -39,12 +39,10 @@ def target_of(model, frames=6, noise=0.4, seed=0):
 def test_jacobian_equals_autograd(model):
     target = target_of(model, frames=2)
     points, jacobian = solver._points_and_jacobian(target.start, target, model)
-    pose = solver.pose_vector(target.start, target.unit).double()
+    pose = pose_vector(target.start, target.unit).double()
 
     def of(values):
-        now = solver.from_pose_vector(
-            values[:, :6], values[:, 6:], target.start.identity.double(), target.unit
-        )
+        now = from_pose_vector(values[:, :6], values[:, 6:], target.start.identity.double(), target.unit)
         double = replace(
             model, **{n: getattr(model, n).double() for n in ("mean", "identity_basis", "expression_basis")}
         )
@@ -75,7 +73,7 @@ def test_block_cholesky_equals_a_dense_solve(frames):
             dense[b, a] = blocks[distance, t].T
     right = torch.randn(frames, width, generator=generator, dtype=torch.float64)
     expected = torch.linalg.solve(dense, right.reshape(-1)).reshape(frames, width)
-    torch.testing.assert_close(solver._solve_blocks(blocks, right), expected)
+    torch.testing.assert_close(solver.solve_blocks(blocks, right), expected)
 
 
 def test_never_worse_than_the_start_and_better_than_gradient_descent(model):
@@ -83,13 +81,11 @@ def test_never_worse_than_the_start_and_better_than_gradient_descent(model):
     solved = solver.solve_clip(target, model, weights, steps=8)
     reached = float(solver.clip_loss(solved, target, model, weights))
     assert reached < float(solver.clip_loss(target.start, target, model, weights))
-    values = torch.cat(
-        [solver.pose_vector(target.start, target.unit), target.start.expression], 1
-    ).requires_grad_()
+    values = torch.cat([pose_vector(target.start, target.unit), target.start.expression], 1).requires_grad_()
     optimiser = torch.optim.Adam([values], lr=5e-3)
     for _ in range(80):
         optimiser.zero_grad()
-        now = solver.from_pose_vector(values[:, :6], values[:, 6:], target.start.identity, target.unit)
+        now = from_pose_vector(values[:, :6], values[:, 6:], target.start.identity, target.unit)
         loss = solver.clip_loss(now, target, model, weights)
         loss.backward()
         optimiser.step()
@@ -99,6 +95,6 @@ def test_never_worse_than_the_start_and_better_than_gradient_descent(model):
 def test_a_single_frame_and_no_landmarks_at_all_are_solved(model):
     target = target_of(model, frames=1)
     assert torch.isfinite(solver.solve_clip(target, model, FittingWeights()).expression).all()
-    blind = replace(target_of(model), seen=torch.zeros(6, dtype=torch.bool))
+    blind = replace(target_of(model), observed=torch.zeros(6, dtype=torch.bool))
     solved = solver.solve_clip(blind, model, FittingWeights())
     assert torch.isfinite(solved.rotation).all() and torch.isfinite(solved.expression).all()

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from personatalk_core.geometry.fitting_terms import (
+    ClipTarget,
     FittingWeights,
     landmark_term,
     laplacian_term,
@@ -17,12 +19,23 @@ from personatalk_core.geometry.fitting_terms import (
     total_loss,
     velocity_term,
 )
+from personatalk_core.geometry.initialisation import Coefficients
 
 POINTS = torch.tensor([[[0.0, 0], [1, 1]], [[3.0, 4], [1, 1]], [[3.0, 4], [1, 2]]])  # (3, 2, 2)
 STILL = torch.zeros(3, 2, 2)
 SEEN = torch.tensor([True, True, True])
 WEIGHT = torch.tensor([1.0, 2.0])
 PAIR = torch.tensor([[0, 1]])
+
+
+def coefficients(pose: Tensor, expression: Tensor, identity: Tensor) -> Coefficients:
+    """Of a pose vector (T, 6) in units of one pixel."""
+    return Coefficients(identity, expression, pose[:, :3], pose[:, 3:5], pose[:, 5].exp())
+
+
+def target(start: Coefficients) -> ClipTarget:
+    """STILL landmarks, seen in every frame."""
+    return ClipTarget(STILL, torch.arange(2), WEIGHT, SEEN, start, 1.0, PAIR)
 
 
 def test_landmark_term_sums_distances():
@@ -58,19 +71,23 @@ def test_tempo_loss_is_the_weighted_sum_of_its_parts():
     expression = torch.zeros(3, 4)
     expression[1, 0], expression[1, 3] = 2.0, 5.0  # lower 4, upper 10
     weights = FittingWeights(velocity=0.5, laplacian_pose=0.2, laplacian_lower=0.2, laplacian_upper=0.1)
-    value = tempo_loss(POINTS, STILL, SEEN, WEIGHT, pose, expression, 2, weights)
+    start = coefficients(torch.zeros(3, 6), torch.zeros(3, 4), torch.zeros(2))
+    value = tempo_loss(
+        POINTS, coefficients(pose, expression, torch.zeros(2)), target(start), 2, weights
+    )  # the start rests, so all of lambda counts
     assert float(value) == pytest.approx(0.5 * 7 + 0.2 * 2 + 0.2 * 4 + 0.1 * 10)
 
 
 def test_regularisation_sums_three_distances():
     identity, mean = torch.tensor([3.0, 4.0]), torch.zeros(2)
-    start = torch.zeros(2, 2)
+    still = torch.zeros(2, 6)
+    pose = torch.tensor([1.0, 1, 1, 1, 0, 0]).expand(2, -1)  # 2 from the start
     moved = torch.tensor([[0.0, 2.0], [0, 0]])
-    value = regularisation_loss(identity, mean, moved, start, torch.ones(2, 4), torch.zeros(2, 4))
+    start = target(coefficients(still, torch.zeros(2, 2), mean))
+    value = regularisation_loss(coefficients(pose, moved, identity), start)
     assert float(value) == pytest.approx(5 * 2 + 2 + 2 + 2)  # the shape counts once a frame
-    assert float(
-        regularisation_loss(identity.expand(2, -1), mean, moved, start, start, start)
-    ) == pytest.approx(12)
+    value = regularisation_loss(coefficients(still, moved, identity.expand(2, -1)), start)
+    assert float(value) == pytest.approx(12)
 
 
 def test_total_is_landmarks_plus_both_equations():
@@ -88,21 +105,8 @@ def test_total_is_landmarks_plus_both_equations():
     zero = torch.zeros(3, 6)
     pose = zero.clone()
     pose[1, 0] = 1.0  # second difference 2; the start rests, so all of lambda counts
-    value = total_loss(
-        POINTS,
-        STILL,
-        SEEN,
-        WEIGHT,
-        PAIR,
-        pose,
-        zero + 1,
-        zero,
-        zero,
-        torch.zeros(2),
-        torch.zeros(2),
-        3,
-        weights,
-    )
+    start = target(coefficients(zero + 1, zero, torch.zeros(2)))
+    value = total_loss(POINTS, coefficients(pose, zero, torch.zeros(2)), start, 3, weights)
     landmark = float(landmark_term(POINTS, STILL, SEEN, WEIGHT))
     away = math.sqrt(6) + math.sqrt(5) + math.sqrt(6)  # of the pose from its start
     gap = math.sqrt(2) + math.sqrt(13) + math.sqrt(8)

@@ -19,7 +19,7 @@ from ...checks import check_shape
 from ...dubbing.progress import Progress
 from ...errors import OptionsError
 from ...geometry.face_model import FaceModel, load_face_model
-from ...geometry.fitting import seen_frames
+from ...geometry.fitting import observed_frames
 from ...geometry.geometry_file import load_geometry
 from ...geometry.initialisation import initial_coefficients
 from ...types import as_tensor
@@ -72,7 +72,7 @@ def identities_in(folder: Path, face_model: FaceModel, tracks: Path | None = Non
         )
     found = {}
     for path, track in tracks_of(_at_most(videos), tracks).items():
-        points = as_tensor(track.landmarks)[seen_frames(track)][:, face_model.landmark_id]
+        points = as_tensor(track.landmarks)[observed_frames(track)][:, face_model.landmark_id]
         found[path.name] = initial_coefficients(points, face_model).identity
     return found
 
