@@ -51,19 +51,18 @@ def register(verbs: Verbs) -> None:
 def batch(args: argparse.Namespace, progress: Progress) -> str:
     """Every job of a manifest. Raises BatchError, after all have run, where some failed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    from ..batch.ray_runner import RayOptions, WeightsChoice
-    from ..batch.run_batch import run_batch
+    from ..batch.job import WeightsChoice
+    from ..batch.ray_runner import RayOptions
+    from ..batch.run_batch import BatchOptions, run_batch
 
+    ray = RayOptions(args.address, args.workers, args.cpus_per_worker, args.gpus_per_worker)
     summary = run_batch(
         args.manifest,
         args.out,
         options_of(args),
+        BatchOptions(args.runner, ray, args.retries, args.quiet),
         weights=WeightsChoice(args.weights, parse_hub(args.hub), args.offline),
-        runner=args.runner,
-        ray_options=RayOptions(args.address, args.workers, args.cpus_per_worker, args.gpus_per_worker),
         signing=signing_of(args),
-        retries=args.retries,
-        quiet=args.quiet,
     )
     if summary.failed:
         raise BatchError(str(summary))
