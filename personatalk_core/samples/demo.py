@@ -38,14 +38,10 @@ def sample_frames(name: str = "woman") -> np.ndarray:
             "install -e '.[dev]'."
         ) from error
     path = next(Path(str(file.locate())) for file in files if file.name == SAMPLES[name])
-    import PIL.Image  # comes with the host or with matplotlib; PyAV's webp demuxer does not read animations
+    from PIL import Image, ImageSequence  # PyAV's webp demuxer does not read animations
 
-    with PIL.Image.open(path) as image:
-        frames = []
-        for index in range(image.n_frames):
-            image.seek(index)
-            frames.append(np.asarray(image.convert("RGB")))
-    return np.stack(frames)
+    with Image.open(path) as image:
+        return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)])
 
 
 def write_sample_video(target: Path, name: str = "woman") -> Path:
