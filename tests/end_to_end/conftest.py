@@ -1,25 +1,18 @@
 """A running ComfyUI where COMFYUI_DIR names a checkout; a short clip, so that a whole dub takes seconds."""
 
-import importlib.util
+import json
 import os
 import sys
 import wave
 from fractions import Fraction
 from pathlib import Path
 
+import page_driver
 import pytest
+import workflow_prompt
+from comfy_server import ComfyServer
 
-HERE = Path(__file__).parent
 FRAMES, SECONDS = 24, 1.8  # of the clip at 15 frames/s, and of the speech
-
-
-def load(name: str, path: Path):
-    """Tests are no package, so their modules are loaded by their path."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -35,27 +28,27 @@ def comfy(tmp_path_factory):
     (base / "input").mkdir()
     write_inputs(base / "input")
     write_speech_weights_where_none_ship(base / "models" / "personatalk")
-    server = load("comfy_server", HERE / "comfy_server.py").ComfyServer(
-        Path(checkout), base, os.environ.get("COMFYUI_PYTHON", sys.executable)
-    )
+    server = ComfyServer(Path(checkout), base, os.environ.get("COMFYUI_PYTHON", sys.executable))
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def driver():
-    """page_driver.py."""
-    return load("page_driver", HERE / "page_driver.py")
+    """tests/support/page_driver.py."""
+    return page_driver
 
 
 @pytest.fixture
 def prompt_of():
     """Workflow name to prompt."""
-    import json
+    folder = Path(__file__).resolve().parents[2] / "workflows"
 
-    convert = load("workflow_prompt", HERE.parent / "workflows" / "workflow_prompt.py").prompt_of
-    folder = HERE.parents[1] / "workflows"
-    return lambda name: convert(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+    def read(name: str) -> dict:
+        workflow = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return workflow_prompt.prompt_of(workflow)
+
+    return read
 
 
 def write_inputs(folder: Path) -> None:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from frontend_stub import FrontendStub
 
-HERE = Path(__file__).parent
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 FRAMES = [4, 0, 9]
 SHARES = "[data-view=styles] input[aria-label*=share]"
 
@@ -22,13 +23,8 @@ def stub(tmp_path_factory, driver):
         pytest.skip(
             "comfyui-frontend-package is not installed; run: pip install comfyui-frontend-package==1.49.6"
         )
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("frontend_stub", HERE / "frontend_stub.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("view")
-    stub = module.FrontendStub(folder, recorded_outputs(folder), driver.SETTINGS)
+    stub = FrontendStub(folder, recorded_outputs(folder), driver.SETTINGS)
     yield stub
     stub.close()
 
@@ -97,7 +93,7 @@ def node_of(prompt: dict, node_type: str) -> dict:
     return next(node for node in prompt.values() if node["class_type"] == node_type)["inputs"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (HERE.parents[1] / "workflows").glob("*.json")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
 def test_every_workflow_loads_and_queues(page, driver, prompt_of, name):
     driver.open_workflow(page, name)
     missing = page.evaluate(

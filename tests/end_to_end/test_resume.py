@@ -5,20 +5,17 @@ from __future__ import annotations
 
 import os
 import random
-import runpy
 import subprocess
 import sys
-from operator import itemgetter
 from pathlib import Path
 
+import killed_dub
 import pytest
+from short_dub import command, environment, run, write_clip
 
 from personatalk_core.tracking.landmarks import CHATTER
 
 ROOT = Path(__file__).resolve().parents[2]
-command, environment, run, write_clip = itemgetter("command", "environment", "run", "write_clip")(
-    runpy.run_path(str(Path(__file__).with_name("short_dub.py")))
-)
 KILLS = int(os.environ.get("PERSONATALK_KILLS", "2"))  # 20 shows what the project promises; they take minutes
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork need a POSIX system")
 
@@ -32,7 +29,7 @@ class Killer:
     """The process of ``killed_dub.py``."""
 
     def __init__(self, clip: tuple[Path, Path]) -> None:
-        arguments = [sys.executable, str(Path(__file__).with_name("killed_dub.py")), *map(str, clip)]
+        arguments = [sys.executable, killed_dub.__file__, *map(str, clip)]
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,

@@ -4,22 +4,21 @@ after a cancel."""
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import killed_dub
 import pytest
+import short_dub
 
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.progress import Progress
 from personatalk_core.errors import MediaError
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-short_dub = runpy.run_path(str(HERE / "short_dub.py"))
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST_STEP = 1.0  # seconds of computing between two questions whether to go on
 
 
@@ -39,7 +38,7 @@ class Watch(Progress):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> tuple[Path, Path]:
-    return short_dub["write_clip"](tmp_path_factory.mktemp("clip"))
+    return short_dub.write_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +106,12 @@ def test_cancel_is_heard_within_a_second(alone):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runner forks")
 def test_four_dubs_in_four_processes_give_the_bytes_of_one_alone(clip, alone, tmp_path):
     runner = subprocess.Popen(
-        [sys.executable, str(HERE / "killed_dub.py"), *map(str, clip), "--usual-windows"],
+        [sys.executable, killed_dub.__file__, *map(str, clip), "--usual-windows"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=short_dub["environment"]() | {"PYTHONPATH": str(ROOT)},
+        env=short_dub.environment() | {"PYTHONPATH": str(ROOT)},
     )
     outs = [tmp_path / f"{k}.mp4" for k in range(4)]
     answers, _ = runner.communicate(f"{','.join(map(str, outs))} -\n")

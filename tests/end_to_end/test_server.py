@@ -1,12 +1,12 @@
 """The pack on a real ComfyUI server over websocket: every workflow, progress, cancel, cache, refusals."""
 
 import json
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from comfy_server import Refused
 
 WORKFLOWS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 CANCEL_SECONDS = 1.0
@@ -142,13 +142,12 @@ def test_nothing_runs_twice(comfy, prompt_of):
 
 
 def test_a_wrong_wire_is_refused(comfy, prompt_of):
-    server = sys.modules["comfy_server"]
     prompt = prompt_of("dub_video")
     prompt[id_of(prompt, "PersonaTalkDubVideo")]["inputs"]["style"] = [
         id_of(prompt, "PersonaTalkLoadModels"),
         0,
     ]
-    with pytest.raises(server.Refused) as caught:
+    with pytest.raises(Refused) as caught:
         comfy.post("/prompt", {"prompt": prompt, "client_id": comfy.client})
     text = json.dumps(caught.value.answer)
     assert "return_type_mismatch" in text and "PERSONATALK_STYLE" in text
@@ -164,10 +163,9 @@ def test_a_wrong_wire_is_refused(comfy, prompt_of):
     ],
 )
 def test_a_bad_value_is_refused_before_anything_runs(comfy, prompt_of, node, name, value, word):
-    server = sys.modules["comfy_server"]
     prompt = prompt_of("dub_video")
     prompt[id_of(prompt, node)]["inputs"][name] = value
-    with pytest.raises(server.Refused) as caught:
+    with pytest.raises(Refused) as caught:
         comfy.post("/prompt", {"prompt": prompt, "client_id": comfy.client})
     assert word in json.dumps(caught.value.answer)
 

@@ -2,11 +2,11 @@
 sockets, memory of long clips."""
 
 import hashlib
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from comfy_server import Refused
 
 EXTRA_MEGABYTES = 150  # a clip of 336 frames may take beyond one of 24; its frames alone are 494 MB as IMAGE
 
@@ -74,10 +74,9 @@ def test_a_path_that_comes_over_a_wire_is_refused_too(comfy, prompt_of):
 
 def refusal(comfy, prompt: dict) -> str:
     """What the user is told: by the server before anything runs, or by the node itself."""
-    server = sys.modules["comfy_server"]
     try:
         run = comfy.run(prompt)
-    except server.Refused as refused:
+    except Refused as refused:
         said = [error for node in refused.answer["node_errors"].values() for error in node["errors"]]
         return " ".join(f"{error['message']}: {error['details']}" for error in said)
     assert run.ended == "execution_error" and len(run.error) > 20, run.error

@@ -18,8 +18,8 @@ import atheris
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 with atheris.instrument_imports(include=["personatalk_core"]):
+    from personatalk_core.batch.job import ResultsFile
     from personatalk_core.batch.manifest import read_manifest
-    from personatalk_core.batch.results import ResultsFile
     from personatalk_core.errors import PersonaTalkError
     from personatalk_core.geometry.geometry_file import load_geometry
     from personatalk_core.media.mp4_boxes import clean_aperture

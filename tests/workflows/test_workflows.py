@@ -1,11 +1,11 @@
 """The workflows fit the nodes: every node exists, every wire joins equal sockets, every required input is
 there."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from workflow_prompt import prompt_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "workflows").glob("*.json"))
@@ -21,15 +21,6 @@ NEEDED = {
 }
 
 
-def _prompt_of(workflow):
-    spec = importlib.util.spec_from_file_location(
-        "workflow_prompt", Path(__file__).with_name("workflow_prompt.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.prompt_of(workflow)
-
-
 def problems(workflow: dict, core_nodes) -> list[str]:
     """One sentence for everything that would keep the workflow from loading or from passing the server's
     check."""
@@ -39,7 +30,7 @@ def problems(workflow: dict, core_nodes) -> list[str]:
             found.append(f"node {node['id']} is a {node['type']}, which does not exist")
             continue
         expected = INFO[node["type"]]["input"] if node["type"] in INFO else {}
-        given = _prompt_of(workflow)[str(node["id"])]["inputs"]
+        given = prompt_of(workflow)[str(node["id"])]["inputs"]
         found += [
             f"{node['type']} lacks {name}" for name in expected.get("required", {}) if name not in given
         ]
