@@ -29,7 +29,7 @@ from ..media.provenance import provenance_metadata
 from ..media.segments import SegmentedVideo
 from ..media.video_reader import VideoReader
 from ..models import Models
-from ..rendering.reference_batch import EncodedReferences
+from ..rendering.batch import EncodedReferences
 from ..rendering.references import allowed_references
 from ..types import (
     AudioClip,

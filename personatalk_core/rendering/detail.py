@@ -1,4 +1,4 @@
-"""Blending several references softens what they show; this takes texture from the likest ones and gives it
+"""Blending several references softens what they show; this takes texture from the nearest ones and gives it
 back its strength.
 
 Colour and light stay those of the blend. No edge is drawn that no reference has, and nothing moves.
@@ -6,73 +6,114 @@ Colour and light stay those of the blend. No edge is drawn that no reference has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dual_attention import blend
-from .pooling import mean_channel, mean_pool
+from .fast.pooling import mean_channel, mean_pool
 
 # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
-LIKEST = 1.25
-MOST = 3.0  # times the finest detail is added to a blend, at most
+TEXTURE_POWER = 1.25
+MAX_GAIN = 3.0  # times the finest detail is added to a blend, at most
 BLENDED = 0.02  # more than its references' strength is given back to a blend
 DETAIL_REACH = 3  # latents around a pixel that its detail depends on
-LEAST_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
+MIN_STRENGTH = 1e-7  # squared luma below which there is no detail to speak of
+THIN = 2  # pixels: gaps between the lips that are nowhere higher are softened
+TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
+
+
+def blend(sets: Sequence[Tensor], values: Tensor, shift: Tensor | None = None) -> list[Tensor]:
+    """Weighted sums over references, for each of several sets of weights.
+
+    Args:
+        sets:   weights (B, N, h, w).
+        values: (B, N, C, h, w).
+        shift:  (B, N, C) added to the values, or None.
+    Returns:
+        (B, C, h, w) of each set.
+    """
+    totals = [weights[:, :1] * values[:, 0] for weights in sets]
+    for n in range(1, values.shape[1]):  # one after the other stays in the processor's cache
+        totals = [
+            torch.addcmul(total, weights[:, n : n + 1], values[:, n])
+            for total, weights in zip(totals, sets, strict=True)
+        ]
+    if shift is None:
+        return totals
+    return [
+        total + (shift.mT @ weights.flatten(2)).view_as(total)
+        for total, weights in zip(totals, sets, strict=True)
+    ]
 
 
 def blend_in_detail(
     weights: Tensor, pixels: Tensor, strength: Tensor, step: int, shift: Tensor | None = None
 ) -> Tensor:
-    """Blend references, with texture of the likest ones, the finest detail raised to the strength they had in
-    their own frames.
+    """Blend references, with texture of the nearest ones, the finest detail raised to the strength they had
+    in their own frames.
 
     Args:
         weights:  (B, N, h, w), sums to 1 over N.
         pixels:   (B, N, 3, h, w), aligned.  shift: (B, N, 3) colours added to them, or None.
         strength: (B, N, h / step, w / step) of :func:`fine_strength`, aligned: taken before pixels were
-            carried, which softens them.
+            warped, which softens them.
         step:     pixels a latent, over which strength is compared. h and w are multiples of it.
     Returns:
         (B, 3, h, w); a reference's own pixels where it, read at whole pixels, has all the weight.
     """
-    likest = weights.clamp_min(0).pow(LIKEST)
-    likest = likest / likest.sum(dim=1, keepdim=True).clamp_min(1e-9)
-    blended, texture = blend((weights, likest), pixels, shift)
+    # colour and light of the blend, texture of the references with the largest weights
+    sharper = weights.clamp_min(0).pow(TEXTURE_POWER)
+    sharper = sharper / sharper.sum(dim=1, keepdim=True).clamp_min(1e-9)
+    blended, texture = blend((weights, sharper), pixels, shift)
     change = texture - blended
-    coarse = mean_pool(change, step)
-    blended = (
-        blended + change - F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
-    )
+    blended = blended + change - _enlarged(mean_pool(change, step), step)
+
+    # the finest detail as strong as in the references' own frames
     detail = fine_part(blended)
-    shared = 1.0 - mean_pool(
-        likest.square().sum(dim=1, keepdim=True), step
-    )  # (B, 1, h / step, w / step): 0 for one reference
-    wanted = (1.0 + BLENDED * shared).square() * around(
-        (mean_pool(likest, step) * strength).sum(dim=1, keepdim=True)
-    )
-    more = F.interpolate(
-        detail_missing(detail, wanted, step), scale_factor=step, mode="bilinear", align_corners=False
-    )
-    return torch.addcmul(blended, more, detail)
+    shared = 1.0 - mean_pool(sharper.square().sum(dim=1, keepdim=True), step)  # 0 for one reference
+    expected = around((mean_pool(sharper, step) * strength).sum(dim=1, keepdim=True))
+    gain = detail_gain(detail, (1.0 + BLENDED * shared).square() * expected, step)
+    return torch.addcmul(blended, _enlarged(gain, step), detail)
 
 
-def detail_missing(detail: Tensor, wanted: Tensor, step: int) -> Tensor:
-    """How many times a picture's finest detail must be added to it to be as strong as wanted, 0 to MOST: (B,
-    1, h / step, w / step).
+def colour_shift(pixels: Tensor, visibility: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """What each reference lacks in mean colour.
+
+    Args:
+        pixels:     (B, N, 3, h, w), aligned.  visibility: (B, N, h, w).
+        target:     (B, 3, h, w), whose mean colour it should have.
+        weight:     (B, 1, h, w) >= 0, where colours are compared.
+    Returns:
+        (B, N, 3); 0 where next to nothing can be compared.
+    """
+    used = rearrange(visibility * weight, "b n h w -> b n (h w) 1")
+    total = used.sum(dim=2)  # (B, N, 1)
+    expected = used[..., 0] @ rearrange(target, "b c h w -> b (h w) c")  # (B, N, 3)
+    found = rearrange(pixels, "b n c h w -> b n c (h w)") @ used  # (B, N, 3, 1)
+    shift = (expected - found[..., 0]) / total.clamp_min(1e-6)
+    return torch.where(total > 1.0, shift, torch.zeros_like(shift))
+
+
+def detail_gain(detail: Tensor, expected: Tensor, step: int) -> Tensor:
+    """How many times a picture's finest detail must be added to it to be as strong as expected, 0 to
+    MAX_GAIN: (B, 1, h / step, w / step).
 
     The detail of d, added to a picture, is not d: what lies between fine and coarse is added but partly seen.
     With d' the detail of d, a picture plus g times its detail has the detail d + g d', whose mean square is
-    to be the wanted one: a quadratic in g.
+    to be the expected one: a quadratic in g.
 
     Args:
-        detail: (B, 3, h, w) of :func:`fine_part`.  wanted: (B, 1, h / step, w / step), mean squares of luma.
+        detail:   (B, 3, h, w) of :func:`fine_part`.
+        expected: (B, 1, h / step, w / step), mean squares of luma.
     """
     once, twice = mean_channel(detail), mean_channel(fine_part(detail))
     squares = (around(mean_pool(product, step)) for product in (twice * twice, once * twice, once * once))
     second, both, first = squares
-    root = (both.square() + second * (wanted - first)).clamp_min(LEAST_STRENGTH**2).sqrt()
-    return ((root - both) / (second + LEAST_STRENGTH)).clamp(0.0, MOST)
+    root = (both.square() + second * (expected - first)).clamp_min(MIN_STRENGTH**2).sqrt()
+    return ((root - both) / (second + MIN_STRENGTH)).clamp(0.0, MAX_GAIN)
 
 
 def fine_part(image: Tensor) -> Tensor:
@@ -94,8 +135,8 @@ def around(values: Tensor) -> Tensor:
     return F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
 
 
-THIN = 2  # pixels: gaps that are nowhere higher are softened
-TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
+def _enlarged(values: Tensor, step: int) -> Tensor:
+    return F.interpolate(values, scale_factor=step, mode="bilinear", align_corners=False)
 
 
 def soften_hairlines(pixels: Tensor, cavity: Tensor) -> Tensor:
@@ -124,10 +165,9 @@ def _soften(pixels: Tensor, cavity: Tensor) -> None:
     reach = len(TAPS) // 2
     top, bottom = max(0, int(rows[0]) - 2 * reach), int(rows[-1]) + 2 * reach + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
-    gap, part = cavity[top:bottom, left:right], pixels[:, top:bottom, left:right]
-    taps = part.new_tensor(TAPS) / sum(TAPS)
-    soft = F.conv2d(F.pad(part[:, None], (reach,) * 4, mode="replicate"), (taps[:, None] * taps)[None, None])[
-        :, 0
-    ]
-    near = F.max_pool2d(gap[None].to(part.dtype), 2 * reach + 1, stride=1, padding=reach)
-    pixels[:, top:bottom, left:right] = torch.where(near > 0, soft, part)
+    gap, lips = cavity[top:bottom, left:right], pixels[:, top:bottom, left:right]
+    taps = lips.new_tensor(TAPS) / sum(TAPS)
+    kernel = (taps[:, None] * taps)[None, None]
+    soft = F.conv2d(F.pad(lips[:, None], (reach,) * 4, mode="replicate"), kernel)[:, 0]
+    near_gap = F.max_pool2d(gap[None].to(lips.dtype), 2 * reach + 1, stride=1, padding=reach)
+    pixels[:, top:bottom, left:right] = torch.where(near_gap > 0, soft, lips)

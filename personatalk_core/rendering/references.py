@@ -1,79 +1,21 @@
-"""How alike a target frame and a reference are, before anything is learned: mouth shape and head pose.
-
-Both are compared in units that do not depend on the person: canonical units for the mouth, and the entries of
-the matrix that turns the mean face into the drawn one for the pose.
-"""
+"""Which frames of the source are references: Algorithm 1 of the paper, its exclude window, and training's random
+choice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..checks import check_shape
 from ..errors import FaceError, OptionsError
 from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel
 from ..geometry.vertices import canonical_vertices, mouth_opening
 from ..types import FaceGeometry, ReferenceSelection
-from .dual_attention import FACE_SHARPNESS
-from .regions import mouth_vertices
-
-
-def mouth_shape(expression: Tensor, face_model: FaceModel) -> Tensor:
-    """The mouth's shape as offsets of its vertices from rest.
-
-    Args:
-        expression: (N, E) in standard deviations; only the lower-face columns are used.
-        face_model: ``expression_basis`` (E, V, 3).
-    Returns:
-        (N, S) float32, scaled so that the squared distance of two rows is the mean squared offset of a mouth
-        vertex in canonical units.
-    Raises:
-        ShapeError: the expression's width is not the face model's.
-    """
-    check_shape("expression", expression, "N", face_model.expression_basis.shape[0])
-    return expression[:, : face_model.lower_count] @ _mouth_basis(face_model).to(expression.device)
-
-
-def head_pose(points: Tensor, face_model: FaceModel) -> Tensor:
-    """The head's orientation, read back from drawn vertices.
-
-    Args:
-        points:     (N, V, 3) x, y in pixels, depth in the same unit.
-        face_model: the mean face the points are compared with.
-    Returns:
-        (N, 9) float32: the least-squares matrix from the mean face to the points, divided by its own size, so
-        that it is close to a rotation matrix; row order.
-    """
-    used, inverse = (x.to(points.device) for x in _face_inverse(face_model))
-    centred = points[:, used] - points[:, used].mean(dim=1, keepdim=True)
-    matrix = torch.einsum("ck,nkd->ncd", inverse, centred)  # (N, 3, 3)
-    size = matrix.flatten(1).norm(dim=1).clamp_min(1e-6) / 3.0**0.5
-    return rearrange(matrix, "n c d -> n (c d)") / size[:, None]
-
-
-@lru_cache(maxsize=8)
-def _mouth_basis(face_model: FaceModel) -> Tensor:
-    """(lower_count, S): what a standard deviation of each lower-face component does to the mouth."""
-    with torch.inference_mode(False):  # so that training can use it, whoever asked first
-        mouth = mouth_vertices(face_model)
-        basis = face_model.expression_basis[: face_model.lower_count, mouth]  # (lower, K, 3)
-        return rearrange(basis, "e k c -> e (k c)") / len(mouth) ** 0.5
-
-
-@lru_cache(maxsize=8)
-def _face_inverse(face_model: FaceModel) -> tuple[Tensor, Tensor]:
-    """The face's own vertices (K,), and the pseudo-inverse (3, K) of their places in the mean face."""
-    with torch.inference_mode(False):
-        used = torch.unique(face_model.triangles[face_model.region == 0])
-        mean = face_model.mean[used]
-        return used, torch.linalg.pinv(mean - mean.mean(dim=0))
-
+from .similarity import FACE_SHARPNESS, mouth_shape
 
 BLOCK = 500  # frames whose vertices are in memory at once
 SEARCH_WINDOW = 250  # frames beyond the exclude window that are searched for alike face references
@@ -139,9 +81,11 @@ def select_references(
     if options.exclude_window == 0:
         rows = surrounding_frames(frames, usable, geometry.shot, options.face_count)
     else:
-        looks = appearance(geometry, face_model)
+        descriptors = frame_descriptors(geometry, face_model)
         found = [
-            likest_frames(int(i), usable, geometry.shot, looks, options.face_count, options.exclude_window)
+            most_similar_frames(
+                int(i), usable, geometry.shot, descriptors, options.face_count, options.exclude_window
+            )
             for i in frames
         ]
         rows = torch.stack(found)
@@ -238,7 +182,7 @@ def surrounding_frames(frames: Tensor, usable: Tensor, shot: Tensor, count: int)
     return torch.cat(rows)
 
 
-def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
+def frame_descriptors(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     """What face references are compared by: (T, D), head orientation and mouth shape, weighted as in the
     attention's logits."""
     by_shape, by_pose = FACE_SHARPNESS
@@ -248,16 +192,16 @@ def appearance(geometry: FaceGeometry, face_model: FaceModel) -> Tensor:
     )
 
 
-def likest_frames(
-    frame: int, usable: Tensor, shot: Tensor, looks: Tensor, count: int, exclude_window: int
+def most_similar_frames(
+    frame: int, usable: Tensor, shot: Tensor, descriptors: Tensor, count: int, exclude_window: int
 ) -> Tensor:
-    """Face references when the nearest frames are forbidden: those most alike in pose and mouth shape, the
-    likest first.
+    """Face references when the nearest frames are forbidden: those most similar in pose and mouth shape, the
+    most similar first.
 
     Deviation from Algorithm 1, which has no exclude window: with one, the i-centred frames are no longer
     alike.
     Args:
-        looks: (T, D) of :func:`appearance`.
+        descriptors: (T, D) of :func:`frame_descriptors`.
     Returns:
         (count,) int64, of frames ``exclude_window`` to ``exclude_window + SEARCH_WINDOW`` away.
     Raises:
@@ -267,7 +211,9 @@ def likest_frames(
     distance = (candidates - frame).abs()
     near = candidates[distance < exclude_window + SEARCH_WINDOW]
     candidates = near if len(near) >= count else candidates
-    order = candidates[(looks[candidates] - looks[frame]).square().sum(dim=1).sort(stable=True).indices]
+    order = candidates[
+        (descriptors[candidates] - descriptors[frame]).square().sum(dim=1).sort(stable=True).indices
+    ]
     return order[torch.arange(count) % len(order)]
 
 

@@ -1,84 +1,29 @@
 """Where each target pixel's piece of skin lies in each reference, to a fraction of a pixel, through the mesh.
 
 A drawn mesh names, for every pixel, three vertices and their weights. Any quantity given on vertices (a
-colour, a reference's image position, whether the reference saw it) can then be read at every pixel.
+colour, a reference's image position, whether the reference saw it) can then be read at every pixel. This is
+the readable version, in plain torch over whole pictures; ``fast/surface.py`` gives the same in less time.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
-import cv2
-import numpy as np
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..config import CROP_SIZE
 from ..geometry.face_model import FaceModel, Region
 from ..geometry.rasterizer import rasterize
 from ..geometry.topology import cavity_walls
-from .regions import drawn_triangles
+from .batch import ReferenceBatch
+from .regions import drawn_triangles, lip_weight
 
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of pixels, rows top to bottom and columns left to right, the ends not included."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.bottom - self.top, self.right - self.left
-
-    def cut(self, image: Tensor) -> Tensor:
-        """The rectangle of (..., H, W)."""
-        return image[..., self.top : self.bottom, self.left : self.right]
-
-    def paste(self, image: Tensor, part: Tensor) -> None:
-        """Write the rectangle of an image the caller owns."""
-        image[..., self.top : self.bottom, self.left : self.right] = part
-
-    def grown(self, margin: int, height: int, width: int) -> Window:
-        """The same rectangle with a margin on all sides, inside a picture of height x width."""
-        low = max(0, self.top - margin), max(0, self.left - margin)
-        return Window(low[0], min(height, self.bottom + margin), low[1], min(width, self.right + margin))
-
-    def common(self, other: Window) -> Window:
-        """What two rectangles share; empty (no rows, no columns) where they do not meet."""
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        return Window(
-            top, max(top, min(self.bottom, other.bottom)), left, max(left, min(self.right, other.right))
-        )
-
-    def scaled(self, divisor: int) -> Window:
-        """The same rectangle on a grid that is ``divisor`` times coarser."""
-        return Window(
-            self.top // divisor, self.bottom // divisor, self.left // divisor, self.right // divisor
-        )
-
-    def enlarged(self, factor: int) -> Window:
-        """The same rectangle on a grid that is ``factor`` times finer."""
-        return Window(self.top * factor, self.bottom * factor, self.left * factor, self.right * factor)
-
-
-def bounding_window(wanted: Tensor, step: int = 1) -> Window:
-    """The smallest rectangle on multiples of ``step`` around the entries of (..., H, W) bool that are true;
-    empty where none is."""
-    height, width = wanted.shape[-2:]
-    flat = wanted.reshape(-1, height, width)
-    marks = torch.cat([flat.any(dim=2).any(dim=0), flat.any(dim=1).any(dim=0)]).cpu().numpy()
-    rows, columns = (np.flatnonzero(part) for part in (marks[:height], marks[height:]))
-    if len(rows) == 0:
-        return Window(0, 0, 0, 0)
-    low = [int(place[0]) // step * step for place in (rows, columns)]
-    high = [-(-(int(place[-1]) + 1) // step) * step for place in (rows, columns)]
-    return Window(low[0], high[0], low[1], high[1])
+SUBPIXELS = 32  # positions are read to 1/32 of a pixel: OpenCV's own grid, far below the landmarks' noise
+KERNEL = "bicubic"  # bilinear reading alone costs a fifth of the finest detail
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,104 +46,76 @@ class Surface:
         """One of several meshes, or some of them."""
         return Surface(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def interpolate(self, values: Tensor, window: Window | None = None) -> Tensor:
+    def interpolate(self, values: Tensor) -> Tensor:
         """Read vertex values, (V, K) or each mesh's own (*, V, K), at every pixel: (*, K, H, W), 0 where
         nothing is drawn."""
-        vertex, weight = self.vertex, self.weight
-        if window is not None:
-            vertex, weight = (
-                x[..., window.top : window.bottom, window.left : window.right, :] for x in (vertex, weight)
-            )
-        *meshes, height, width, _ = vertex.shape
-        if values.ndim > 2:  # as one table
-            first = torch.arange(len(values), dtype=vertex.dtype, device=vertex.device) * values.shape[1]
-            vertex, values = vertex + first[:, None, None, None], values.flatten(0, 1)
-        rows = F.embedding_bag(
-            vertex.reshape(-1, 3), values, mode="sum", per_sample_weights=weight.reshape(-1, 3)
-        )
-        return rearrange(
-            rows.view(*meshes, height, width, -1), "... h w k -> ... k h w"
-        )  # channels last in memory
+        vertex = self.vertex.long()
+        if values.ndim == 2:
+            corners = values[vertex]  # (*, H, W, 3, K)
+        else:
+            corners = torch.stack([rows[index] for rows, index in zip(values, vertex, strict=True)])
+        return einsum(corners, self.weight, "... h w c k, ... h w c -> ... k h w")
 
 
-def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
-    """Draw meshes with cavity, its walls and skirt: points (B, V, 3) in crop pixels to B surfaces of size x
-    size pixels."""
-    window = _reached(points, size)
-    corner = points.new_tensor([window.left, window.top, 0.0])
-    drawn = _draw(points - corner, face_model, window.size)  # in the rectangle that any mesh reaches
-    if window.size == (size, size):
-        return drawn
-    whole = {}
-    for name, nothing in {
-        "vertex": 0,
-        "weight": 0,
-        "mesh": False,
-        "face": False,
-        "cavity": False,
-        "depth": -torch.inf,
-    }.items():
-        part = getattr(drawn, name)  # (B, h, w) or (B, h, w, 3)
-        whole[name] = part.new_full((len(part), size, size, *part.shape[3:]), nothing)
-        whole[name][:, window.top : window.bottom, window.left : window.right] = part
-    return Surface(**whole)
+def draw_surface(points: Tensor, face_model: FaceModel, size: int | tuple[int, int]) -> Surface:
+    """Draw meshes with cavity, its walls and skirt.
 
-
-def _reached(points: Tensor, size: int) -> Window:
-    """The pixels that meshes can cover, at least one."""
-    if not len(points):
-        return Window(0, size, 0, size)
-    places = points[..., :2].flatten(0, 1)
-    (left, top), (right, bottom) = (
-        torch.stack([places.amin(dim=0), places.amax(dim=0)]).clamp(0, size).tolist()
-    )
-    top, left = (min(math.floor(edge), size - 1) for edge in (top, left))
-    return Window(top, max(top + 1, math.ceil(bottom)), left, max(left + 1, math.ceil(right)))
-
-
-def _draw(points: Tensor, face_model: FaceModel, size: tuple[int, int]) -> Surface:
+    Args:
+        points: (B, V, 3) crop pixels, depth larger when nearer.
+        size:   pixels of the picture's side, or (height, width).
+    Returns:
+        B surfaces.
+    """
     walls = cavity_walls(face_model).triangles
     triangles = torch.cat([face_model.triangles, walls])
-    triangle, barycentric, depth = rasterize(points, triangles, size)
+    triangle, barycentric, depth = rasterize(
+        points, triangles, (size, size) if isinstance(size, int) else size
+    )
     drawn = triangle >= 0  # (B, H, W)
-    index = triangle.clamp_min(0).flatten()
-    vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
-    weight = _side_by_side(barycentric)  # 0 where nothing is drawn
-    inside = face_model.region == int(Region.MOUTH_CAVITY)
+    index = triangle.clamp_min(0)
+    of_walls = drawn.new_ones(len(walls))
     face, cavity = (
-        drawn & torch.cat([kind, drawn.new_ones(len(walls))]).index_select(0, index).view(triangle.shape)
-        for kind in (drawn_triangles(face_model), inside)
+        drawn & torch.cat([kind, of_walls])[index]
+        for kind in (drawn_triangles(face_model), face_model.region == int(Region.MOUTH_CAVITY))
     )
-    return Surface(vertex, weight, drawn, face, cavity, depth)
+    weight = rearrange(barycentric, "b c h w -> b h w c")  # 0 where nothing is drawn
+    return Surface(triangles.int()[index], weight, drawn, face, cavity, depth)
 
 
-def _side_by_side(planes: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, H, W, 3); OpenCV is ten times as fast at this."""
-    if planes.device.type != "cpu":
-        return rearrange(planes, "b k h w -> b h w k").contiguous()
-    together = np.empty((len(planes), *planes.shape[-2:], 3), np.float32)
-    for one, picture in zip(planes.numpy(), together, strict=True):
-        cv2.merge(list(one), dst=picture)
-    return torch.from_numpy(together)
+@dataclass(frozen=True, eq=False)
+class DrawnTargets:
+    """B targets as pictures: the mesh, geometry (B, 4, R, R) PNCC and M^l; shape (B, S), pose (B, 9)."""
+
+    surface: Surface
+    geometry: Tensor
+    shape: Tensor
+    pose: Tensor
 
 
-def _planes(images: Tensor) -> Tensor:
-    """(..., K, h, w), every plane whole in memory; where they lie pixel by pixel, OpenCV is several times as
-    fast at this."""
-    if (
-        images.device.type != "cpu"
-        or images.dtype != torch.float32
-        or images.requires_grad
-        or min(images.shape) == 0
-    ):
-        return images.contiguous()
-    pixels = rearrange(images, "... k h w -> ... (h w) k").reshape(
-        -1, images.shape[-2] * images.shape[-1], images.shape[-3]
-    )
-    planes = np.empty((len(pixels), *pixels.shape[:0:-1]), np.float32)  # (M, K, h w)
-    for one, out in zip(pixels.numpy(), planes, strict=True):
-        cv2.transpose(one, dst=out)
-    return torch.from_numpy(planes).view(images.shape)
+@dataclass(frozen=True, eq=False)
+class AlignedReferences:
+    """N references warped onto each of B targets.
+
+    pixels (B, N, 3, R, R).  visibility (B, N, R, R).  key, value (B, N, D, L, L).  strength (B, N, L, L).
+    """
+
+    pixels: Tensor
+    visibility: Tensor
+    key: Tensor
+    value: Tensor
+    strength: Tensor
+
+
+@lru_cache(maxsize=8)
+def geometry_values(face_model: FaceModel) -> Tensor:
+    """(V, 4): PNCC colour and lip weight of every vertex, what geometry maps show."""
+    with torch.inference_mode(False):  # so that training can use them, whoever asked first
+        return torch.cat([face_model.pncc_colour, lip_weight(face_model)[:, None]], dim=1)
+
+
+def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
+    """(*, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask M^l, of drawn meshes."""
+    return surface.interpolate(geometry_values(face_model)) * surface.face.unsqueeze(-3)
 
 
 def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
@@ -209,65 +126,65 @@ def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack([x, y])
 
 
-def corresponding_positions(
-    surface: Surface, points: Tensor, seen: Tensor, window: Window | None = None
-) -> tuple[Tensor, Tensor]:
+def corresponding_positions(surface: Surface, points: Tensor, visibility: Tensor) -> tuple[Tensor, Tensor]:
     """Positions in N references of the skin that each target pixel shows.
 
     Args:
-        surface: the drawn targets; * is B, or nothing for a single one.
-        points:  (*, N, V, 3) vertices of each target's references in crop pixels.
-        seen:    (*, N, V) in [0, 1], how well each reference saw each vertex.
-        window:  pixels wanted; None for all.
+        surface:    the drawn targets; * is B, or nothing for a single one.
+        points:     (*, N, V, 3) vertices of each target's references in crop pixels.
+        visibility: (*, N, V) in [0, 1], how well each reference saw each vertex.
     Returns:
-        positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; seen (*, N, H,
-        W), 1 there.
+        positions (*, N, 2, H, W) in crop pixels, the pixel's own place where no mesh is drawn; visibility (*,
+        N, H, W), 1 there.
     """
-    values = torch.cat([points[..., :2], seen[..., None]], dim=-1)  # (*, N, V, 3)
-    read = _planes(surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"), window))
-    read = rearrange(read, "... (k n) h w -> k ... n h w", k=3)
-    own = pixel_centres(*surface.mesh.shape[-2:], device=points.device)  # (2, H, W)
-    mesh = surface.mesh
-    if window is not None:
-        own, mesh = window.cut(own), window.cut(mesh)
-    empty = (~mesh).to(read.dtype)  # there the mesh reads 0
-    read = read + torch.stack([own[0] * empty, own[1] * empty, empty]).unsqueeze(-3)
-    return rearrange(read[:2], "k ... h w -> ... k h w"), read[2]
+    values = torch.cat([points[..., :2], visibility[..., None]], dim=-1)  # (*, N, V, 3)
+    read = surface.interpolate(rearrange(values, "... n v k -> ... v (n k)"))
+    read = rearrange(read, "... (n k) h w -> ... n k h w", k=3)
+    place = pixel_centres(*surface.mesh.shape[-2:], device=points.device)  # (2, H, W)
+    elsewhere = torch.cat([place, torch.ones_like(place[:1])])
+    read = torch.where(surface.mesh[..., None, None, :, :], read, elsewhere)
+    return read[..., :2, :, :], read[..., 2, :, :]
 
 
 def sample_at(images: Tensor, positions: Tensor, mode: str = "bilinear") -> Tensor:
     """Read images (N, C, H, W) at positions (N, 2, h, w) in their pixels; the centre of the first is 0.5."""
     height, width = images.shape[-2:]
     size = torch.tensor([width, height], device=images.device, dtype=positions.dtype)
-    grid = (
-        rearrange(positions, "n k h w -> n h w k") * (2.0 / size) - 1.0
-    )  # as torch counts: -1 and 1 are the borders
+    # as torch counts: -1 and 1 are the borders
+    grid = rearrange(positions, "n k h w -> n h w k") * (2.0 / size) - 1.0
     return F.grid_sample(images, grid.to(images.dtype), mode=mode, padding_mode="border", align_corners=False)
 
 
-def sample_rows(
-    groups: Sequence[Tensor], rows: Tensor, positions: Tensor, scale: float = 1.0
-) -> list[Tensor]:
-    """:func:`sample_at` for groups of M images (M, C, H, W), of one size, read at positions (n, 2, h, w) of
-    some rows, (n,) int64.
+def warp_references(images: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    """Read full-resolution pixels of some references at their own positions, rounded to 1/SUBPIXELS.
 
-    scale: positions are in pixels of images ``1 / scale`` times as large.
-
-    The four neighbours of every place are summed as rows of one table, in which all channels of a pixel lie
-    together (memory format channels last): faster where channels are many and places few.
+    Args:
+        images:    (M, 3, H, W) in [0, 1].
+        rows:      (n,) int64, some of the M in any order; -1 reads nothing and gives 0.
+        positions: (n, 2, h, w) in pixels; the centre of the first pixel is 0.5.
+    Returns:
+        (n, 3, h, w); beyond the border the nearest pixel counts.
     """
-    height, width = groups[0].shape[-2:]
-    place = positions.float() * scale - 0.5  # the first pixel's centre is 0
-    x, y = place[:, 0].clamp(0, width - 1), place[:, 1].clamp(0, height - 1)  # (n, h, w)
-    left, top = x.floor().clamp_max(max(width - 2, 0)), y.floor().clamp_max(max(height - 2, 0))
-    x, y = x - left, y - top
-    share = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], dim=-1)  # (n, h, w, 4)
-    corner = rows[:, None, None] * (height * width) + (top * width + left).long()
-    right, down = min(1, width - 1), width * min(1, height - 1)
-    index = torch.stack([corner, corner + right, corner + down, corner + down + right], dim=-1)
-    tables = (rearrange(images, "m c h w -> (m h w) c") for images in groups)
-    read = (
-        F.embedding_bag(index.view(-1, 4), table, mode="sum", per_sample_weights=share.view(-1, 4))
-        for table in tables
-    )
-    return [rearrange(part, "(n h w) c -> n c h w", n=len(rows), h=positions.shape[-2]) for part in read]
+    place = torch.round(positions.float() * SUBPIXELS) / SUBPIXELS
+    read = sample_at(images.index_select(0, rows.clamp_min(0)), place, mode=KERNEL)
+    return read * (rows >= 0)[:, None, None, None]
+
+
+def at_crop_size(pictures: Tensor) -> Tensor:
+    """(N, C, R, R) at 256 x 256, where the encoders look."""
+    if pictures.shape[-1] == CROP_SIZE:
+        return pictures
+    return F.interpolate(pictures, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
+
+
+def align_references(surface: Surface, references: ReferenceBatch, key_value: Tensor) -> AlignedReferences:
+    """Warp pixels, keys, values (M, 2 D, L, L) and strength of the targets' references onto the targets."""
+    batch, rows = references.rows.shape, references.rows.flatten()
+    positions, visibility = corresponding_positions(surface, references.points, references.visibility)
+    positions = positions.flatten(0, 1)  # (B N, 2, R, R)
+    pixels = warp_references(references.encoded.pixels, rows, positions).unflatten(0, batch)
+    step, some = positions.shape[-1] // key_value.shape[-1], rows.clamp_min(0)
+    coarse = F.avg_pool2d(positions, step) / step  # (B N, 2, L, L) in latents
+    key, value = sample_at(key_value[some], coarse).unflatten(0, batch).chunk(2, dim=2)
+    strength = sample_at(references.encoded.strength[some], coarse).unflatten(0, batch)[:, :, 0]
+    return AlignedReferences(pixels, visibility, key, value, strength)

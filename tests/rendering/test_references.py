@@ -71,7 +71,7 @@ def test_face_references_stay_in_the_shot(face_model):
     assert int(chosen[0].max()) < 20 <= int(chosen[1].min())
 
 
-def test_with_an_exclude_window_the_likest_frames_are_taken(face_model):
+def test_with_an_exclude_window_the_most_similar_frames_are_taken(face_model):
     clip = geometry(face_model)
     clip.expression.zero_()
     clip.rotation[:, 1] = torch.linspace(0, 1, 40)

@@ -9,7 +9,7 @@ import torch
 from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.errors import ShapeError, WeightsError
 from personatalk_core.evaluation.metrics.reconstruction import masked_psnr, region_masks
-from personatalk_core.rendering.reference_batch import EncodedReferences
+from personatalk_core.rendering.batch import EncodedReferences
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer, save_renderer
 from personatalk_core.rendering.surface import draw_surface
 from personatalk_core.weights.resolver import resolve_weights

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ...checks import check_shape
 from ...geometry.face_model import FaceModel
-from ...rendering.surface import corresponding_positions, draw_surface, sample_at
+from ...rendering.fast.surface import corresponding_positions, draw_surface
+from ...rendering.surface import sample_at
 
 STILL_OPENING = 0.012  # canonical units a frame: opening changes by less while the mouth is still
 STILL_HEAD = 0.0025  # of the eye distance a frame: path of the upper face over four frames, of means of five

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ...checks import check_shape
 from ...geometry.face_model import FaceModel, Region
 from ...rendering.regions import lip_triangles
-from ...rendering.surface import draw_surface
+from ...rendering.fast.surface import draw_surface
 
 LIP_DILATION = 4 / 256
 LIP_BAND = (

@@ -22,7 +22,7 @@ from ...errors import DependencyError, OptionsError
 from ...geometry.fitting import estimate_geometry
 from ...geometry.pncc import draw_pncc
 from ...models import Models
-from ...rendering.reference_batch import EncodedReferences
+from ...rendering.batch import EncodedReferences
 from ...types import ClipFrames, FaceTrack
 from .synthetic_clip import SyntheticClip, synthetic_clip
 from .wav2lip_generator import FACE_SIZE, MEL_SIZE, Wav2LipSizedGenerator

@@ -14,7 +14,7 @@ from ...dubbing import frame_renderer as video_rendering
 from ...geometry import fitting, initialisation
 from ...geometry.clip_solver import solve_clip
 from ...models import Models
-from ...rendering.reference_batch import EncodedReferences
+from ...rendering.batch import EncodedReferences
 from ...rendering.renderer import RenderedCrops
 from ...tracking import track
 from ...tracking.landmarks import FaceLandmarker, FaceReading

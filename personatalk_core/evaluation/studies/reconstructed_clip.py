@@ -17,7 +17,7 @@ from ...dubbing.frame_renderer import crop_size
 from ...geometry.face_model import FaceModel
 from ...geometry.vertices import canonical_vertices, mouth_opening, posed_vertices
 from ...media.video_reader import VideoReader
-from ...rendering.reference_batch import EncodedReferences
+from ...rendering.batch import EncodedReferences
 from ...rendering.references import (
     ReferenceOptions,
     allowed_references,

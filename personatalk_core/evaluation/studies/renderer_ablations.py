@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ...geometry.face_model import FaceModel
-from ...rendering.local_linear import MOST_USED
-from ...rendering.reference_batch import EncodedReferences
+from ...rendering.similarity import MAX_BLENDED
+from ...rendering.batch import EncodedReferences
 from ...rendering.references import head_pose, mouth_shape
 from ...rendering.renderer import DualAttentionRenderer, RenderedCrops, RendererConfig
-from ...rendering.surface import Surface
+from ...rendering.fast.surface import Surface
 
 MOST_REMEMBERED = 160  # references of one clip: 4 to 8 MB each
 

@@ -23,8 +23,8 @@ from ...geometry.face_model import FaceModel
 from ...geometry.vertices import posed_vertices
 from ...rendering.references import ReferenceOptions, mouth_shape, sample_references
 from ...rendering.regions import vertex_visibility
-from ...rendering.renderer import geometry_map
-from ...rendering.surface import draw_surface
+from ...rendering.fast.surface import geometry_map
+from ...rendering.fast.surface import draw_surface
 from ...types import FaceGeometry
 from ...weights.checkpoint import load_checkpoint, save_checkpoint
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from ...evaluation.metrics.reconstruction import detail, masked_psnr, region_masks
 from ...geometry.face_model import FaceModel
 from ...geometry.vertices import mouth_opening
-from ...rendering.dual_attention import FACE_SHARPNESS
-from ...rendering.reference_batch import EncodedReferences
-from ...rendering.references import ReferenceOptions, allowed_references, likest_frames, spread_by_opening
+from ...rendering.similarity import FACE_SHARPNESS
+from ...rendering.batch import EncodedReferences
+from ...rendering.references import ReferenceOptions, allowed_references, most_similar_frames, spread_by_opening
 from ...rendering.renderer import DualAttentionRenderer, RenderedCrops
 from ...types import OnProgress
 from ..distributed import OneProcess
@@ -273,7 +273,7 @@ def reconstruct_clip(
     target, images = clip.read(chosen).to(device), []
     for k, i in enumerate(frame[chosen]):
         face = encoded[
-            torch.searchsorted(frame, likest_frames(int(i), frame, shot, looks, face_count, exclude_window))
+            torch.searchsorted(frame, most_similar_frames(int(i), frame, shot, looks, face_count, exclude_window))
         ]
         allowed = allowed_references(frame[rows], i[None], exclude_window)
         points, own = target.points[k : k + 1], target.expression[k : k + 1]
