@@ -31,6 +31,7 @@ from ..media.video_reader import VideoReader
 from ..models import Models
 from ..rendering.batch import EncodedReferences
 from ..rendering.references import allowed_references
+from ..rendering.renderer import Targets, encode_references, render
 from ..types import (
     AudioClip,
     Cache,
@@ -218,15 +219,19 @@ class FrameRenderer:
                     [self._covered.mask(i, around, places, self._size) for i, around, places in before]
                 )
             )
-        crops = self.memory.renderer.render(
+        targets = Targets(
             points.to(device),
             part.expression.to(device),
-            self._lip.to(device),
-            EncodedReferences.join([encoded[i].to(device) for i in wanted.tolist()]),
-            self.memory.face_model,
             face_index=place.to(device),
             lip_allowed=allowed_references(self._references.lip, shown, self._exclude_window).to(device),
             wanted=None if soft is None else near_mask(soft).to(device),
+        )
+        crops = render(
+            self.memory.renderer,
+            targets,
+            self._lip.to(device),
+            EncodedReferences.join([encoded[i].to(device) for i in wanted.tolist()]),
+            self.memory.face_model,
         )
         rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))
         shown = drawn if soft is None else soft
@@ -241,9 +246,9 @@ class FrameRenderer:
 
     def _uncovered(self, encoded: EncodedReferences, index: Sequence[int]) -> EncodedReferences:
         """The same references without what lies before the face in them."""
-        seen = torch.stack([self._covered.seen(i) for i in index]).to(encoded.seen)
+        seen = torch.stack([self._covered.seen(i) for i in index]).to(encoded.visibility)
         with torch.inference_mode():
-            return replace(encoded, seen=encoded.seen * seen)
+            return replace(encoded, visibility=encoded.visibility * seen)
 
     def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
         def encode(rows: Sequence[int]) -> EncodedReferences:
@@ -258,8 +263,8 @@ class FrameRenderer:
             )
             pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
             places, expression = points.to(device), part.expression.to(device)
-            return self.memory.renderer.encode_references(
-                pixels.to(device), places, expression, self.memory.face_model
+            return encode_references(
+                self.memory.renderer, pixels.to(device), places, expression, self.memory.face_model
             )
 
         parts = self.memory.in_windows(index, encode)

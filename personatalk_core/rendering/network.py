@@ -219,7 +219,7 @@ class DualAttentionRenderer(nn.Module):
     def forward(
         self, targets: Targets, lip: ReferenceFrames, face: ReferenceFrames, face_model: FaceModel
     ) -> RenderedCrops:
-        """F_tgt from G_tgt and the reference frames of lips and face (figure 2), each step over whole crops."""
+        """F_tgt from G_tgt and reference frames of lips and face (figure 2), each step over whole crops."""
         target = self.draw(targets, face_model, face.crops.shape[-1])  # G_tgt: PNCC and M^l
         geometry = at_crop_size(target.geometry)
         where = self.geometry_encoder(geometry)  # E_ref(G_tgt)
@@ -289,7 +289,7 @@ class DualAttentionRenderer(nn.Module):
     def choose_lips(
         self, target: DrawnTargets, lips: EncodedReferences, allowed: Tensor
     ) -> tuple[ReferenceBatch, Tensor | None]:
-        """The lip references that each target reads, of those allowed (B, N_l), and factors of their weights."""
+        """The lip references that each target reads, of those allowed (B, N_l), and their weights' factors."""
         if self.config.variant == "aligned" and self.config.geometric_start:
             return nearest_references(target.shape, target.pose, lips, self.lip_attention.start(), allowed)
         if self.config.variant == "aligned":

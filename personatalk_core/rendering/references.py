@@ -1,5 +1,5 @@
-"""Which frames of the source are references: Algorithm 1 of the paper, its exclude window, and training's random
-choice."""
+"""Which frames of the source are references: Algorithm 1 of the paper, its exclude window, and training's
+random choice."""
 
 from __future__ import annotations
 

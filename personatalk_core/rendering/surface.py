@@ -7,11 +7,12 @@ the readable version, in plain torch over whole pictures; ``fast/surface.py`` gi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,37 +50,56 @@ class Surface:
     def interpolate(self, values: Tensor) -> Tensor:
         """Read vertex values, (V, K) or each mesh's own (*, V, K), at every pixel: (*, K, H, W), 0 where
         nothing is drawn."""
-        vertex = self.vertex.long()
-        if values.ndim == 2:
-            corners = values[vertex]  # (*, H, W, 3, K)
-        else:
-            corners = torch.stack([rows[index] for rows, index in zip(values, vertex, strict=True)])
-        return einsum(corners, self.weight, "... h w c k, ... h w c -> ... k h w")
+        return read_vertices(self.vertex, self.weight, values)
 
 
-def draw_surface(points: Tensor, face_model: FaceModel, size: int | tuple[int, int]) -> Surface:
+def read_vertices(vertex: Tensor, weight: Tensor, values: Tensor) -> Tensor:
+    """Weighted sums of three vertices' values, (V, K) or each mesh's own (*, V, K), for every pixel: vertex and
+    weight (*, H, W, 3) to (*, K, H, W), channels last in memory."""
+    *meshes, height, width, _ = vertex.shape
+    if values.ndim > 2:  # as one table
+        first = torch.arange(len(values), dtype=vertex.dtype, device=vertex.device) * values.shape[1]
+        vertex, values = vertex + first[:, None, None, None], values.flatten(0, 1)
+    weights = weight.reshape(-1, 3)
+    rows = F.embedding_bag(vertex.reshape(-1, 3), values, mode="sum", per_sample_weights=weights)
+    return rearrange(rows.view(*meshes, height, width, -1), "... h w k -> ... k h w")
+
+
+def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
     """Draw meshes with cavity, its walls and skirt.
 
     Args:
         points: (B, V, 3) crop pixels, depth larger when nearer.
-        size:   pixels of the picture's side, or (height, width).
+        size:   pixels of the picture's side.
     Returns:
         B surfaces.
     """
+    top, bottom, left, right = reached_rectangle(points, size)
     walls = cavity_walls(face_model).triangles
     triangles = torch.cat([face_model.triangles, walls])
-    triangle, barycentric, depth = rasterize(
-        points, triangles, (size, size) if isinstance(size, int) else size
-    )
-    drawn = triangle >= 0  # (B, H, W)
-    index = triangle.clamp_min(0)
-    of_walls = drawn.new_ones(len(walls))
+    corner = points.new_tensor([left, top, 0.0])
+    triangle, barycentric, depth = rasterize(points - corner, triangles, (bottom - top, right - left))
+    border = (left, size - right, top, size - bottom)
+    triangle, depth = F.pad(triangle, border, value=-1), F.pad(depth, border, value=-torch.inf)
+    weight = rearrange(F.pad(barycentric, border), "b k h w -> b h w k")  # 0 where nothing is drawn
+    drawn, index, of_walls = triangle >= 0, triangle.clamp_min(0), triangle.new_ones(len(walls)).bool()
     face, cavity = (
         drawn & torch.cat([kind, of_walls])[index]
         for kind in (drawn_triangles(face_model), face_model.region == int(Region.MOUTH_CAVITY))
     )
-    weight = rearrange(barycentric, "b c h w -> b h w c")  # 0 where nothing is drawn
     return Surface(triangles.int()[index], weight, drawn, face, cavity, depth)
+
+
+def reached_rectangle(points: Tensor, size: int) -> tuple[int, int, int, int]:
+    """Rows and columns that meshes (B, V, 3) can cover of a picture, at least one of each: top, bottom, left,
+    right, the ends not included."""
+    if not len(points):
+        return 0, size, 0, size
+    places = points[..., :2].flatten(0, 1)
+    low, high = torch.stack([places.amin(dim=0), places.amax(dim=0)]).clamp(0, size).tolist()
+    left, top = (min(math.floor(edge), size - 1) for edge in low)
+    right, bottom = (math.ceil(edge) for edge in high)
+    return top, max(top + 1, bottom), left, max(left + 1, right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +158,8 @@ def corresponding_positions(surface: Surface, points: Tensor, visibility: Tensor
         N, H, W), 1 there.
     """
     values = torch.cat([points[..., :2], visibility[..., None]], dim=-1)  # (*, N, V, 3)
-    read = surface.interpolate(rearrange(values, "... n v k -> ... v (n k)"))
-    read = rearrange(read, "... (n k) h w -> ... n k h w", k=3)
+    read = surface.interpolate(rearrange(values, "... n v k -> ... v (k n)"))
+    read = rearrange(read, "... (k n) h w -> ... n k h w", k=3)
     place = pixel_centres(*surface.mesh.shape[-2:], device=points.device)  # (2, H, W)
     elsewhere = torch.cat([place, torch.ones_like(place[:1])])
     read = torch.where(surface.mesh[..., None, None, :, :], read, elsewhere)

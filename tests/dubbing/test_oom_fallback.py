@@ -96,17 +96,18 @@ class Cramped(nn.Module):
     def __deepcopy__(self, memo: dict) -> nn.Module:
         return copy.deepcopy(self.inner, memo)
 
-    def _check(self, count: int) -> None:
-        if count > self.room:
-            raise OutOfMemory("simulated")
+    @staticmethod
+    def limited(function):
+        """Encoding or rendering that asks a cramped renderer for room first."""
 
-    def encode_references(self, crops, *arguments):
-        self._check(len(crops))
-        return self.inner.encode_references(crops, *arguments)
+        def call(renderer, frames, *arguments):
+            if not isinstance(renderer, Cramped):
+                return function(renderer, frames, *arguments)
+            if len(frames) > renderer.room:
+                raise OutOfMemory("simulated")
+            return function(renderer.inner, frames, *arguments)
 
-    def render(self, points, *arguments, **choices):
-        self._check(len(points))
-        return self.inner.render(points, *arguments, **choices)
+        return call
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +132,13 @@ def scene(tmp_path_factory):
 @pytest.mark.parametrize(
     "room, warnings", [(2, ["windows of 2"]), (0, ["windows of 2", "windows of 1", "on the CPU"])]
 )
-def test_pictures_are_the_same_within_a_level(scene, room, warnings):
+def test_pictures_are_the_same_within_a_level(scene, room, warnings, monkeypatch):
+    from personatalk_core.dubbing import frame_renderer
     from personatalk_core.dubbing.frame_renderer import FrameRenderer, pasted
 
     info, target, references, models, options = scene
+    for name in ("encode_references", "render"):
+        monkeypatch.setattr(frame_renderer, name, Cramped.limited(getattr(frame_renderer, name)))
 
     def pictures(models) -> tuple[np.ndarray, list[str]]:
         renderer = FrameRenderer(info, target.reference, target, references, models, options)

@@ -3,8 +3,9 @@ everywhere."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -74,3 +75,39 @@ def face_model() -> FaceModel:
 @pytest.fixture(scope="session")
 def clip(face_model) -> PaintedClip:
     return painted_clip(face_model)
+
+
+@pytest.fixture(scope="session")
+def real_face(tmp_path_factory, face_model):
+    """The sample clip as crops of some size: a function to crops (24, 3, R, R), points and expression of its
+    frames, points and expression of two targets with the mouths of other frames, and the masks of a dub."""
+    from personatalk_core import pipeline
+    from personatalk_core.compose.crop import LANCZOS, CropBoxes, crop_boxes, crop_image, crop_points
+    from personatalk_core.compose.masks import lower_face_mask
+    from personatalk_core.config import DubOptions
+    from personatalk_core.dubbing.progress import Progress
+    from personatalk_core.geometry.vertices import posed_vertices
+    from personatalk_core.media.array_files import write_frames
+    from personatalk_core.media.video_reader import probe
+    from personatalk_core.models import load_models
+    from personatalk_core.samples.demo import sample_frames
+
+    pictures, options = sample_frames()[:24], DubOptions(device="cpu")
+    video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", pictures, 24, 15)
+    models = load_models(options, parts=("renderer",))
+    geometry = pipeline.geometry_of_video(probe(video), models, options, Progress())
+    boxes, target = crop_boxes(geometry, face_model), geometry[[10, 12]]
+    expression = target.expression.clone()
+    lower = face_model.lower_count
+    expression[:, :lower] = geometry.expression[[2, 20], :lower]
+    target = replace(target, expression=expression)
+
+    def at(size: int) -> tuple[Tensor, ...]:
+        crops = np.stack([crop_image(f, b, size, LANCZOS) for f, b in zip(pictures, boxes.box, strict=True)])
+        crops = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        points = crop_points(posed_vertices(geometry, face_model), boxes, size)
+        moved = crop_points(posed_vertices(target, face_model), CropBoxes(boxes.box[[10, 12]]), size)
+        soft = [lower_face_mask(points[i], moved[k], face_model, size) for k, i in enumerate((10, 12))]
+        return crops, points, geometry.expression, moved, expression, torch.stack(soft)
+
+    return at

@@ -8,7 +8,7 @@ import torch
 
 from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.compose.paste_back import paste_back
-from personatalk_core.rendering.renderer import load_renderer
+from personatalk_core.rendering.renderer import Targets, encode_references, load_renderer, render
 from personatalk_core.rendering.surface import draw_surface
 from personatalk_core.weights.resolver import resolve_weights
 
@@ -50,11 +50,11 @@ def test_between_the_old_chin_and_the_new_one_the_true_picture_appears(jaw, face
     near = [shown - 1, shown, shown + 1]
     with torch.inference_mode():
         lips, faces = (
-            renderer.encode_references(pictures[rows], points[rows], expression[rows], face_model)
+            encode_references(renderer, pictures[rows], points[rows], expression[rows], face_model)
             for rows in (lip, near)
         )
         at = slice(wanted, wanted + 1)
-        crop = renderer.render(points[at], expression[at], lips, faces, face_model).rgb[0]
+        crop = render(renderer, Targets(points[at], expression[at]), lips, faces, face_model).rgb[0]
     frame = (pictures[shown].permute(1, 2, 0) * 255).round().byte().numpy()
     soft = lower_face_mask(points[shown], points[wanted], face_model, SIZE)
     dubbed = (

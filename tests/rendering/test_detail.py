@@ -6,9 +6,10 @@ import torch
 
 from personatalk_core.rendering.detail import (
     BLENDED,
-    MOST,
+    MAX_GAIN,
+    blend,
     blend_in_detail,
-    detail_missing,
+    detail_gain,
     fine_part,
     fine_strength,
 )
@@ -34,7 +35,7 @@ def test_one_reference_is_left_alone():
     assert torch.allclose(restored_of(torch.ones(1, 64, 64), pixels), pixels[0], atol=1e-5)
 
 
-def test_texture_comes_from_the_likest_reference_and_colour_from_the_blend():
+def test_texture_comes_from_the_nearest_reference_and_colour_from_the_blend():
     dark, bright = noise(1) - 0.2, torch.full((1, 3, 64, 64), 0.7)
     pixels, weights = (
         torch.cat([dark, bright]),
@@ -68,7 +69,7 @@ def test_negative_weights_do_not_add_detail():
     pixels, weights = noise(2), torch.stack([torch.full((64, 64), 1.2), torch.full((64, 64), -0.2)])
     blended = (weights[:, None] * pixels).sum(dim=0)
     restored = restored_of(weights, pixels)
-    assert float(fine_part(restored[None]).std()) <= (1 + MOST) * float(fine_part(blended[None]).std())
+    assert float(fine_part(restored[None]).std()) <= (1 + MAX_GAIN) * float(fine_part(blended[None]).std())
     assert float((restored - pixels[0]).abs().mean()) < float((blended - pixels[0]).abs().mean())
 
 
@@ -105,8 +106,30 @@ def test_detail_reaches_the_strength_that_is_wanted():
     for picture in (sharp, soft, 0.5 * (sharp + soft)):
         wanted = 2.0 * fine_strength(picture, 8)[:, None].mean(dim=(2, 3), keepdim=True).expand(-1, -1, 8, 8)
         detail = fine_part(picture)
-        missing = detail_missing(detail, wanted, 8)
+        missing = detail_gain(detail, wanted, 8)
         got = fine_strength(
             picture + torch.nn.functional.interpolate(missing, scale_factor=8, mode="bilinear") * detail, 8
         )
         assert abs(float(got.mean()) / float(wanted.mean()) - 1) < 0.1
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_one_repeated_reference_is_returned():
+    values = random(2, 1, 3, 4, 4).expand(-1, 6, -1, -1, -1)
+    weights = torch.softmax(random(2, 6, 4, 4, seed=3), dim=1)
+    assert torch.allclose(blend([weights], values)[0], values[:, 0], atol=1e-6)
+
+
+def test_a_shift_is_added_to_what_is_blended():
+    weights, values, shift = (
+        torch.softmax(random(2, 6, 4, 5), dim=1),
+        random(2, 6, 3, 4, 5, seed=1),
+        random(2, 6, 3, seed=2),
+    )
+    for one, other in zip(
+        blend((weights, weights.flip(1)), values, shift), (weights, weights.flip(1)), strict=True
+    ):
+        assert torch.allclose(one, blend([other], values + shift[..., None, None])[0], atol=1e-6)

@@ -8,9 +8,19 @@ import torch
 from torch.nn.attention import SDPBackend
 
 from personatalk_core.evaluation.metrics.reconstruction import masked_psnr, region_masks
-from personatalk_core.rendering.attention_kernel import attend_tokens, attention_kernels
-from personatalk_core.rendering.dual_attention import token_attention_plain
-from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer
+from personatalk_core.rendering.global_attention import (
+    attend_tokens,
+    attention_kernels,
+    token_attention_plain,
+)
+from personatalk_core.rendering.renderer import (
+    RendererConfig,
+    Targets,
+    build_renderer,
+    encode_references,
+    load_renderer,
+    render,
+)
 from personatalk_core.weights.resolver import resolve_weights
 
 LEAST_DB = 45.0
@@ -35,10 +45,11 @@ def agreement(renderer, clip, face_model, device: str, dtype: torch.dtype) -> fl
         crops, points, expression = (x.to(kind) for x in (clip.crops, clip.points, clip.expression))
         with torch.inference_mode(), torch.autocast(kind, half, enabled=half != torch.float32):
             lip, face = (
-                model.encode_references(crops[i], points[i], expression[i], there)
+                encode_references(model, crops[i], points[i], expression[i], there)
                 for i in ([0, 2, 4, 8, 10], [4, 6, 7])
             )
-            pictures.append(model.render(points[5:6], expression[5:6], lip, face, there).rgb.float().cpu())
+            targets = Targets(points[5:6], expression[5:6])
+            pictures.append(render(model, targets, lip, face, there).rgb.float().cpu())
     renderer.to("cpu")
     inside = region_masks(clip.points[5:6], face_model, 256).face
     return float(masked_psnr(pictures[1], pictures[0], inside))

@@ -3,6 +3,8 @@ round-trip."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,15 @@ from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.errors import ShapeError, WeightsError
 from personatalk_core.evaluation.metrics.reconstruction import masked_psnr, region_masks
 from personatalk_core.rendering.batch import EncodedReferences
-from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer, save_renderer
+from personatalk_core.rendering.renderer import (
+    RendererConfig,
+    Targets,
+    build_renderer,
+    encode_references,
+    load_renderer,
+    render,
+    save_renderer,
+)
 from personatalk_core.rendering.surface import draw_surface
 from personatalk_core.weights.resolver import resolve_weights
 
@@ -18,7 +28,7 @@ SMALL = {"width": 16, "attention_width": 8, "decoder_width": 16}
 
 
 def encode(renderer, clip, rows, face_model) -> EncodedReferences:
-    return renderer.encode_references(clip.crops[rows], clip.points[rows], clip.expression[rows], face_model)
+    return encode_references(renderer, clip.crops[rows], clip.points[rows], clip.expression[rows], face_model)
 
 
 @pytest.fixture(scope="module", params=["aligned", "global"])
@@ -46,7 +56,7 @@ def test_an_unseen_geometry_is_rendered_before_training(renderer, clip, face_mod
         encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
         encode(renderer, clip, [4, 6, 7], face_model),
     )
-    crops = renderer.render(clip.points[5:6], clip.expression[5:6], lip, face, face_model)
+    crops = render(renderer, Targets(clip.points[5:6], clip.expression[5:6]), lip, face, face_model)
     assert crops.rgb.shape == (1, 3, 256, 256) and crops.lip.shape == crops.face.shape == (1, 1, 256, 256)
     masks = region_masks(clip.points[5:6], face_model, 256)
     least = 38.0 if renderer.config.variant == "aligned" else 26.0
@@ -60,8 +70,8 @@ def test_windows_equal_the_dense_twin(aligned, clip, face_model):
         encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
         encode(renderer, clip, [4, 6], face_model),
     )
-    arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
-    fast, slow = renderer.render(*arguments), renderer.render(*arguments, dense=True)
+    arguments = (renderer, Targets(clip.points[5:7], clip.expression[5:7]), lip, face, face_model)
+    fast, slow = render(*arguments), render(*arguments, dense=True)
     assert float((fast.rgb - slow.rgb).abs().max()) < 1e-4
 
 
@@ -71,19 +81,22 @@ def test_what_is_shown_is_the_same_when_nothing_else_is_asked_for(clip, face_mod
         encode(renderer, clip, [0, 2, 4, 8, 10], face_model),
         encode(renderer, clip, [4, 6], face_model),
     )
-    arguments = (clip.points[5:7], clip.expression[5:7], lip, face, face_model)
+    targets = Targets(clip.points[5:7], clip.expression[5:7])
     soft = torch.stack(
         [lower_face_mask(clip.points[4], points, face_model, 256) for points in clip.points[5:7]]
     )
-    shown, whole = renderer.render(*arguments, wanted=soft > 0), renderer.render(*arguments)
+    shown, whole = (
+        render(renderer, some, lip, face, face_model) for some in (replace(targets, wanted=soft > 0), targets)
+    )
     assert float(((shown.rgb - whole.rgb).abs() * soft[:, None]).max()) < 1e-4
     assert float((shown.rgb - whole.rgb)[..., :40, :].abs().max()) > 1e-3  # the forehead was left out
 
 
-def test_nothing_wanted_gives_the_likest_reference(aligned, clip, face_model):
+def test_nothing_wanted_gives_the_nearest_reference(aligned, clip, face_model):
     lip, face = encode(aligned, clip, [0, 2], face_model), encode(aligned, clip, [5], face_model)
     nothing = torch.zeros(1, 256, 256, dtype=torch.bool)
-    out = aligned.render(clip.points[5:6], clip.expression[5:6], lip, face, face_model, wanted=nothing)
+    targets = Targets(clip.points[5:6], clip.expression[5:6], wanted=nothing)
+    out = render(aligned, targets, lip, face, face_model)
     assert torch.equal(out.rgb[0], clip.crops[5])
 
 
@@ -91,13 +104,12 @@ def test_a_batch_equals_its_frames_one_by_one(renderer, clip, face_model):
     lip, face = encode(renderer, clip, [0, 3, 9], face_model), encode(renderer, clip, [4, 6, 7], face_model)
     index = torch.tensor([[0, 1], [2, 1]])
     allowed = torch.tensor([[True, True, False], [True, False, True]])
-    both = renderer.render(
-        clip.points[5:7], clip.expression[5:7], lip, face, face_model, face_index=index, lip_allowed=allowed
-    )
+    targets = Targets(clip.points[5:7], clip.expression[5:7], index, allowed)
+    both = render(renderer, targets, lip, face, face_model)
     for b in range(2):
-        one = renderer.render(
-            clip.points[5 + b : 6 + b],
-            clip.expression[5 + b : 6 + b],
+        one = render(
+            renderer,
+            Targets(clip.points[5 + b : 6 + b], clip.expression[5 + b : 6 + b]),
             lip[allowed[b].nonzero()[:, 0]],
             face[index[b]],
             face_model,
@@ -125,8 +137,8 @@ def test_larger_crops_keep_their_own_pixels(aligned, clip, face_model):
     grain = torch.rand(8, 1, 512, 512, generator=generator) * 0.05
     crops, points = big + grain, clip.points[:8] * 2.0
     rows = torch.tensor([2])
-    references = aligned.encode_references(crops[rows], points[rows], clip.expression[rows], face_model)
-    out = aligned.render(points[rows], clip.expression[rows], references, references, face_model)
+    references = encode_references(aligned, crops[rows], points[rows], clip.expression[rows], face_model)
+    out = render(aligned, Targets(points[rows], clip.expression[rows]), references, references, face_model)
     masks = region_masks(points[rows], face_model, 512)
     assert out.rgb.shape[-1] == 512 and float(masked_psnr(out.rgb, crops[rows], masks.face)) > 40.0
 
@@ -142,8 +154,8 @@ def test_training_reaches_every_parameter(clip, face_model):
             layer.log_shape.zero_()
             layer.log_pose.zero_()
     lip, face = encode(renderer, clip, [0, 3, 9], face_model), encode(renderer, clip, [4, 7], face_model)
-    renderer.render(
-        clip.points[5:6], clip.expression[5:6], lip, face, face_model
+    render(
+        renderer, Targets(clip.points[5:6], clip.expression[5:6]), lip, face, face_model
     ).rgb.square().mean().backward()
     without = [
         n for n, p in renderer.named_parameters() if p.grad is None or not bool(p.grad.abs().max() > 0)
@@ -172,18 +184,12 @@ def test_the_bundled_weights_load():
 
 def test_wrong_shapes_are_refused(aligned, clip, face_model):
     with pytest.raises(ShapeError, match="multiple of 64"):
-        aligned.encode_references(
-            clip.crops[:1, :, :200, :200], clip.points[:1], clip.expression[:1], face_model
+        encode_references(
+            aligned, clip.crops[:1, :, :200, :200], clip.points[:1], clip.expression[:1], face_model
         )
     with pytest.raises(ShapeError, match="points"):
-        aligned.encode_references(clip.crops[:1], clip.points[:1, :400], clip.expression[:1], face_model)
+        encode_references(aligned, clip.crops[:1], clip.points[:1, :400], clip.expression[:1], face_model)
     references = encode(aligned, clip, [0, 1], face_model)
     with pytest.raises(ShapeError, match="no allowed lip"):
-        aligned.render(
-            clip.points[:1],
-            clip.expression[:1],
-            references,
-            references,
-            face_model,
-            lip_allowed=torch.zeros(1, 2, dtype=torch.bool),
-        )
+        none = Targets(clip.points[:1], clip.expression[:1], lip_allowed=torch.zeros(1, 2, dtype=torch.bool))
+        render(aligned, none, references, references, face_model)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.geometry.rasterizer import rasterize
-from personatalk_core.geometry.topology import cavity_walls
 from personatalk_core.rendering.regions import surface_depth, vertex_normals, vertex_visibility
 from personatalk_core.rendering.surface import (
-    Window,
-    bounding_window,
     corresponding_positions,
     draw_surface,
     pixel_centres,
@@ -29,6 +25,18 @@ def test_a_geometry_corresponds_to_itself(clip, face_model):
     assert float((sample_at(clip.crops[:1], positions) - clip.crops[:1]).abs().max()) < 0.02
 
 
+def test_vertex_values_are_read_by_their_weights(clip, face_model):
+    surface = draw_surface(clip.points[:2], face_model, SIZE)
+    shared, each = torch.rand(face_model.vertex_count, 5), torch.rand(2, face_model.vertex_count, 5)
+    for values in (shared.expand(2, -1, -1), each):
+        corners = torch.stack(
+            [rows[index.long()] for rows, index in zip(values, surface.vertex, strict=True)]
+        )
+        slow = torch.einsum("bhwck,bhwc->bkhw", corners, surface.weight)
+        assert torch.allclose(surface.interpolate(values), slow, atol=1e-6)
+    assert torch.equal(surface.interpolate(shared), surface.interpolate(shared.expand(2, -1, -1)))
+
+
 def test_a_warped_reference_shows_the_target(clip, face_model):
     surface = draw_surface(clip.points[5:6], face_model, SIZE)[0]
     positions, seen = corresponding_positions(
@@ -38,16 +46,6 @@ def test_a_warped_reference_shows_the_target(clip, face_model):
     error = (warped - clip.crops[5]).abs().mean(dim=0)[surface.face]
     unwarped = (clip.crops[6] - clip.crops[5]).abs().mean(dim=0)[surface.face]
     assert float(error.mean()) < 0.2 * float(unwarped.mean())
-
-
-def test_windows_equal_the_whole(clip, face_model):
-    surface = draw_surface(clip.points[:1], face_model, SIZE)[0]
-    seen = torch.rand(2, face_model.vertex_count)
-    window = Window(80, 160, 60, 200)
-    whole = corresponding_positions(surface, clip.points[1:3], seen)
-    part = corresponding_positions(surface, clip.points[1:3], seen, window)
-    for big, small in zip(whole, part, strict=True):
-        assert torch.equal(window.cut(big), small)
 
 
 def test_a_turned_head_hides_its_far_side(face_model, clip):
@@ -84,17 +82,6 @@ def test_normals_of_a_frontal_face_point_at_the_viewer(face_model):
     )
 
 
-def test_windows_bound_grow_and_meet():
-    wanted = torch.zeros(32, 40, dtype=torch.bool)
-    wanted[9:13, 6:21] = True
-    window = bounding_window(wanted, 4)
-    assert window == Window(8, 16, 4, 24) and window.size == (8, 20)
-    assert window.grown(6, 32, 40) == Window(2, 22, 0, 30)
-    assert window.common(Window(10, 30, 0, 8)) == Window(10, 16, 4, 8)
-    assert window.common(Window(20, 30, 0, 8)).size == (0, 4)
-    assert bounding_window(wanted & False) == Window(0, 0, 0, 0)
-
-
 def test_surface_depth_is_the_farthest_of_the_pixels_around(clip, face_model):
     """The slow twin pools the whole depth map."""
     points = clip.points[3:5].clone()
@@ -108,20 +95,3 @@ def test_surface_depth_is_the_farthest_of_the_pixels_around(clip, face_model):
         torch.where(farthest > -1e4, farthest, nearest), grid, mode="nearest", align_corners=False
     )
     assert torch.equal(surface_depth(points, depth), slow[:, 0, :, 0])
-
-
-def test_meshes_are_drawn_alike_wherever_they_lie(clip, face_model):
-    """Only the rectangle that meshes reach is drawn; beyond the crop's borders nothing is."""
-    far = clip.points[:2] + torch.tensor([[[40.0, -30.0, 0.0]], [[-90.0, 160.0, 0.0]]])
-    triangles = torch.cat([face_model.triangles, cavity_walls(face_model).triangles])
-    both, gone = draw_surface(far, face_model, SIZE), draw_surface(far + 900.0, face_model, SIZE)
-    for k in range(2):
-        triangle, weight, depth = rasterize(far[k : k + 1], triangles, (SIZE, SIZE))
-        assert torch.equal(both.mesh[k], triangle[0] >= 0) and bool(both.mesh[k].any())
-        assert torch.allclose(both.weight[k].permute(2, 0, 1), weight[0], atol=1e-5)
-        seen = both.mesh[k]
-        assert torch.allclose(both.depth[k][seen], depth[0][seen], atol=1e-3) and bool(
-            torch.isneginf(both.depth[k][~seen]).all()
-        )
-    assert not bool(gone.mesh.any()) and gone.vertex.shape == (2, SIZE, SIZE, 3)
-    assert draw_surface(far[:0], face_model, SIZE).mesh.shape == (0, SIZE, SIZE)

@@ -23,11 +23,10 @@ from ...speech.timeline import at_model_rate, frames_to_cover, interpolate_frame
 from ...types import AudioClip, FaceGeometry, ReferenceSelection
 from ..studies.nearest_mouth import nearest_mouths, paste_nearest_mouths
 from ..studies.renderer_ablations import (
-    FaceAttentionOnly,
-    LipAttentionOnly,
-    RememberedReferences,
-    RememberingRenderer,
-    WithoutGeometricStart,
+    FACE_ATTENTION_ONLY,
+    LIP_ATTENTION_ONLY,
+    WITHOUT_GEOMETRIC_START,
+    ablated,
 )
 from ..studies.speech_ridge import SpeechRidge, ridge_features
 
@@ -48,7 +47,7 @@ class QualityClip:
 
 @dataclass(frozen=True, eq=False)
 class RowTools:
-    """What rows share: models (whose renderer remembers the clip's references), options, stages, and the
+    """What rows share: models, options, stages, and the
     ridge regression with the encoder it was fitted on, Moonshine-tiny as released
     (``talking_clips.load_judge``); None without that encoder's file."""
 
@@ -56,15 +55,6 @@ class RowTools:
     options: DubOptions
     progress: Progress
     ridge: tuple[SpeechRidge, AudioEncoder] | None = None
-
-    def for_clip(self) -> RowTools:
-        """The same with an empty memory for references."""
-        renderer = self.models.renderer
-        if isinstance(renderer, RememberingRenderer):
-            renderer = renderer.renderer
-        return replace(
-            self, models=replace(self.models, renderer=RememberingRenderer(renderer, RememberedReferences()))
-        )
 
     def apart(self) -> DubOptions:
         """Options of a self-dub: references at least EXCLUDE_WINDOW frames away."""
@@ -127,18 +117,18 @@ def without_style(clip: QualityClip, out: Path, tools: RowTools) -> None:
 
 def without_face_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub with Lip-Attention alone (paper, Table 4)."""
-    _render(clip, clip.own, out, _ablated(tools, LipAttentionOnly), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools, LIP_ATTENTION_ONLY), tools.apart())
 
 
 def without_lip_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub with Face-Attention alone (paper, Table 4)."""
-    _render(clip, clip.own, out, _ablated(tools, FaceAttentionOnly), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools, FACE_ATTENTION_ONLY), tools.apart())
 
 
 def without_geometric_start(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub whose attention does not know mouth shape and head pose: this project's own addition taken
     away."""
-    _render(clip, clip.own, out, _ablated(tools, WithoutGeometricStart), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools, WITHOUT_GEOMETRIC_START), tools.apart())
 
 
 def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
@@ -213,8 +203,8 @@ def in_step(source: Path, target: Path, lag: float) -> Path:
     return target
 
 
-def _ablated(tools: RowTools, kind: type) -> RowTools:
-    return replace(tools, models=replace(tools.models, renderer=tools.models.renderer.ablated(kind)))
+def _ablated(tools: RowTools, changes: dict[str, object]) -> RowTools:
+    return replace(tools, models=replace(tools.models, renderer=ablated(tools.models.renderer, **changes)))
 
 
 def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions) -> FaceGeometry:

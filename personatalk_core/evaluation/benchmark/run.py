@@ -55,7 +55,7 @@ def benchmark_quality(
     Paper: 4.2 and 4.3, Tables 1 and 4, Figure 5. An INDEX.tsv beside the clips (columns ``file`` and
     ``av_lag_frames``) corrects sound that is out of step with its picture. Each clip and row is kept in
     ``out`` as it is done; what the same weights, options and judges made is not made again. Tracking,
-    geometry, encoded references and what is seen of the source are shared by the rows of a clip.
+    geometry and what is seen of the source are shared by the rows of a clip.
     Args:
         folder:  videos with sound of one talking person each; each speaks the next one's words in the foreign
             rows.
@@ -124,12 +124,12 @@ def benchmark_quality(
         except PersonaTalkError as error:
             left_out[info.path.name] = str(error)
             continue
-        shared, looks = tools.for_clip(), SourceLooks()
+        looks = SourceLooks()
         result["clips"].append(info.path.name)
         sources[info.path.name] = info.path
         for step, (name, (row, where)) in enumerate(plan.items()):
             try:
-                scores = _score(clip, name, row, where, out, shared, judges, looks, most_frames, state)
+                scores = _score(clip, name, row, where, out, tools, judges, looks, most_frames, state)
                 result["rows"][name]["clips"][info.path.name] = scores
             except PersonaTalkError as error:
                 left_out[f"{row.title}: {info.path.name}"] = str(error)

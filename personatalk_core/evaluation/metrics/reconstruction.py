@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from ...checks import check_shape
 from ...geometry.face_model import FaceModel, Region
-from ...rendering.regions import lip_triangles
 from ...rendering.fast.surface import draw_surface
+from ...rendering.regions import lip_triangles
 
 LIP_DILATION = 4 / 256
 LIP_BAND = (

@@ -23,6 +23,7 @@ from ...geometry.fitting import estimate_geometry
 from ...geometry.pncc import draw_pncc
 from ...models import Models
 from ...rendering.batch import EncodedReferences
+from ...rendering.renderer import Targets, encode_references, render
 from ...types import ClipFrames, FaceTrack
 from .synthetic_clip import SyntheticClip, synthetic_clip
 from .wav2lip_generator import FACE_SIZE, MEL_SIZE, Wav2LipSizedGenerator
@@ -57,7 +58,7 @@ class RenderJob:
             x[index.start : index.stop].to(self.models.device) for x in self._clip_tensors()
         )
         with self._mode():
-            return self.models.renderer.encode_references(pixels, points, expression, self.face_model)
+            return encode_references(self.models.renderer, pixels, points, expression, self.face_model)
 
     @torch.no_grad()
     def render(self, frames: int, lower_only: bool = False) -> None:
@@ -68,9 +69,8 @@ class RenderJob:
         )
         wanted = self.shown[:frames] if lower_only else None
         with self._mode():
-            rendered = self.models.renderer.render(
-                points, expression, self.lip, self.face, self.face_model, wanted=wanted
-            )
+            targets = Targets(points, expression, wanted=wanted)
+            rendered = render(self.models.renderer, targets, self.lip, self.face, self.face_model)
         float(rendered.rgb[0, 0, 0, 0])  # waits for the device
 
     def frames(self, count: int, lower_only: bool = False) -> None:

@@ -4,18 +4,18 @@ networks is timed."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import pipeline
 from ...dubbing import frame_renderer as video_rendering
 from ...geometry import fitting, initialisation
 from ...geometry.clip_solver import solve_clip
+from ...geometry.face_model import FaceModel
 from ...models import Models
-from ...rendering.batch import EncodedReferences
-from ...rendering.renderer import RenderedCrops
+from ...rendering.batch import EncodedReferences, RenderedCrops, Targets
 from ...tracking import track
 from ...tracking.landmarks import FaceLandmarker, FaceReading
 
@@ -50,29 +50,29 @@ class RememberingLandmarker(FaceLandmarker):
         return self._known[key]
 
 
-class GreyRenderer(nn.Module):
-    """Renders grey faces."""
+def encode_nothing(
+    renderer: object, crops: Tensor, points: Tensor, expression: Tensor, face_model: FaceModel
+) -> EncodedReferences:
+    """The crops as they are; nothing is encoded."""
+    given = {"pixels": crops, "points": points, "visibility": points.new_ones(points.shape[:2])}
+    encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
+    return EncodedReferences(**(encoded | given))
 
-    def encode_references(
-        self, crops: Tensor, points: Tensor, expression: Tensor, face_model
-    ) -> EncodedReferences:
-        """The crops as they are; nothing is encoded."""
-        self._size = crops.shape[-1]
-        given = {"pixels": crops, "points": points, "seen": points.new_ones(points.shape[:2])}
-        encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
-        return EncodedReferences(**(encoded | given))
 
-    def render(self, target_points: Tensor, *_: object, **__: object) -> RenderedCrops:
-        """(B, 3, R, R) of grey."""
-        grey = target_points.new_full((len(target_points), 3, self._size, self._size), 0.5)
-        return RenderedCrops(grey, grey[:, :1] * 0, grey[:, :1] * 0)
+def render_grey(
+    renderer: object, targets: Targets, lip: EncodedReferences, face: EncodedReferences, face_model: FaceModel
+) -> RenderedCrops:
+    """(B, 3, R, R) of grey."""
+    grey = targets.points.new_full((len(targets), *lip.pixels.shape[1:]), 0.5)
+    return RenderedCrops(grey, grey[:, :1] * 0, grey[:, :1] * 0)
 
 
 def without_networks(models: Models) -> Models:
-    """Models with the stand-ins in place; this process tracks and fits with them from now on, too."""
+    """Models as they are; this process tracks, fits and renders with stubs from now on."""
     pipeline.FaceLandmarker = RememberingLandmarker
     fitting.solve_clip = lambda *arguments, **choices: solve_clip(*arguments, **(choices | {"steps": 1}))
-    return replace(models, renderer=GreyRenderer())
+    video_rendering.encode_references, video_rendering.render = encode_nothing, render_grey
+    return models
 
 
 def small_windows(frames: int) -> None:

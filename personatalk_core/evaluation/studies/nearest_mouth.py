@@ -20,8 +20,8 @@ from ...geometry.vertices import posed_vertices
 from ...media.audio_stream import fit_audio
 from ...media.video_reader import VideoReader
 from ...media.video_writer import VideoWriter
-from ...rendering.similarity import LIP_SHARPNESS
-from ...rendering.references import head_pose, mouth_shape, usable_frames
+from ...rendering.references import usable_frames
+from ...rendering.similarity import LIP_SHARPNESS, head_pose, mouth_shape
 from ...types import AudioClip, FaceGeometry, Timeline, VideoInfo
 
 

@@ -25,7 +25,7 @@ from ...rendering.references import (
     select_references,
     usable_frames,
 )
-from ...rendering.renderer import DualAttentionRenderer
+from ...rendering.renderer import DualAttentionRenderer, Targets, encode_references, render
 from ...types import FaceGeometry, ReferenceSelection
 
 MOST_ENCODED = 160  # references kept encoded: about 5 MB each at 512 pixels
@@ -127,9 +127,8 @@ class ReconstructedClip:
             for k, i in enumerate(targets):
                 face = self._encode(renderer, references.face[k].tolist())
                 points, expression = self.points[i][None], self.geometry.expression[i][None]
-                crops = renderer.render(
-                    points, expression, lip, face, self.face_model, lip_allowed=allowed[k : k + 1]
-                )
+                target = Targets(points, expression, lip_allowed=allowed[k : k + 1])
+                crops = render(renderer, target, lip, face, self.face_model)
                 yield Reconstruction(i, crops.rgb[0], self.truth(i), self.points[i], self.opening[i])
 
     def truth(self, frame: int) -> Tensor:
@@ -146,8 +145,8 @@ class ReconstructedClip:
         for i in frames:
             if i not in self._encoded:
                 expression = self.geometry.expression[i][None]
-                one = renderer.encode_references(
-                    self.truth(i)[None], self.points[i][None], expression, self.face_model
+                one = encode_references(
+                    renderer, self.truth(i)[None], self.points[i][None], expression, self.face_model
                 )
                 self._encoded[i] = one
             self._encoded.move_to_end(i)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from ...dubbing.progress import Progress
 from ...geometry.face_model import FaceModel
 from ...models import Models, load_models
 from ...rendering.references import ReferenceOptions
-from ...rendering.renderer import DualAttentionRenderer
 from ..benchmark.talking_clips import fitted
 from ..metrics.flicker import flicker
 from ..metrics.image_quality import gmsd, psnr, ssim
@@ -32,10 +31,10 @@ from ..metrics.reconstruction import around_lips, reconstruction_report, region_
 from .reconstructed_clip import ReconstructedClip, Reconstruction
 from .reconstruction_sheet import write_reconstruction_sheet
 from .renderer_ablations import (
-    FaceAttentionOnly,
-    GlobalAttention,
-    LipAttentionOnly,
-    WithoutGeometricStart,
+    FACE_ATTENTION_ONLY,
+    GLOBAL_ATTENTION,
+    LIP_ATTENTION_ONLY,
+    WITHOUT_GEOMETRIC_START,
     ablated,
 )
 
@@ -57,11 +56,11 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One way to render. kind: an ablation; size: pixels of the crop, None for the source's own; random: seed
-    of random references; around: lip references around each frame instead of spread over the clip."""
+    """One way to render. changes: an ablation, of RendererConfig; size: pixels of the crop, None for the source's
+    own; random: seed of random references; around: lip references around each frame instead of spread over the clip."""
 
     references: ReferenceOptions = ReferenceOptions(exclude_window=12)
-    kind: type[DualAttentionRenderer] | None = None
+    changes: dict[str, object] = field(default_factory=dict)
     size: int | None = None
     random: int | None = None
     around: bool = False
@@ -76,12 +75,12 @@ ROWS: dict[str, dict[str, Row]] = {
     | {"N_l = 5, around the frame": Row(replace(OURS.references, lip_count=5), around=True)},
     "ablation": {
         "full": OURS,
-        "w/o lip-attention": Row(kind=FaceAttentionOnly),
-        "w/o face-attention": Row(kind=LipAttentionOnly),
+        "w/o lip-attention": Row(changes=FACE_ATTENTION_ONLY),
+        "w/o face-attention": Row(changes=LIP_ATTENTION_ONLY),
         "random references": Row(random=0),
-        "w/o geometric start": Row(kind=WithoutGeometricStart),
+        "w/o geometric start": Row(changes=WITHOUT_GEOMETRIC_START),
     },
-    "variants": {"aligned": OURS, "global": Row(kind=GlobalAttention)},
+    "variants": {"aligned": OURS, "global": Row(changes=GLOBAL_ATTENTION)},
 }
 
 
@@ -153,7 +152,7 @@ def reconstruction_table(
         clips: dict[int | None, ReconstructedClip] = {}
         for name, row in rows.items():
             clip = clips.setdefault(row.size, ReconstructedClip(path, geometry, models.face_model, row.size))
-            renderer = models.renderer if row.kind is None else ablated(models.renderer, row.kind)
+            renderer = ablated(models.renderer, **row.changes) if row.changes else models.renderer
             targets = clip.targets(every, limit)
             references, allowed = clip.references(targets, row.references, row.random), None
             if row.around:

@@ -1,9 +1,7 @@
-"""The fast twin of ``surface.py``: only rectangles that meshes reach are drawn and read, vertex values come as
-rows of one table, and OpenCV lays pixels out anew."""
+"""The fast twin of ``surface.py``: only rectangles are read, and OpenCV lays pixels out anew."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 
 import cv2
@@ -11,13 +9,12 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...geometry.face_model import FaceModel, Region
 from ...geometry.rasterizer import rasterize
 from ...geometry.topology import cavity_walls
 from ..regions import drawn_triangles
-from ..surface import Surface, geometry_values, pixel_centres
+from ..surface import Surface, geometry_values, pixel_centres, reached_rectangle, read_vertices
 from .window import Window, bounding_window
 
 BACKGROUND = {"vertex": 0, "weight": 0, "mesh": False, "face": False, "cavity": False, "depth": -torch.inf}
@@ -25,7 +22,7 @@ BACKGROUND = {"vertex": 0, "weight": 0, "mesh": False, "face": False, "cavity": 
 
 def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
     """As ``surface.draw_surface``: points (B, V, 3) in crop pixels to B surfaces of size x size pixels."""
-    window = _reached(points, size)
+    window = Window(*reached_rectangle(points, size))
     corner = points.new_tensor([window.left, window.top, 0.0])
     drawn = _draw(points - corner, face_model, window.size)
     if window.size == (size, size):
@@ -38,17 +35,6 @@ def draw_surface(points: Tensor, face_model: FaceModel, size: int) -> Surface:
     return Surface(**placed)
 
 
-def _reached(points: Tensor, size: int) -> Window:
-    """The pixels that meshes can cover, at least one."""
-    if not len(points):
-        return Window(0, size, 0, size)
-    places = points[..., :2].flatten(0, 1)
-    low, high = torch.stack([places.amin(dim=0), places.amax(dim=0)]).clamp(0, size).tolist()
-    left, top = (min(math.floor(edge), size - 1) for edge in low)
-    right, bottom = (math.ceil(edge) for edge in high)
-    return Window(top, max(top + 1, bottom), left, max(left + 1, right))
-
-
 def _draw(points: Tensor, face_model: FaceModel, size: tuple[int, int]) -> Surface:
     walls = cavity_walls(face_model).triangles
     triangles = torch.cat([face_model.triangles, walls])
@@ -56,30 +42,22 @@ def _draw(points: Tensor, face_model: FaceModel, size: tuple[int, int]) -> Surfa
     drawn = triangle >= 0  # (B, H, W)
     index = triangle.clamp_min(0).flatten()
     vertex = triangles.int().index_select(0, index).view(*triangle.shape, 3)
-    weight = _interleaved(barycentric)  # 0 where nothing is drawn
-    inside = face_model.region == int(Region.MOUTH_CAVITY)
+    inside, of_walls = face_model.region == int(Region.MOUTH_CAVITY), drawn.new_ones(len(walls))
     face, cavity = (
-        drawn & torch.cat([kind, drawn.new_ones(len(walls))]).index_select(0, index).view(triangle.shape)
+        drawn & torch.cat([kind, of_walls]).index_select(0, index).view(triangle.shape)
         for kind in (drawn_triangles(face_model), inside)
     )
-    return Surface(vertex, weight, drawn, face, cavity, depth)
+    return Surface(vertex, _interleaved(barycentric), drawn, face, cavity, depth)
 
 
 def interpolate(surface: Surface, values: Tensor, window: Window | None = None) -> Tensor:
-    """As ``surface.interpolate``, inside a window: (*, K, h, w), channels last in memory."""
+    """As ``surface.interpolate``, inside a window: (*, K, h, w)."""
     vertex, weight = surface.vertex, surface.weight
     if window is not None:
         vertex, weight = (
             x[..., window.top : window.bottom, window.left : window.right, :] for x in (vertex, weight)
         )
-    *meshes, height, width, _ = vertex.shape
-    if values.ndim > 2:  # as one table
-        first = torch.arange(len(values), dtype=vertex.dtype, device=vertex.device) * values.shape[1]
-        vertex, values = vertex + first[:, None, None, None], values.flatten(0, 1)
-    rows = F.embedding_bag(
-        vertex.reshape(-1, 3), values, mode="sum", per_sample_weights=weight.reshape(-1, 3)
-    )
-    return rearrange(rows.view(*meshes, height, width, -1), "... h w k -> ... k h w")
+    return read_vertices(vertex, weight, values)
 
 
 def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:

@@ -21,10 +21,10 @@ from ...compose.crop import LANCZOS, crop_boxes, crop_image, crop_points
 from ...config import CROP_SIZE
 from ...geometry.face_model import FaceModel
 from ...geometry.vertices import posed_vertices
-from ...rendering.references import ReferenceOptions, mouth_shape, sample_references
+from ...rendering.fast.surface import draw_surface, geometry_map
+from ...rendering.references import ReferenceOptions, sample_references
 from ...rendering.regions import vertex_visibility
-from ...rendering.fast.surface import geometry_map
-from ...rendering.fast.surface import draw_surface
+from ...rendering.similarity import mouth_shape
 from ...types import FaceGeometry
 from ...weights.checkpoint import load_checkpoint, save_checkpoint
 

@@ -14,10 +14,15 @@ from torch import Tensor
 from ...evaluation.metrics.reconstruction import detail, masked_psnr, region_masks
 from ...geometry.face_model import FaceModel
 from ...geometry.vertices import mouth_opening
-from ...rendering.similarity import FACE_SHARPNESS
 from ...rendering.batch import EncodedReferences
-from ...rendering.references import ReferenceOptions, allowed_references, most_similar_frames, spread_by_opening
-from ...rendering.renderer import DualAttentionRenderer, RenderedCrops
+from ...rendering.references import (
+    ReferenceOptions,
+    allowed_references,
+    most_similar_frames,
+    spread_by_opening,
+)
+from ...rendering.renderer import DualAttentionRenderer, RenderedCrops, Targets, encode_drawn, render
+from ...rendering.similarity import FACE_SHARPNESS
 from ...types import OnProgress
 from ..distributed import OneProcess
 from ..image_grid import write_sheet
@@ -228,17 +233,22 @@ def render_example(
 
     target = example.target
     lip, face = (encode(renderer, frames, face_model) for frames in (example.lip, example.face))
-    return renderer.render(
-        target.points, target.expression, lip, face, face_model, face_index=example.face_index
-    )
+    targets = Targets(target.points, target.expression, example.face_index)
+    return render(renderer, targets, lip, face, face_model)
 
 
 def encode(
     renderer: DualAttentionRenderer, frames: PreparedFrames, face_model: FaceModel
 ) -> EncodedReferences:
     """Prepared frames as references."""
-    return renderer.encode_drawn(
-        frames.crops, frames.points, frames.expression, frames.geometry, frames.seen, face_model
+    return encode_drawn(
+        renderer,
+        frames.crops,
+        frames.points,
+        frames.expression,
+        frames.geometry,
+        frames.seen,
+        face_model,
     )
 
 
@@ -273,10 +283,13 @@ def reconstruct_clip(
     target, images = clip.read(chosen).to(device), []
     for k, i in enumerate(frame[chosen]):
         face = encoded[
-            torch.searchsorted(frame, most_similar_frames(int(i), frame, shot, looks, face_count, exclude_window))
+            torch.searchsorted(
+                frame, most_similar_frames(int(i), frame, shot, looks, face_count, exclude_window)
+            )
         ]
         allowed = allowed_references(frame[rows], i[None], exclude_window)
-        points, own = target.points[k : k + 1], target.expression[k : k + 1]
-        crops = renderer.render(points, own, lip, face, face_model, lip_allowed=allowed.to(device))
+        points, expression = target.points[k : k + 1], target.expression[k : k + 1]
+        targets = Targets(points, expression, lip_allowed=allowed.to(device))
+        crops = render(renderer, targets, lip, face, face_model)
         images.append(crops.rgb)
     return torch.cat(images), target.crops, target.points

@@ -16,6 +16,7 @@ from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
 from personatalk_core.evaluation.metrics.reconstruction import region_masks
+from personatalk_core.evaluation.studies import reconstructed_clip
 from personatalk_core.evaluation.studies import reconstruction_table as module
 from personatalk_core.evaluation.studies.reconstructed_clip import ReconstructedClip, Reconstruction
 from personatalk_core.evaluation.studies.reconstruction_sheet import write_reconstruction_sheet
@@ -106,8 +107,10 @@ def test_teeth_that_change_count_as_tooth_flicker_only(models, painted):
 
 def test_every_reference_is_encoded_once_for_all_rows(models, painted, monkeypatch, tmp_path):
     encoded: list[int] = []
-    one = models.renderer.encode_references
-    monkeypatch.setattr(models.renderer, "encode_references", lambda *a: encoded.append(len(a[0])) or one(*a))
+    one = reconstructed_clip.encode_references
+    monkeypatch.setattr(
+        reconstructed_clip, "encode_references", lambda *a: encoded.append(len(a[1])) or one(*a)
+    )
     monkeypatch.setattr(module, "fitted", lambda path, models, cache: painted[1])
     options = ReferenceOptions(lip_count=6, face_count=2, exclude_window=3)
     rows = {
@@ -187,8 +190,8 @@ def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_
     monkeypatch.setattr(pipeline, "geometry_of_video", lambda *a: shuffled)
     monkeypatch.setattr(video_rendering, "BATCH", 2)
     encoded: list[Tensor] = []
-    one = models.renderer.encode_references
-    monkeypatch.setattr(models.renderer, "encode_references", lambda *a: encoded.append(a[2]) or one(*a))
+    one = video_rendering.encode_references
+    monkeypatch.setattr(video_rendering, "encode_references", lambda *a: encoded.append(a[3]) or one(*a))
     options = DubOptions(device="cpu", exclude_window=3, lip_references=4, face_references=2)
     report = pipeline.reconstruct(path, tmp_path / "out.mp4", models, options)
     assert report.metrics["frames"] == FRAMES

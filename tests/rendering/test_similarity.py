@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.local_linear import (
-    MOST_CORRECTION,
+from personatalk_core.rendering.similarity import (
+    MAX_CORRECTION,
     corrected,
+    geometric_logits,
     linear_correction,
     topk_references,
+    visible_weights,
 )
 
 
-def test_the_likest_come_first_and_only_those_allowed():
+def test_the_nearest_come_first_and_only_those_allowed():
     difference = torch.tensor([[4.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [90.0, 0.0]])
     allowed = torch.tensor([[True, True, True, False, True], [False, False, True, True, False]])
     both, sharpness = difference.expand(2, -1, -1), torch.tensor([1.0, 2.0])
@@ -61,7 +63,7 @@ def test_the_correction_is_bounded():
     generator = torch.Generator().manual_seed(0)
     shape, pose = torch.randn(1, 12, 40, generator=generator), torch.randn(1, 12, 9, generator=generator)
     factor = linear_correction(shape, pose, -100.0 * torch.rand(1, 12, generator=generator))
-    assert float(factor.min()) >= 0.0 and float(factor.max()) <= MOST_CORRECTION
+    assert float(factor.min()) >= 0.0 and float(factor.max()) <= MAX_CORRECTION
 
 
 def test_corrected_weights_sum_to_one():
@@ -69,3 +71,18 @@ def test_corrected_weights_sum_to_one():
     total = corrected(weights, torch.tensor([[0.5, 2.0, 1.0], [1.0, 0.5, 3.0]])).sum(dim=1)
     assert torch.allclose(total, torch.ones(2, 4, 4))
     assert corrected(weights, None) is weights
+
+
+def test_what_a_reference_did_not_see_is_taken_from_another():
+    weights = torch.tensor([0.9, 0.1])[None, :, None, None]
+    seen = torch.tensor([0.0, 1.0])[None, :, None, None]
+    assert float(visible_weights(weights, seen)[0, 1]) > 0.98
+    assert torch.allclose(visible_weights(weights, torch.zeros(1, 2, 1, 1)), weights, atol=1e-6)
+
+
+def test_forbidden_references_get_no_weight():
+    logits = geometric_logits(
+        torch.ones(1, 2, 3, 3), torch.rand(1, 4, 2), torch.tensor([[True, False, True, True]])
+    )
+    weights = torch.softmax(logits, dim=1)[0]
+    assert float(weights[1].abs().max()) == 0.0 and torch.allclose(weights.sum(0), torch.ones(3, 3))

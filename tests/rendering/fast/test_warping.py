@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.carried_pixels import SUBPIXELS, warp_references, warp_references_plain
+from personatalk_core.rendering.fast.warping import sample_rows, warp_references
+from personatalk_core.rendering.surface import KERNEL, sample_at
+from personatalk_core.rendering.surface import warp_references as warp_references_plain
 
 
 def images(layout: torch.memory_format) -> torch.Tensor:
@@ -23,11 +25,10 @@ def wandering(count: int) -> torch.Tensor:
 def test_the_fast_way_equals_torch_at_the_same_positions():
     for layout in (torch.contiguous_format, torch.channels_last):
         positions = wandering(3)
-        snapped = torch.round(positions * SUBPIXELS) / SUBPIXELS
         rows = torch.tensor([2, 0, 2])
         fast, plain = (
             warp_references(images(layout), rows, positions),
-            warp_references_plain(images(layout), rows, snapped),
+            warp_references_plain(images(layout), rows, positions),
         )
         assert fast.shape == (3, 3, 50, 60) and float((fast - plain).abs().max()) < 1e-4
 
@@ -35,8 +36,8 @@ def test_the_fast_way_equals_torch_at_the_same_positions():
 def test_rounding_positions_is_invisible_on_a_picture():
     smooth = torch.nn.functional.interpolate(images(torch.contiguous_format), scale_factor=8, mode="bicubic")
     row = torch.tensor([1])
-    difference = warp_references(smooth, row, 8 * wandering(1)) - warp_references_plain(
-        smooth, row, 8 * wandering(1)
+    difference = warp_references(smooth, row, 8 * wandering(1)) - sample_at(
+        smooth[row], 8 * wandering(1), mode=KERNEL
     )
     assert float(difference.abs().max()) < 1 / 255 and float(difference.abs().mean()) < 0.25 / 255
 
@@ -57,3 +58,12 @@ def test_images_that_learn_go_through_torch():
     learned = images(torch.contiguous_format).requires_grad_(True)
     warp_references(learned, torch.tensor([0]), wandering(1)).sum().backward()
     assert float(learned.grad.abs().max()) > 0
+
+
+def test_rows_of_a_table_equal_bilinear_reading():
+    """Keys, values and strength are read as rows of one table, plainly by ``grid_sample``."""
+    rows, positions = torch.tensor([3, 0, 1]), wandering(3)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        groups = images(layout), images(layout)[:, :1]
+        for group, read in zip(groups, sample_rows(groups, rows, 4 * positions, scale=0.25), strict=True):
+            assert torch.allclose(read, sample_at(group[rows], positions), atol=1e-5)

@@ -1,0 +1,29 @@
+"""The fast attention layer: joint projections and windows give what the network's own layers give."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk_core.rendering.fast.attention import JointKeyValues, JointQueries
+from personatalk_core.rendering.network import ReferenceAttention, RendererConfig
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_joint_projections_equal_the_layers_own():
+    layers = [
+        ReferenceAttention(RendererConfig(width=8, attention_width=4), (8000.0, 30.0)).requires_grad_(False)
+        for _ in range(2)
+    ]
+    for k, layer in enumerate(layers):
+        for j, parameter in enumerate(layer.parameters()):
+            if parameter.ndim:
+                parameter.copy_(random(*parameter.shape, seed=10 * k + j) * 0.3)
+    geometry, texture = random(3, 8, 6, 6), random(3, 8, 6, 6, seed=1)
+    for layer, (query, sharpness) in zip(layers, JointQueries(layers, 6)(geometry), strict=True):
+        assert torch.allclose(query, layer.query(geometry), atol=1e-5)
+        assert torch.allclose(sharpness, layer.sharpness(geometry), rtol=1e-5)
+    for layer, key_value in zip(layers, JointKeyValues(layers, 6)(geometry, texture), strict=True):
+        assert torch.allclose(key_value, layer.key_value(geometry, texture), atol=1e-5)
