@@ -289,7 +289,7 @@ class DualAttentionRenderer(nn.Module):
     def choose_lips(
         self, target: DrawnTargets, lips: EncodedReferences, allowed: Tensor
     ) -> tuple[ReferenceBatch, Tensor | None]:
-        """The lip references that each target reads, of those allowed (B, N_l), and their weights' factors."""
+        """The lip references that each target reads, of those allowed (B, N_l), and factors of weights."""
         if self.config.variant == "aligned" and self.config.geometric_start:
             return nearest_references(target.shape, target.pose, lips, self.lip_attention.start(), allowed)
         if self.config.variant == "aligned":

@@ -54,8 +54,8 @@ class Surface:
 
 
 def read_vertices(vertex: Tensor, weight: Tensor, values: Tensor) -> Tensor:
-    """Weighted sums of three vertices' values, (V, K) or each mesh's own (*, V, K), for every pixel: vertex and
-    weight (*, H, W, 3) to (*, K, H, W), channels last in memory."""
+    """Weighted sums of three vertices' values, (V, K) or each mesh's own (*, V, K), for every pixel: vertex
+    and weight (*, H, W, 3) to (*, K, H, W), channels last in memory."""
     *meshes, height, width, _ = vertex.shape
     if values.ndim > 2:  # as one table
         first = torch.arange(len(values), dtype=vertex.dtype, device=vertex.device) * values.shape[1]

@@ -1,5 +1,5 @@
-"""The figure as code: known answers of its parts, and the fast renderer draws what ``forward`` draws, on random
-pixels, on a painted head and on a real face."""
+"""The figure as code: known answers of its parts, and the fast renderer draws what ``forward`` draws, on
+random pixels, on a painted head and on a real face."""
 
 from __future__ import annotations
 

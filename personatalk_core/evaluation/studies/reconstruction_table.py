@@ -56,8 +56,9 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One way to render. changes: an ablation, of RendererConfig; size: pixels of the crop, None for the source's
-    own; random: seed of random references; around: lip references around each frame instead of spread over the clip."""
+    """One way to render. changes: an ablation, of RendererConfig; size: pixels of the crop, None for the
+    source's own; random: seed of random references; around: lip references around each frame instead of
+    spread over the clip."""
 
     references: ReferenceOptions = ReferenceOptions(exclude_window=12)
     changes: dict[str, object] = field(default_factory=dict)
