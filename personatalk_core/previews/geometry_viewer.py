@@ -1,10 +1,9 @@
-"""A moving face as one compact file for a viewer on a web page.
+"""A moving face as one compact file for the viewer on the page.
 
-Layout, little-endian: a 4-byte length, that many bytes of JSON, padding to 4 bytes, then the arrays the JSON
-names, each
-padded to 4 bytes: ``triangles`` uint16 (F, 3); ``source`` and ``target`` int16 (T, V, 3), canonical
-coordinates over ``unit``; ``rotation`` float32 (T, 3) axis-angle. ``source`` is there for generated geometry
-only.
+Layout, little-endian: a 4-byte length, that many bytes of JSON, padding to 4 bytes, then the arrays that the
+JSON names, each padded to 4 bytes: ``triangles`` uint16 (F, 3); ``source`` and ``target`` int16 (T, V, 3),
+canonical coordinates in steps of ``unit``; ``rotation`` float32 (T, 3) axis-angle. ``source`` is there for
+generated geometry only.
 """
 
 from __future__ import annotations
@@ -25,17 +24,22 @@ MAX_VIEW_FRAMES = 1500  # a viewer holds this many; longer clips are thinned out
 
 
 def write_viewer_file(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> Path:
-    """Write the mesh of every frame, and of the source under it where the geometry was generated. Returns the
-    path."""
+    """Write the mesh of every frame, and of the source under it where the geometry was generated.
+
+    Args:
+        geometry: T frames; of more than MAX_VIEW_FRAMES only every second, third ... is written.
+    Returns:
+        ``path``.
+    """
     step = -(-geometry.frame_count // MAX_VIEW_FRAMES)
     rows = torch.arange(0, geometry.frame_count, step)
-    drawn = face_model.triangles[face_model.region != int(Region.SKIRT)]
+    triangles = face_model.triangles[face_model.region != int(Region.SKIRT)]
     arrays = {
-        "triangles": drawn.numpy().astype("<u2"),
-        "target": _steps(geometry[rows], face_model),
+        "triangles": triangles.numpy().astype("<u2"),
+        "target": _quantised(geometry[rows], face_model),
     }
     if geometry.reference is not None:
-        arrays["source"] = _steps(geometry.reference[geometry.source_frame[rows]], face_model)
+        arrays["source"] = _quantised(geometry.reference[geometry.source_frame[rows]], face_model)
     arrays["rotation"] = geometry.rotation[rows].numpy().astype("<f4")
     times = geometry.times[rows].double().tolist()
     header = {
@@ -48,16 +52,17 @@ def write_viewer_file(path: Path, geometry: FaceGeometry, face_model: FaceModel)
         ],
     }
     text = json.dumps(header).encode()
-    pieces = [
+    chunks = [
         len(text).to_bytes(4, "little"),
         _padded(text),
         *(_padded(array.tobytes()) for array in arrays.values()),
     ]
-    write_atomically(Path(path), b"".join(pieces))
+    write_atomically(Path(path), b"".join(chunks))
     return Path(path)
 
 
-def _steps(geometry: FaceGeometry, face_model: FaceModel) -> np.ndarray:
+def _quantised(geometry: FaceGeometry, face_model: FaceModel) -> np.ndarray:
+    """(T, V, 3) int16 canonical vertices in steps of UNIT."""
     vertices = canonical_vertices(geometry, face_model).numpy() / UNIT
     return np.rint(vertices).clip(-32768, 32767).astype("<i2")
 

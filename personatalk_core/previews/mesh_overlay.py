@@ -1,5 +1,4 @@
-"""A video with the fitted mesh, or its coordinate map, drawn over the face, to look at what the geometry
-says."""
+"""A video with the fitted mesh, or its coordinate map, drawn over the face."""
 
 from __future__ import annotations
 
@@ -23,6 +22,7 @@ COLOURS = {
     int(Region.EYE): (120, 255, 120),
     int(Region.MOUTH_CAVITY): (255, 110, 110),
 }
+LABEL_COLOUR = (255, 60, 60)
 _SUBPIXEL = 4  # cv2's fixed-point bits
 DRAWINGS = ("mesh", "pncc")
 
@@ -36,12 +36,12 @@ def draw_mesh(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) ->
     Returns:
         (H, W, 3) uint8.
     """
-    picture = frame.copy()
-    where = np.round((points[:, :2].numpy() - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
+    overlay = frame.copy()
+    corners = np.round((points[:, :2].numpy() - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)  # (V, 2)
     for region, colour in COLOURS.items():
         triangles = face_model.triangles[face_model.region == region].numpy()
-        cv2.polylines(picture, list(where[triangles]), True, colour, 1, cv2.LINE_AA, _SUBPIXEL)
-    return picture
+        cv2.polylines(overlay, list(corners[triangles]), True, colour, 1, cv2.LINE_AA, _SUBPIXEL)
+    return overlay
 
 
 def draw_coordinates(frame: np.ndarray, points: torch.Tensor, face_model: FaceModel) -> np.ndarray:
@@ -53,7 +53,7 @@ def draw_coordinates(frame: np.ndarray, points: torch.Tensor, face_model: FaceMo
 
 
 def write_preview(
-    info: VideoInfo,
+    clip: VideoInfo,
     geometry: FaceGeometry,
     face_model: FaceModel,
     out: Path,
@@ -61,9 +61,13 @@ def write_preview(
     drawing: str = "mesh",
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Write the video with a ``mesh`` or ``pncc`` drawing; frames without a usable face stay as they are and
-    name their status.
+    """Write the video with the face drawn over it; a frame without a usable face names its status instead.
 
+    Args:
+        clip:     the video the geometry belongs to.
+        geometry: T frames; ``source_frame`` says which frame of the video each is drawn over.
+        out:      video file to write.
+        drawing:  ``mesh`` or ``pncc``.
     Raises:
         OptionsError: another drawing.
     """
@@ -73,22 +77,19 @@ def write_preview(
     timeline = Timeline(
         geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy()
     )
-    with VideoWriter(out, info.width, info.height, timeline) as writer:
-        for index, frame in enumerate(VideoReader(info).frames(geometry.source_frame.tolist())):
+    with VideoWriter(out, clip.width, clip.height, timeline) as writer:
+        for index, frame in enumerate(VideoReader(clip).frames(geometry.source_frame.tolist())):
             status = FrameStatus(int(geometry.status[index]))
             if status == FrameStatus.OK:
                 frame = draw(frame, posed_vertices(geometry[[index]], face_model)[0], face_model)
             else:
-                frame = cv2.putText(
-                    frame.copy(),
-                    status.name.lower(),
-                    (8, 24),
-                    cv2.FONT_HERSHEY_SIMPLEX,
-                    0.6,
-                    (255, 60, 60),
-                    2,
-                    cv2.LINE_AA,
-                )
+                frame = _label(frame, status.name.lower())
             writer.write(frame)
             if on_progress:
                 on_progress(index + 1, geometry.frame_count)
+
+
+def _label(frame: np.ndarray, text: str) -> np.ndarray:
+    return cv2.putText(
+        frame.copy(), text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, LABEL_COLOUR, 2, cv2.LINE_AA
+    )

@@ -26,6 +26,8 @@ from .moonshine import MoonshineEncoder, MoonshineSizes
 if TYPE_CHECKING:
     from .hubert import HubertBackbone  # at run time only for a checkpoint of that kind
 
+QUIET = 0.05  # of the loud blocks' power; blocks below it are pauses
+
 
 @dataclass(frozen=True)
 class AudioEncoderConfig:
@@ -73,16 +75,14 @@ class AudioEncoder(nn.Module):
 
     def at_frames(self, features: Tensor, origin: int, frames: int) -> Tensor:
         """Interpolate (B, T', D') at each frame's taps, side by side: (B, T, taps * D')."""
-        taps = self.config.taps
-        step = SAMPLES_PER_FRAME / taps
-        place = origin + step * (
-            torch.arange(frames * taps, device=features.device, dtype=torch.float64) + 0.5
-        )
-        place = ((place - self.backbone.centre) / self.backbone.hop).clamp(0, features.shape[1] - 1)
-        left = place.floor().long().clamp(max=max(features.shape[1] - 2, 0))
-        right = (left + 1).clamp(max=features.shape[1] - 1)
-        part = rearrange((place - left).to(features.dtype), "p -> p 1")
-        sampled = features[:, left] * (1 - part) + features[:, right] * part
+        taps, last = self.config.taps, features.shape[1] - 1
+        tap = torch.arange(frames * taps, device=features.device, dtype=torch.float64) + 0.5
+        sample = origin + SAMPLES_PER_FRAME / taps * tap  # (T taps,)
+        position = ((sample - self.backbone.centre) / self.backbone.hop).clamp(0, last)  # in features
+        left = position.floor().long().clamp(max=max(last - 1, 0))
+        right = (left + 1).clamp(max=last)
+        weight = rearrange((position - left).to(features.dtype), "p -> p 1")
+        sampled = features[:, left] * (1 - weight) + features[:, right] * weight
         return rearrange(sampled, "b (t k) d -> b t (k d)", k=taps)
 
 
@@ -108,7 +108,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, part: slice) -> Tensor | np.ndarray:
+    def __getitem__(self, span: slice) -> Tensor | np.ndarray:
         """(n,) consecutive samples."""
         ...
 
@@ -122,11 +122,10 @@ def samples_between(samples: Samples, start: int, end: int, device: torch.device
 def clip_statistics(
     encoder: AudioEncoder, samples: Samples, block: int = 16_000
 ) -> tuple[Tensor, Tensor] | None:
-    """Mean and variance of the backbone's group normalisation over the parts of a clip where something is
-    heard.
+    """Mean and variance of the backbone's group normalisation over the blocks of a clip that hold sound.
 
-    Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change how
-    speech is heard.
+    Blocks quieter than a twentieth of the loud ones' power are left out, so that a pause does not change the
+    features of speech.
 
     Args:
         samples: (S,) at 16 kHz, any length, read block by block.
@@ -149,9 +148,9 @@ def clip_statistics(
         means.append(hidden.mean())
         squares.append(hidden.square().mean())
     power, mean, square = torch.stack(powers), torch.stack(means), torch.stack(squares)
-    heard = power >= 0.05 * power.quantile(0.9)
-    centre = mean[heard].mean()
-    return centre[None], (square[heard].mean() - centre.square()).clamp(min=0)[None]
+    loud = power >= QUIET * power.quantile(0.9)
+    centre = mean[loud].mean()
+    return centre[None], (square[loud].mean() - centre.square()).clamp(min=0)[None]
 
 
 def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | None = 42) -> AudioEncoder:
@@ -164,8 +163,8 @@ def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | N
     encoder = AudioEncoder(AudioEncoderConfig("moonshine", width, backbone=asdict(sizes)))
     try:
         tensors = load_file(str(path))
-        own = encoder.backbone.state_dict()
-        encoder.backbone.load_state_dict({name: tensors[name].float() for name in own})
+        names = encoder.backbone.state_dict()
+        encoder.backbone.load_state_dict({name: tensors[name].float() for name in names})
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors "

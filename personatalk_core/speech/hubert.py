@@ -46,8 +46,11 @@ class HubertBackbone(nn.Module):
     def from_pretrained(
         cls, source: Path | str, *, offline: bool = False, revision: str | None = None
     ) -> "HubertBackbone":
-        """Load a folder in the layout of ``transformers`` or a Hub repository. Raises WeightsError when that
-        fails."""
+        """Load a folder in the layout of ``transformers`` or a Hub repository.
+
+        Raises:
+            WeightsError: the weights cannot be found or read.
+        """
         transformers = _transformers()
         try:
             model = transformers.HubertModel.from_pretrained(

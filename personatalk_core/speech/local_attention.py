@@ -33,9 +33,9 @@ def rotary_table(
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate neighbouring pairs of the first R of D values of (B, H, T, D) by their position's angle."""
     cosine, sine = rotation
-    turned, kept = x[..., : cosine.shape[-1]], x[..., cosine.shape[-1] :]
-    quarter = torch.stack((-turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
-    return torch.cat((turned * cosine + quarter * sine, kept), dim=-1)
+    rotated, passed = x[..., : cosine.shape[-1]], x[..., cosine.shape[-1] :]
+    quarter_turn = torch.stack((-rotated[..., 1::2], rotated[..., 0::2]), dim=-1).flatten(-2)
+    return torch.cat((rotated * cosine + quarter_turn * sine, passed), dim=-1)
 
 
 class LocalAttention(nn.Module):
@@ -57,8 +57,7 @@ class LocalAttention(nn.Module):
         self.o_proj = nn.Linear(width, width, bias=False)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        """Attend from ``query`` (B, T, D) to ``source`` (B, T, D), both on the same clock. Returns (B, T,
-        D)."""
+        """Attend from ``query`` (B, T, D) to ``source`` (B, T, D), both on the same clock, to (B, T, D)."""
         length = source.shape[1]
         rotation = rotary_table(length, self.rotated, source.device, source.dtype)
         q = rearrange(self.q_proj(query), "b t (h d) -> b h t d", h=self.heads)

@@ -12,9 +12,9 @@ from ..types import StyleEmbedding
 from ..weights.checkpoint import load_checkpoint, save_checkpoint
 from .networks import SpeechNetworks
 
-LARGEST = 4 << 20  # bytes of a style file; ours have a few thousand
-LARGEST_THUMBNAIL = 1024  # pixels a side
-LONGEST_TEXT = 300  # characters of a name or a hash
+MAX_FILE = 4 << 20  # bytes of a style file; ours have a few thousand
+MAX_THUMBNAIL = 1024  # pixels a side
+MAX_TEXT = 300  # characters of a name or a hash
 
 
 def save_style(path: Path, style: StyleEmbedding) -> str:
@@ -35,14 +35,13 @@ def save_style(path: Path, style: StyleEmbedding) -> str:
 
 def _text(value: object, name: str) -> str:
     """Plain text that may be shown on a page or in a message; a name is never used as a path."""
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise ValueError(f"{name} is not plain text of at most {LONGEST_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"{name} is not plain text of at most {MAX_TEXT} characters")
     return value
 
 
 def _thumbnail(data: torch.Tensor, count: object) -> bytes:
-    """JPEG bytes of a small picture, or none; its size is read from its header, so that no bomb is ever
-    decoded."""
+    """JPEG bytes of a small picture, or none; its size is read from its header, before decoding."""
     if (
         type(count) is not int
         or not 0 <= count <= data.numel()
@@ -52,9 +51,9 @@ def _thumbnail(data: torch.Tensor, count: object) -> bytes:
         raise ValueError("the thumbnail is not a row of bytes")
     picture = bytes(data[:count].tolist())
     size = jpeg_size(picture)
-    if picture and (size is None or max(size) > LARGEST_THUMBNAIL or min(size) < 1):
+    if picture and (size is None or max(size) > MAX_THUMBNAIL or min(size) < 1):
         raise ValueError(
-            f"the thumbnail is {size} but expected a JPEG of at most {LARGEST_THUMBNAIL} pixels a side"
+            f"the thumbnail is {size} but expected a JPEG of at most {MAX_THUMBNAIL} pixels a side"
         )
     return picture
 
@@ -63,31 +62,31 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """(height, width) from a JPEG's frame header, without decoding; None where the bytes are no JPEG."""
     if data[:2] != b"\xff\xd8":
         return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+    offset = 2
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker, length = data[offset + 1], int.from_bytes(data[offset + 2 : offset + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + max(length, 2)
+            height, width = data[offset + 5 : offset + 7], data[offset + 7 : offset + 9]
+            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
+        offset += 2 + max(length, 2)
     return None
 
 
 def load_style(
     path: Path, face_model: FaceModel | None = None, networks: SpeechNetworks | None = None
 ) -> StyleEmbedding:
-    """Read a style and, when they are given, make sure that face model and networks are the ones that made
-    it.
+    """Read a style; a face model or networks that are given must be the ones that made it.
 
     Raises:
         WeightsError: missing, damaged, or not a style file.
         FaceModelMismatchError: made with another face model or by other networks.
     """
-    checkpoint = load_checkpoint(Path(path), kind="style", largest=LARGEST)
+    checkpoint = load_checkpoint(Path(path), kind="style", largest=MAX_FILE)
     config, tensors = checkpoint.config, checkpoint.tensors
     try:
-        owner = {name: _text(config[name], name) for name in ("name", "face_model", "network", "source")}
+        texts = {name: _text(config[name], name) for name in ("name", "face_model", "network", "source")}
         thumbnail = _thumbnail(tensors["thumbnail"], config["thumbnail_bytes"])
-        style = StyleEmbedding(vector=tensors["vector"].float(), thumbnail=thumbnail, **owner)
+        style = StyleEmbedding(vector=tensors["vector"].float(), thumbnail=thumbnail, **texts)
     except (KeyError, TypeError, ValueError, ShapeError) as error:
         raise WeightsError(
             f"{path} is not a complete style file ({error}); extract the style again."

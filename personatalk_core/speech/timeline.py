@@ -30,13 +30,13 @@ def interpolate_frames(values: Tensor, times: Tensor, durations: Tensor) -> Tens
     Returns:
         (T, E); exactly ``values`` when the video has 25 fps.
     """
-    place = ((times + durations / 2) * MODEL_FPS - 0.5).clamp(0, len(values) - 1)
-    nearest = place.round()
-    place = torch.where((place - nearest).abs() < 1e-4, nearest, place)  # clocks in a file are rounded
-    left = place.floor().long()
+    position = ((times + durations / 2) * MODEL_FPS - 0.5).clamp(0, len(values) - 1)
+    nearest = position.round()
+    position = torch.where((position - nearest).abs() < 1e-4, nearest, position)  # file clocks are rounded
+    left = position.floor().long()
     right = (left + 1).clamp(max=len(values) - 1)
-    part = (place - left).to(values.dtype)[:, None]
-    return values[left] * (1 - part) + values[right] * part
+    weight = (position - left).to(values.dtype)[:, None]
+    return values[left] * (1 - weight) + values[right] * weight
 
 
 def at_model_rate(geometry: FaceGeometry) -> tuple[Tensor, Tensor]:
@@ -49,15 +49,15 @@ def at_model_rate(geometry: FaceGeometry) -> tuple[Tensor, Tensor]:
     times, durations = geometry.times.double(), geometry.durations.double()
     middle = times + durations / 2
     frames = frames_to_cover(times, durations)
-    wanted = (torch.arange(frames, dtype=torch.float64) + 0.5) / MODEL_FPS
+    moment = (torch.arange(frames, dtype=torch.float64) + 0.5) / MODEL_FPS
     if geometry.frame_count == 1:
         return geometry.expression.expand(frames, -1), geometry.usable.expand(frames)
-    right = torch.searchsorted(middle, wanted).clamp(1, geometry.frame_count - 1)
+    right = torch.searchsorted(middle, moment).clamp(1, geometry.frame_count - 1)
     left = right - 1
-    part = ((wanted - middle[left]) / (middle[right] - middle[left])).clamp(0, 1)
-    part = torch.where(part < 1e-3, 0.0, torch.where(part > 1 - 1e-3, 1.0, part))
-    need_left, need_right = part < 1, part > 0
+    weight = ((moment - middle[left]) / (middle[right] - middle[left])).clamp(0, 1)
+    weight = torch.where(weight < 1e-3, 0.0, torch.where(weight > 1 - 1e-3, 1.0, weight))
+    need_left, need_right = weight < 1, weight > 0
     usable = (geometry.usable[left] | ~need_left) & (geometry.usable[right] | ~need_right)
     usable &= (geometry.shot[left] == geometry.shot[right]) | ~need_left | ~need_right
-    part = part.to(geometry.expression.dtype)[:, None]
-    return geometry.expression[left] * (1 - part) + geometry.expression[right] * part, usable
+    weight = weight.to(geometry.expression.dtype)[:, None]
+    return geometry.expression[left] * (1 - weight) + geometry.expression[right] * weight, usable
