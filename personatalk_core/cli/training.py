@@ -103,9 +103,11 @@ def train(args: argparse.Namespace, progress: Progress) -> str:
             raise OptionsError(
                 f"--{option} belongs to 'train speech' but the part is '{args.part}'; leave it out."
             )
+    from ..training.recipe import TrainOptions
+
+    options = TrainOptions(seed=args.seed, **given | {"hold_out": tuple(args.hold_out or ())})
     run = _training_of(args.part)
-    on_progress = progress.stage(f"train {args.part}")
-    return str(run(args.data, args.out, on_progress=on_progress, seed=args.seed, **given))
+    return str(run(args.data, args.out, options, progress.stage(f"train {args.part}")))
 
 
 def _training_of(part: str) -> Callable[..., object]:

@@ -1,12 +1,10 @@
-"""One process or several that train together: what differs between ranks, behind one small interface.
+"""One process or several that train together, on the device and in the precision that ``accelerate`` gives.
 
-Several processes, several GPUs and mixed precision come from ``accelerate`` (an optional package), which is
-imported only where a run asks for it. It starts one process a GPU; on CPUs its launcher starts one only, and
-torch's own starts several:
+Alone, a process trains on its host's GPU where there is one. ``accelerate launch`` starts one process a GPU;
+on CPUs it starts one only, and torch's own launcher starts several:
 
     accelerate launch --multi_gpu --num_processes 2 -m personatalk_core train renderer --data DIR --out OUT
-    --accelerate torchrun --standalone --nproc-per-node 2 -m personatalk_core train renderer --data DIR --out
-    OUT --accelerate
+    torchrun --standalone --nproc-per-node 2 -m personatalk_core train renderer --data DIR --out OUT
 
 Knows no network.
 """
@@ -14,91 +12,82 @@ Knows no network.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DependencyError
 
-
-class OneProcess:
-    """Training alone, on the CPU unless another device is given."""
-
-    rank, count = 0, 1
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-
-    def first(self) -> AbstractContextManager:
-        """What the first process does before the others: they then find its files."""
-        return nullcontext()
-
-    def prepare(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimiser to step."""
-        return optimiser
-
-    def precision(self, half: bool) -> AbstractContextManager:
-        """Where the audio encoder runs: bfloat16 when ``half``, else float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
-
-    def descend(self, loss: Tensor, parameters: Iterable[nn.Parameter], most: float) -> None:
-        """Gradients of a loss, averaged over the processes, their norm at most ``most``."""
-        loss.backward()
-        nn.utils.clip_grad_norm_(list(parameters), most)
-
-    def share(self, parameters: Iterable[Tensor]) -> None:
-        """Give every process the first one's values."""
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
-class Accelerated(OneProcess):
-    """One of the processes that ``accelerate`` started, on its device and in its precision.
+class Distributed:
+    """This process among those that train together.
 
+    rank: 0 in the process that writes files.  count: of the processes.  device: where this one trains.
     Gradients are averaged here rather than by a wrapper around the model, because which parameters learn
     changes during a run.
+
+    Args:
+        device: where to train alone; with several processes the CPU, or the GPU that ``accelerate`` gives.
     Raises:
         DependencyError: accelerate is not installed.
     """
 
-    def __init__(self) -> None:
-        try:
-            from accelerate import Accelerator
-        except ImportError as error:
-            raise DependencyError(
-                "training in several processes needs accelerate; install it with 'pip install accelerate'."
-            ) from error
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         # without a GPU, accelerate joins the processes of torchrun only where it is told to use the CPU
-        self._accelerator = Accelerator(cpu=not getattr(torch, "accelerator", torch.cuda).is_available())
-        super().__init__(self._accelerator.device)
+        self._accelerator = _accelerator(cpu=torch.device(device).type == "cpu")
+        self.device: torch.device = self._accelerator.device
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
 
-    def first(self) -> AbstractContextManager:
+    def main_process_first(self) -> AbstractContextManager:
+        """What the first process does before the others: they then find its files."""
         return self._accelerator.main_process_first()
 
     def prepare(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimiser to step."""
         return self._accelerator.prepare(optimiser)
 
-    def precision(self, half: bool) -> AbstractContextManager:
-        """What ``accelerate`` was told; where it was told nothing, bfloat16 when ``half``."""
-        return (
-            super().precision(half)
-            if self._accelerator.mixed_precision == "no"
-            else self._accelerator.autocast()
-        )
+    def autocast(self, half: bool) -> AbstractContextManager:
+        """What ``accelerate launch --mixed_precision`` was told; where it was told nothing, bfloat16 when
+        ``half``, else float32."""
+        if self._accelerator.mixed_precision == "no":
+            return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+        return self._accelerator.autocast()
 
-    def descend(self, loss: Tensor, parameters: Iterable[nn.Parameter], most: float) -> None:
+    def backward_and_clip(self, loss: Tensor, parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+        """Gradients of a loss, averaged over the processes, their norm at most ``max_norm``."""
         self._accelerator.backward(loss)
-        parameters = [p for p in parameters if p.grad is not None]
+        learning = [p for p in parameters if p.grad is not None]
         if self.count > 1:
-            flat = self._accelerator.reduce(
-                torch.cat([p.grad.flatten() for p in parameters]), reduction="mean"
-            )
-            for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-                parameter.grad.copy_(part.view_as(parameter))
-        self._accelerator.clip_grad_norm_(parameters, most)
+            gradients = [p.grad for p in learning if p.grad is not None]
+            flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+            for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
+        self._accelerator.clip_grad_norm_(learning, max_norm)
 
-    def share(self, parameters: Iterable[Tensor]) -> None:
+    def broadcast(self, parameters: Iterable[Tensor]) -> None:
+        """Give every process the first one's values."""
         from accelerate.utils import broadcast
 
         for parameter in parameters:
             parameter.data.copy_(broadcast(parameter.data))
+
+
+def _accelerator(cpu: bool) -> Accelerator:
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState, is_initialized
+    except ImportError as error:
+        raise DependencyError(
+            "training needs accelerate; install it with 'pip install accelerate'."
+        ) from error
+    # accelerate keeps a process's first choice of device; alone, a later run may choose another
+    if is_initialized():
+        state = AcceleratorState()
+        if state.num_processes == 1 and (state.device.type == "cpu") != cpu:
+            AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=cpu)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from personatalk_core.geometry.face_model import FaceModel, load_face_model
-from personatalk_core.training.speech.clips import SpeechClip
+from personatalk_core.training.speech.data import SpeechClip
 
 
 @pytest.fixture(scope="session")

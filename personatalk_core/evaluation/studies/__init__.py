@@ -16,6 +16,10 @@ STUDIES: dict[str, tuple[str, str]] = {  # name: (module below personatalk_core,
         "do generated lips close at /p/, /b/ and /m/, and rest in silence?",
     ),
     "dub-cost": ("evaluation.speed.dub_cost", "time and memory of a second of video, by picture size"),
+    "encoder-average": (
+        "training.speech.encoder_average",
+        "two fine-tunings of one pretrained encoder averaged into one",
+    ),
     "geometry-fit": ("evaluation.studies.geometry_fit", "how near the fitting is, and how still"),
     "geometry-fit-choice": (
         "evaluation.studies.geometry_fit_choice",
@@ -31,9 +35,19 @@ STUDIES: dict[str, tuple[str, str]] = {  # name: (module below personatalk_core,
         "evaluation.studies.reconstruction_table",
         "the renderer alone, on clips whose geometry is known",
     ),
+    "renderer-ablations": ("training.renderer.ablations", "what each loss of the renderer is worth"),
+    "speech-ablations": ("training.speech.ablations", "what each part of the speech stage is worth"),
     "speech-accuracy": (
         "evaluation.studies.speech_accuracy",
         "does the predicted mouth follow the true one?",
+    ),
+    "speech-refinement": (
+        "training.speech.refinement",
+        "the last stages of train speech on networks that exist",
+    ),
+    "speech-ridge": (
+        "training.speech.linear_judges",
+        "fit the ridge regression that the speech stage is measured against",
     ),
     "spoken-meshes": ("evaluation.studies.spoken_meshes", "true and predicted mesh side by side, with sound"),
     "style-accuracy": (

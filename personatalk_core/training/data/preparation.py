@@ -249,6 +249,15 @@ def read_index(data: Path) -> dict[Path, dict[str, str]]:
     return {}
 
 
+def set_aside(data: Path) -> set[str]:
+    """Speakers in the validation split of a folder that ``prepare`` wrote; of any other folder nobody."""
+    path = Path(data) / MANIFEST
+    if not path.is_file():
+        return set()
+    entries = json.loads(path.read_text(encoding="utf-8"))["clips"].values()
+    return {entry["speaker"] for entry in entries if entry.get("split") == "validation"}
+
+
 def _sound(info: VideoInfo) -> np.ndarray:
     if not info.has_audio:
         return np.zeros(0, np.float32)

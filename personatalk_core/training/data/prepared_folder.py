@@ -6,7 +6,6 @@ Paper 4.1: 25 fps, 16 kHz, crops of 256 x 256 by landmarks, a quality filter, a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -25,9 +24,8 @@ from ...speech.timeline import frames_to_cover
 from ...types import AudioClip, OnProgress, Timeline
 from ...weights.checkpoint import sha256_of, write_atomically
 from .clip_faults import face_height
+from .hold_out import HELD_OUT_SHARE, draw_speakers, frames_by_speaker
 from .preparation import MANIFEST, ClipTools, PreparedClip, prepare_clip, read_index, videos_below
-
-HELD_OUT_SHARE = 0.15
 
 
 def prepare_data(
@@ -47,9 +45,7 @@ def prepare_data(
     Args:
         data:        folder of videos, searched with its subfolders; an INDEX.tsv may name speakers and lags.
         with_silent: keep clips without usable speech, which teach the renderer and the face model.
-        held_out:    share of the speakers kept for validation; a speaker is wholly on one side, and stays
-            there when
-            others come.
+        held_out:    share of the speakers kept for validation, drawn as in ``hold_out``.
     Returns:
         the manifest's path.
     Raises:
@@ -79,7 +75,8 @@ def prepare_data(
     if not entries:
         name, reason = next(iter(dropped.items()))
         raise OptionsError(f"all {len(videos)} videos in {data} were dropped; {name}: {reason}")
-    held = held_out_speakers({entry["speaker"] for entry in entries.values()}, held_out)
+    frames = frames_by_speaker((entry["speaker"], entry["frames"]) for entry in entries.values())
+    held = draw_speakers(frames, held_out)
     for entry in entries.values():
         entry["split"] = "validation" if entry["speaker"] in held else "train"
     manifest = {
@@ -93,20 +90,6 @@ def prepare_data(
     }
     write_atomically(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return out / MANIFEST
-
-
-def held_out_speakers(speakers: set[str], share: float) -> set[str]:
-    """Speakers kept for validation: those whose name's sha256 falls below the share; with two or more at
-    least one on each side."""
-    rank = {
-        speaker: int(hashlib.sha256(speaker.encode()).hexdigest()[:8], 16) / 2**32 for speaker in speakers
-    }
-    ordered = sorted(speakers, key=rank.__getitem__)
-    held = {speaker for speaker in ordered if rank[speaker] < share}
-    if len(ordered) > 1 and share > 0:
-        held = held or set(ordered[:1])
-        held = held if len(held) < len(ordered) else held - set(ordered[-1:])
-    return held
 
 
 def describe(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,18 @@ from ...tracking.track import track_face
 from ...types import FrameStatus, OnProgress
 from ...weights.checkpoint import sha256_of, write_atomically
 from ..data.preparation import VIDEO_ENDINGS, read_index, speaker_of
-from .train import TrackedClip
 
 MIN_FRAMES = 10  # of a clip; fewer say little about a person
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedClip:
+    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1].  person: who it
+    is."""
+
+    landmarks: np.ndarray
+    blendshapes: np.ndarray
+    person: str
 
 
 def tracked_clips(data: Path, cache: Path, on_progress: OnProgress | None = None) -> list[TrackedClip]:

@@ -25,7 +25,9 @@ from ...geometry.camera import align_similarity
 from ...geometry.face_model import Region
 from ...types import OnProgress
 from ...weights.checkpoint import save_checkpoint
+from ..recipe import TRAIN_DEFAULTS, TrainOptions
 from .regions import lip_vertices, lower_face_weight, pncc_colours, rigid_weight
+from .tracks import TrackedClip, tracked_clips
 
 BLENDSHAPE_NAMES = (
     "_neutral",
@@ -98,16 +100,6 @@ class FaceModelRecipe:
 
 
 DEFAULT_RECIPE = FaceModelRecipe()
-
-
-@dataclass(frozen=True, eq=False)
-class TrackedClip:
-    """landmarks (T, 478, 3): image pixels, larger z nearer.  blendshapes (T, N) in [0, 1].  person: who it
-    is."""
-
-    landmarks: np.ndarray
-    blendshapes: np.ndarray
-    person: str
 
 
 def learn_face_model(
@@ -376,18 +368,20 @@ def write_face_model(
 
 
 def train_face_model(
-    data: Path, out: Path, *, seed: int = 0, steps: int | None = None, on_progress: OnProgress | None = None
+    data: Path,
+    out: Path,
+    options: TrainOptions = TRAIN_DEFAULTS,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """``personatalk train face-model``: track a folder of videos and learn from them.
 
     Args:
-        data: folder of videos.  out: folder for ``face_model.safetensors`` and the cached tracks.
-        seed, steps: accepted as for the other parts; the learning is closed-form and has neither.
+        data:    folder of videos.
+        out:     folder for ``face_model.safetensors`` and the cached tracks.
+        options: accepted as for the other parts; the learning is closed-form and needs none.
     Returns:
         Path of the face model.
     """
-    from .tracks import tracked_clips
-
     path = Path(out) / "face_model.safetensors"
     write_face_model(path, tracked_clips(data, Path(out) / "tracks", on_progress))
     return path

@@ -1,21 +1,20 @@
 """What each loss of the renderer is worth: runs of one budget from one seed, scored on speakers none of them
 saw.
 
-python -m personatalk_core.training.renderer.ablations --data TRAIN --out FOLDER [--steps 300] [--hold-out
-SPEAKER ...]
+personatalk study renderer-ablations --data TRAIN --out FOLDER [--steps 300] --hold-out SPEAKER ...
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ...dubbing.progress import Progress
 from ...evaluation.metrics.image_quality import gmsd
 from ...evaluation.metrics.reconstruction import around_lips, detail, masked_psnr, masked_ssim, region_masks
 from ...geometry.face_model import FaceModel, load_face_model
@@ -23,13 +22,17 @@ from ...models import choose_device
 from ...rendering.renderer import DualAttentionRenderer, RendererConfig, build_renderer, save_renderer
 from ...types import OnProgress
 from ...weights.checkpoint import write_atomically
-from ..distributed import OneProcess
-from .data import PreparedClip, hold_out_speakers
+from ..data.hold_out import split_by_speaker
+from ..distributed import Distributed
+from ..recipe import TrainOptions
+from ..trainer import Trainer
+from .data import PreparedClip
 from .discriminator import mouth_cut
-from .loop import RendererTrainer, RendererTraining, reconstruct_clip
 from .losses import RendererLossWeights
-from .train import LICENCE, losses_of, prepared_clips
+from .task import RendererTask, RendererTraining, reconstruct_clip
+from .train import LICENCE, losses_of, prepared_clips, renderer_recipe
 
+STEPS = 300  # of every run
 ALONE = RendererLossWeights(gradient=0.0, pyramid=0.0, perceptual=0.0, adversarial=0.0)
 LOSSES = {
     "L1": ALONE,
@@ -47,57 +50,51 @@ TITLES = {
     "detail": "lip detail",
 }
 TARGETS = 6  # frames a held-out clip
-KEPT_EVERY = 100  # steps between states that an interrupted run goes on from
+SAVED_EVERY = 100  # steps between states that an interrupted run goes on from
 
 
 def renderer_ablations(
     data: Path,
     out: Path,
+    options: TrainOptions,
     on_progress: OnProgress | None = None,
     *,
-    steps: int = 300,
-    seed: int = 0,
-    hold_out: Sequence[str] = (),
     losses: dict[str, RendererLossWeights] = LOSSES,
+    recipe: RendererTraining | None = None,
     config: RendererConfig | None = None,
-    options: RendererTraining | None = None,
-    face_model: FaceModel | None = None,
-    device: str = "auto",
 ) -> dict[str, dict[str, float]]:
     """Train with every set of losses (resumable, a folder each) and score what the last step gave.
 
     Args:
-        data, out, hold_out: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and each run's
-            weights.
-        steps: of every run.  losses: the runs by name.  device: of ``choose_device``.  on_progress: steps
-            done of all.
+        data, out, options, recipe, config: as of ``train_renderer``; ``out`` also gets ``ablations.json`` and
+            each run's weights. Every run takes the steps. The speakers held out score.
+        losses: the runs by name.
+        on_progress: steps done of all.
     Returns:
         {name: scores of :func:`score_renderer`}, the untrained renderer first.
     """
-    out, face_model = Path(out), face_model or load_face_model()
+    out, face_model, config = Path(out), load_face_model(), config or RendererConfig()
+    steps = options.steps or STEPS
     clips = prepared_clips(Path(data), out / "clips", face_model)
-    training, validation = hold_out_speakers(clips, set(hold_out))
-    options = replace(
-        options or RendererTraining(), steps=steps, seed=seed, check_every=min(steps, KEPT_EVERY)
-    )
-    config = config or RendererConfig()
-    there = choose_device(device)
-    judge = face_model.to(there)
-    rows = {UNTRAINED: score_renderer(build_renderer(config, seed).to(there), validation, judge, options)}
+    training, validation = split_by_speaker(clips, options.hold_out)
+    recipe = renderer_recipe(options, recipe)
+    recipe = replace(recipe, steps=steps, check_every=min(steps, SAVED_EVERY))
+    device = choose_device(options.device)
+    judge = face_model.to(device)
+    untrained = build_renderer(config, recipe.seed).to(device)
+    rows = {UNTRAINED: score_renderer(untrained, validation, judge, recipe)}
     for number, (name, weights) in enumerate(losses.items()):
         folder = out / "".join(c if c.isalnum() else "_" for c in name)
-        start = build_renderer(config, seed)
-        trainer = RendererTrainer(
-            start, face_model, training, [], replace(options, loss=weights), folder, OneProcess(there)
-        )
-        last = trainer.run(
+        start, one = build_renderer(config, recipe.seed), replace(recipe, loss=weights)
+        task = RendererTask(start, face_model, training, [], one, Distributed(device))
+        last = Trainer(task, one.loop, folder).run(
             (lambda done, _, n=number: on_progress(n * steps + done, len(losses) * steps))
             if on_progress
             else None
         )
         card = f"One row of training/renderer/ablations.py: {steps} steps with {losses_of(weights)} losses."
         save_renderer(folder / "renderer.safetensors", last, licence=LICENCE, card=card)
-        rows[name] = score_renderer(last, validation, judge, options)
+        rows[name] = score_renderer(last, validation, judge, recipe)
         write_atomically(out / "ablations.json", json.dumps(rows, indent=1).encode())
     return rows
 
@@ -144,11 +141,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``personatalk study renderer-ablations``."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -156,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of training videos, or of clips prepared by 'train renderer'",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and ablations.json")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--losses",
@@ -170,13 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hold-out", nargs="+", required=True, metavar="SPEAKER", help="speakers that score and never train"
     )
-    chosen = parser.parse_args(arguments)
-    losses = {name: LOSSES[name] for name in chosen.losses}
-    more = {"steps": chosen.steps, "seed": chosen.seed, "hold_out": chosen.hold_out, "device": chosen.device}
-    rows = renderer_ablations(chosen.data, chosen.out, losses=losses, **more)
-    sys.stdout.write(table(rows) + "\n")
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """All runs, as a table."""
+    losses = {name: LOSSES[name] for name in args.losses}
+    options = TrainOptions(
+        steps=args.steps, seed=args.seed, hold_out=tuple(args.hold_out), device=args.device
+    )
+    return table(renderer_ablations(args.data, args.out, options, progress.stage("ablations"), losses=losses))

@@ -148,13 +148,6 @@ def load_clip(path: Path) -> PreparedClip:
     return PreparedClip(Path(path), checkpoint.config["speaker"], tuple(checkpoint.tensors["frame"].tolist()))
 
 
-def hold_out_speakers(
-    clips: list[PreparedClip], held: set[str]
-) -> tuple[list[PreparedClip], list[PreparedClip]]:
-    """Training and validation clips; ``held`` names the validation speakers."""
-    return [c for c in clips if c.speaker not in held], [c for c in clips if c.speaker in held]
-
-
 @dataclass(frozen=True, eq=False)
 class RenderingExample:
     """Targets of one clip with shared lip references and face references of their own (``face_index`` (B,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MARGIN = 12  # pixels around the lip mask that the adversary also sees
+MARGIN = 12  # pixels around the lip mask that the discriminator also sees
 LEAST_SIDE = 48  # pixels of the smallest picture it is shown
 
 
@@ -46,7 +46,7 @@ def mouth_cut(lip: Tensor) -> tuple[slice, slice]:
 
 
 def gan_loss(discriminator: PatchDiscriminator, image: Tensor, truth: Tensor) -> Tensor:
-    """Hinge loss that teaches the adversary; nothing flows back into the picture."""
+    """Hinge loss that teaches the discriminator; nothing flows back into the picture."""
     return F.relu(1.0 - discriminator(truth)).mean() + F.relu(1.0 + discriminator(image.detach())).mean()
 
 

@@ -68,7 +68,7 @@ def steerable_loss(image: Tensor, truth: Tensor, weight: Tensor, levels: int = L
 @dataclass(frozen=True)
 class RendererLossWeights:
     """pixel: L1; gradient: L1 of differences between neighbours; pyramid: L1 of Laplacian bands, which sees
-    detail at every scale; perceptual: responses of steerable filters; adversarial: what an adversary finds
+    detail at every scale; perceptual: responses of steerable filters; adversarial: what a discriminator finds
     unlike film around the lips; lips: how many times a lip pixel counts a face pixel; surround: what a pixel
     outside the face counts."""
 

@@ -1,21 +1,20 @@
 """What each part of the speech stage is worth: short runs of one budget, each without one part, scored on
 speakers none of them saw.
 
-python -m personatalk_core.training.speech.ablations --data TRAIN --out FOLDER [--steps 100] [--hold-out
-SPEAKER ...]
+personatalk study speech-ablations --data TRAIN --out FOLDER [--steps 100] [--hold-out SPEAKER ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ...dubbing.progress import Progress
 from ...evaluation.metrics.lip_closure import closure_rate
 from ...evaluation.studies.style_accuracy import nearest_speaker, own_style, pieces
 from ...geometry.face_model import FaceModel, load_face_model
@@ -24,12 +23,15 @@ from ...speech.networks import SpeechNetworks, network_for
 from ...types import OnProgress
 from ...weights.checkpoint import write_atomically
 from ..data.preparation import prepare_folder
-from .clips import SpeechClip, hold_out_speakers
-from .loop import SpeechTrainer, SpeechTraining
+from ..recipe import TRAIN_DEFAULTS, TrainOptions
+from ..trainer import Trainer
+from .data import SpeechClip
 from .losses import MouthMeasure
-from .recipe import read_recipe
 from .scores import clip_style, predict_clip, score_clip, speaker_mean
-from .train import planned_lags, speech_clips, start_encoder, write_plan
+from .task import SpeechTask, SpeechTraining
+from .train import planned_lags, speech_clips, speech_recipe, split_speech, start_encoder, write_plan
+
+STEPS = 100  # of every variant
 
 VARIANTS = (
     "all parts",
@@ -70,49 +72,45 @@ class AblationRow:
 def speech_ablations(
     data: Path,
     out: Path,
+    options: TrainOptions = TRAIN_DEFAULTS,
     on_progress: OnProgress | None = None,
     *,
-    steps: int = 100,
-    seed: int = 0,
-    hold_out: Sequence[str] = (),
-    encoder_weights: Path | None = None,
     names: Sequence[str] = VARIANTS,
     face_model: FaceModel | None = None,
 ) -> list[AblationRow]:
     """Train every variant (resumable, a folder each) and score it.
 
     Args:
-        data, out, encoder_weights, hold_out: as of ``train_speech``; ``out``/cache holds prepared clips.
-        steps: of every variant; the backbone learns from a fifth on.
+        data, out, options: as of ``train_speech``; ``out``/cache holds prepared clips. Every variant takes
+            the steps, and its backbone learns from a fifth of them on.
         on_progress: steps done of all.
     """
     out, face_model = Path(out), face_model or load_face_model()
+    steps = options.steps or STEPS
     prepared, left_out = prepare_folder(data, out / "cache", face_model)
-    lags = planned_lags(out)
-    clips = speech_clips(prepared, face_model, start_encoder("moonshine", encoder_weights), lags=lags)
-    base = read_recipe()
-    base = replace(
-        base, steps=steps, seed=seed, frozen_steps=steps // 5, check_every=steps, hold_out=tuple(hold_out)
-    )
-    training, validation = hold_out_speakers(clips, base.held_out_share, seed, base.hold_out)
-    write_plan(out, training, validation, left_out)
+    encoder = start_encoder("moonshine", options.encoder_weights)
+    clips = speech_clips(prepared, face_model, encoder, lags=planned_lags(out))
+    base = replace(speech_recipe(options), steps=steps, frozen_steps=steps // 5, check_every=steps)
+    split = split_speech(data, clips, base)
+    write_plan(out, split, left_out)
     rows = []
     for number, name in enumerate(names):
-        torch.manual_seed(seed)
-        encoder = start_encoder("moonshine", encoder_weights)
-        options = variant(base, name)
+        torch.manual_seed(options.seed)
+        encoder = start_encoder("moonshine", options.encoder_weights)
+        recipe = variant(base, name)
         networks = SpeechNetworks(
-            encoder, network_for(face_model, width=encoder.config.width, dropout=options.dropout)
+            encoder, network_for(face_model, width=encoder.config.width, dropout=recipe.dropout)
         )
-        trainer = SpeechTrainer(
-            networks, face_model, training, validation, options, out / name.replace(" ", "_")
+        task = SpeechTask(networks, face_model, *split, recipe)
+        trainer = Trainer(task, recipe.loop, out / name.replace(" ", "_"))
+        best = task.result(
+            trainer.run(
+                (lambda done, _, n=number: on_progress(n * steps + done, len(names) * steps))
+                if on_progress
+                else None
+            )
         )
-        best = trainer.run(
-            (lambda done, _, n=number: on_progress(n * steps + done, len(names) * steps))
-            if on_progress
-            else None
-        )
-        rows.append(score_variant(name, best, validation, face_model, options.style))
+        rows.append(score_variant(name, best, split[1], face_model, recipe.style))
         write_atomically(out / "ablations.json", json.dumps([vars(row) for row in rows], indent=1).encode())
     return rows
 
@@ -128,8 +126,10 @@ def score_variant(
         scores.append(score_clip(clip, predicted, measure))
         offsets = networks.lip_sync.offsets(predicted - clip.expression)[clip.valid]
         errors.append(float(offsets.norm(dim=-1).mean()))
-        own, true = (measure(x[None], clip.identity[None])[0][0] for x in (predicted, clip.expression))
-        closed.append(closure_rate(own, true))
+        opening, true_opening = (
+            measure(x[None], clip.identity[None])[0][0] for x in (predicted, clip.expression)
+        )
+        closed.append(closure_rate(opening, true_opening))
     nearest = float("nan")
     if style:
         parts = pieces([c.expression[c.valid] for c in clips], [c.speaker for c in clips])
@@ -159,31 +159,26 @@ def table(rows: Sequence[AblationRow]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all variants and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``personatalk study speech-ablations``."""
     parser.add_argument("--data", type=Path, required=True, help="folder of training videos")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the cache, the runs and ablations.json"
     )
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hold-out", nargs="+", default=[], metavar="SPEAKER")
     parser.add_argument(
         "--encoder-weights", type=Path, help="Moonshine-tiny's encoder as released; default: the bundled one"
     )
-    chosen = parser.parse_args(arguments)
-    choices = {
-        "steps": chosen.steps,
-        "seed": chosen.seed,
-        "hold_out": chosen.hold_out,
-        "encoder_weights": chosen.encoder_weights,
-    }
-    sys.stdout.write(table(speech_ablations(chosen.data, chosen.out, **choices)) + "\n")
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """All variants, as a table."""
+    options = TrainOptions(
+        steps=args.steps,
+        seed=args.seed,
+        hold_out=tuple(args.hold_out),
+        encoder_weights=args.encoder_weights,
+    )
+    return table(speech_ablations(args.data, args.out, options, progress.stage("ablations")))

@@ -15,7 +15,7 @@ import torch
 
 from ...evaluation.studies.speech_ridge import ridge_features, shift_between
 from ...speech.audio_encoder import AudioEncoder
-from .clips import SpeechClip
+from .data import SpeechClip
 from .losses import MouthMeasure
 
 RIDGE = 2e4

@@ -17,7 +17,7 @@ from ...speech.audio_encoder import clip_statistics
 from ...speech.lip_sync import template_offsets
 from ...speech.network import LipSyncNetwork
 from ...speech.networks import SpeechNetworks
-from .clips import SpeechClip
+from .data import SpeechClip
 from .losses import MouthMeasure, SpeechLosses, SpeechLossWeights
 
 WINDOW_FRAMES = 75  # of a window of reference speech, where clips are that long

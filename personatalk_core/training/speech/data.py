@@ -1,4 +1,4 @@
-"""Windows of clips, augmented and batched, for the speech stage."""
+"""Clips that teach the speech stage, and windows of them, augmented and batched."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...checks import check_shape
 from ...config import SAMPLES_PER_FRAME
 from .augmentation import Mirror, augment_sound, change_voice
-from .clips import SpeechClip
 from .losses import MouthMeasure
 
 CONTEXT = 12_000  # samples of sound to either side of a window
@@ -19,6 +19,33 @@ SILENCE_FLOOR = 1e-4
 CLOSED_SHARE = (
     0.15  # of a person's range of opening that counts as closed, as in ``evaluation/metrics/lip_closure.py``
 )
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechClip:
+    """One clip of one person.
+
+    samples (S,) float32 at 16 kHz; sample 0 sounds when frame 0 begins.  expression (T, E_low) at 25 fps.
+    valid (T,) bool: a usable face.  identity (A,).  lag: frames by which the mouth comes later than its
+    sound.
+    """
+
+    name: str
+    speaker: str
+    samples: np.ndarray
+    expression: Tensor
+    valid: Tensor
+    identity: Tensor
+    lag: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shape("clip samples", self.samples, "S")
+        frames = check_shape("clip expression", self.expression, "T", "E")["T"]
+        check_shape("clip valid", self.valid, frames)
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.expression)
 
 
 @dataclass(frozen=True, eq=False)

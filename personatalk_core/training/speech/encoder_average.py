@@ -1,7 +1,6 @@
 """Two fine-tunings of one pretrained encoder averaged into one: what the bundled encoder is.
 
-    python -m personatalk_core.training.speech.encoder_average --networks DIR --other AUDIO_ENCODER --out DIR
-    [--share 0.5]
+    personatalk study encoder-average --networks DIR --other AUDIO_ENCODER --out DIR [--share 0.5]
 
 Weights that started from one point and were tuned apart often do better averaged than each alone (Wortsman et
 al. 2022, "Model soups"); the head and the projection stay those of ``networks``.
@@ -11,16 +10,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from ...dubbing.progress import Progress
 from ...errors import WeightsError
 from ...speech.audio_encoder import AudioEncoder, AudioEncoderConfig
-from ...speech.networks import load_speech_networks, save_speech_networks
+from ...speech.networks import SpeechNetworks, load_speech_networks
 from ...weights.checkpoint import load_checkpoint, load_into
+from .train import save_networks
 
 
 def average_backbones(first: AudioEncoder, second: AudioEncoder, share: float = 0.5) -> AudioEncoder:
@@ -36,16 +35,35 @@ def average_backbones(first: AudioEncoder, second: AudioEncoder, share: float = 
         )
     mean = copy.deepcopy(first)
     with torch.no_grad():
-        for own, other in zip(mean.backbone.parameters(), second.backbone.parameters(), strict=True):
-            own.lerp_(other, share)
+        for parameter, other in zip(mean.backbone.parameters(), second.backbone.parameters(), strict=True):
+            parameter.lerp_(other, share)
     return mean
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Average and write both files of the speech stage."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def average_encoders(networks: Path, other: Path, out: Path, share: float = 0.5) -> Path:
+    """Average and write both files of the speech stage.
+
+    Args:
+        networks: folder with lip_sync.safetensors and audio_encoder.safetensors.
+        other:    audio_encoder.safetensors of another run.
+        share:    of the other one, in [0, 1].
+    Returns:
+        ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
+    Raises:
+        WeightsError: a file cannot be loaded, or the encoders are of different kinds or sizes.
+    """
+    first = load_speech_networks(networks / "lip_sync.safetensors", networks / "audio_encoder.safetensors")
+    file = load_checkpoint(other, kind="audio_encoder")
+    second = load_into(AudioEncoder(AudioEncoderConfig(**file.config)), file, other.name)
+    mean = average_backbones(first.audio_encoder, second, share)
+    save_networks(
+        SpeechNetworks(mean, first.lip_sync), out, f"Encoder averaged with another run's, {share:.0%} of it."
     )
+    return out / "lip_sync.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``personatalk study encoder-average``."""
     parser.add_argument(
         "--networks",
         type=Path,
@@ -55,24 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--other", type=Path, required=True, help="audio_encoder.safetensors of another run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two new files")
     parser.add_argument("--share", type=float, default=0.5, help="of the other one, 0 to 1")
-    chosen = parser.parse_args(arguments)
-    networks = load_speech_networks(
-        chosen.networks / "lip_sync.safetensors", chosen.networks / "audio_encoder.safetensors"
-    )
-    file = load_checkpoint(chosen.other, kind="audio_encoder")
-    other = load_into(AudioEncoder(AudioEncoderConfig(**file.config)), file, chosen.other.name)
-    mean = average_backbones(networks.audio_encoder, other, chosen.share)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    paths = chosen.out / "lip_sync.safetensors", chosen.out / "audio_encoder.safetensors"
-    save_speech_networks(
-        mean,
-        networks.lip_sync,
-        *paths,
-        card=f"Encoder averaged with another run's, {chosen.share:.0%} of it.",
-    )
-    sys.stdout.write(f"{paths[0]}\n")
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(args: argparse.Namespace, progress: Progress) -> str:
+    """Average, and say where the weights are."""
+    return str(average_encoders(args.networks, args.other, args.out, args.share))

@@ -1,17 +1,19 @@
-"""How well predicted mouths follow true ones: the numbers that choose a checkpoint."""
+"""How well predicted mouths follow true ones: the numbers that choose a checkpoint, and their curves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...config import SAMPLES_PER_FRAME
+from ...errors import DependencyError
 from ...geometry.face_model import FaceModel
 from ...speech.lip_sync import predict_expression, template_offsets
 from ...speech.networks import SpeechNetworks
-from .clips import SpeechClip
+from .data import SpeechClip
 from .losses import MouthMeasure
 
 
@@ -82,3 +84,30 @@ def speaker_mean(scores: list[ClipScore], field: str) -> float:
     for score in scores:
         per.setdefault(score.speaker, []).append(getattr(score, field))
     return sum(sum(v) / len(v) for v in per.values()) / max(len(per), 1)
+
+
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
+    """Losses on the left, scores on held-out speakers on the right, over steps. Raises DependencyError
+    without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DependencyError(
+            "loss curves need matplotlib; install it with 'pip install matplotlib'."
+        ) from error
+    scores = ("opening_r", "width_r", "closed_recall", "opening_gain")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [entry["step"] for entry in history]
+    for name in sorted({k for entry in history for k in entry} - {"step", *scores}):
+        left.plot(steps, [entry.get(name, float("nan")) for entry in history], label=name)
+    for name in scores:
+        right.plot(steps, [entry.get(name, float("nan")) for entry in history], label=name)
+    left.set_yscale("log")
+    left.set_title("losses (moving averages)")
+    right.set_title("held-out speakers")
+    for axes in (left, right):
+        axes.set_xlabel("step")
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from ...errors import OptionsError
 from ...geometry.face_model import FaceModel, load_face_model
+from ...models import choose_device
 from ...speech.audio_encoder import AudioEncoder, AudioEncoderConfig, from_hubert, from_moonshine
 from ...speech.networks import (
     BUNDLED_AUDIO_ENCODER,
@@ -22,33 +22,31 @@ from ...speech.networks import (
 from ...speech.timeline import at_model_rate
 from ...types import OnProgress
 from ...weights.checkpoint import write_atomically
-from ..data.preparation import PreparedClip, prepare_folder
-from ..distributed import Accelerated, OneProcess
+from ..data.hold_out import split_by_speaker
+from ..data.preparation import PreparedClip, prepare_folder, set_aside
+from ..distributed import Distributed
+from ..recipe import TRAIN_DEFAULTS, TrainOptions, read_recipe
+from ..trainer import Trainer
 from .av_offset import estimate_lags
 from .calibration import calibrate
-from .clips import SpeechClip, hold_out_speakers
-from .loop import SpeechTrainer, SpeechTraining
+from .data import SpeechClip
 from .losses import MouthMeasure
-from .noise_distillation import HearingTrainer
-from .recipe import read_recipe
+from .noise_distillation import DistillationTask
+from .scores import draw_curves
+from .task import BUNDLED_RECIPE, SpeechTask, SpeechTraining
 
 MIN_CLIP_FRAMES = 40
 HUBERT = "facebook/hubert-base-ls960"
+Split = tuple[list[SpeechClip], list[SpeechClip]]  # to train on, to validate on
 
 
 def train_speech(
     data: Path,
     out: Path,
+    options: TrainOptions = TRAIN_DEFAULTS,
     on_progress: OnProgress | None = None,
     *,
-    seed: int = 0,
-    steps: int | None = None,
-    options: SpeechTraining | None = None,
-    recipe: Path | None = None,
-    encoder: str = "moonshine",
-    encoder_weights: Path | str | None = None,
-    hold_out: Sequence[str] = (),
-    accelerate: bool = False,
+    recipe: SpeechTraining | None = None,
     face_model: FaceModel | None = None,
 ) -> Path:
     """Prepare, train, choose and save; a killed run goes on where it was when called again with the same
@@ -58,18 +56,9 @@ def train_speech(
     Args:
         data:    folder of videos of talking people; see ``preparation`` for how speakers are named.
         out:     folder for the cache, the state, ``history.json``, ``curves.png`` and the two weight files.
+        options: steps override the recipe's; at most as many in the stage that learns to hear through noise.
         on_progress: first videos prepared, then steps done, of one stage after the other.
-        seed:    of everything random; the same seed, data and machine give the same weights.
-        steps:   overrides the recipe's; at most as many in the stage that learns to hear through noise.
-        options: the recipe; None reads it from ``recipe``.
-        recipe:  JSON file of options; None is the one of the bundled weights.
-        encoder: ``moonshine`` or ``hubert``.
-        encoder_weights: what to start from: a Moonshine-tiny encoder in safetensors, or a HuBERT folder or
-            Hub repository;
-            None starts from the bundled Moonshine, which is already fine-tuned, or from
-        ``facebook/hubert-base-ls960``.
-        hold_out: speakers who choose the checkpoint and are never trained on; none draws a share of them.
-        accelerate: this is one of the processes that ``accelerate launch`` started; see ``processes``.
+        recipe:  of the loop, in place of the file that ``options`` names.
     Returns:
         ``out``/lip_sync.safetensors; audio_encoder.safetensors lies beside it.
     Raises:
@@ -77,75 +66,89 @@ def train_speech(
         WeightsError: the encoder cannot be loaded.
     """
     out = Path(out)
-    processes = Accelerated() if accelerate else OneProcess()
-    options = replace(options or read_recipe(recipe), seed=seed)
-    if steps:
-        options = replace(
-            options, steps=steps, hearing=replace(options.hearing, steps=min(steps, options.hearing.steps))
-        )
-    options = replace(options, hold_out=tuple(hold_out)) if hold_out else options
+    recipe = speech_recipe(options, recipe)
+    distributed = Distributed(speech_device(options.device))
     face_model = face_model or load_face_model()
-    with processes.first():
+    # the clips
+    with distributed.main_process_first():
         prepared, left_out = prepare_folder(data, out / "cache", face_model, on_progress)
-    torch.manual_seed(seed)  # the encoder's projection is new
-    audio_encoder = start_encoder(encoder, encoder_weights)
+    torch.manual_seed(recipe.seed)  # the encoder's projection is new
+    audio_encoder = start_encoder(options.encoder, options.encoder_weights)
     clips = speech_clips(prepared, face_model, audio_encoder, lags=planned_lags(out))
     if not clips:
         raise OptionsError(
             f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; "
             "film a talker."
         )
-    training, validation = hold_out_speakers(clips, options.held_out_share, seed, options.hold_out)
-    if processes.rank == 0:
-        write_plan(out, training, validation, left_out)
-    torch.manual_seed(seed)
+    split = split_speech(data, clips, recipe)
+    if distributed.rank == 0:
+        write_plan(out, split, left_out)
+    # the networks, and the stages after their training
+    torch.manual_seed(recipe.seed)
     networks = SpeechNetworks(
-        audio_encoder, network_for(face_model, width=audio_encoder.config.width, dropout=options.dropout)
+        audio_encoder, network_for(face_model, width=audio_encoder.config.width, dropout=recipe.dropout)
     )
-    trainer = SpeechTrainer(networks, face_model, training, validation, options, out, processes)
-    on_progress = on_progress if processes.rank == 0 else None
-    best = finish(
-        trainer.run(on_progress), face_model, training, validation, options, out, processes, on_progress
-    )
-    if processes.rank > 0:
-        return out / "lip_sync.safetensors"
-    from .curves import draw_curves
-
-    draw_curves(trainer.history, out / "curves.png")
-    save_speech_networks(
-        best.audio_encoder.cpu(),
-        best.lip_sync.cpu(),
-        out / "lip_sync.safetensors",
-        out / "audio_encoder.safetensors",
-    )
+    on_progress = on_progress if distributed.rank == 0 else None
+    task = SpeechTask(networks, face_model, *split, recipe, distributed)
+    trainer = Trainer(task, recipe.loop, out)
+    networks = task.result(trainer.run(on_progress))
+    networks = finish(networks, face_model, split, recipe, out, distributed, on_progress)
+    # the files
+    if distributed.rank == 0:
+        save_networks(networks, out)
+        draw_curves(trainer.history, out / "curves.png")
     return out / "lip_sync.safetensors"
+
+
+def speech_recipe(options: TrainOptions, recipe: SpeechTraining | None = None) -> SpeechTraining:
+    """The recipe of the options, the bundled one where they name none, with their seed, steps and
+    speakers."""
+    recipe = recipe or read_recipe(options.recipe or BUNDLED_RECIPE, SpeechTraining())
+    recipe = replace(recipe, seed=options.seed, hold_out=tuple(options.hold_out) or recipe.hold_out)
+    if not options.steps:
+        return recipe
+    second = recipe.noise_distillation
+    second = replace(second, steps=min(options.steps, second.steps))
+    return replace(recipe, steps=options.steps, noise_distillation=second)
+
+
+def speech_device(name: str) -> torch.device:
+    """Where the speech stage trains: ``auto`` takes a CUDA device where there is one, and no other GPU, on
+    which it has not been tried."""
+    device = choose_device(name)
+    return torch.device("cpu") if name == "auto" and device.type != "cuda" else device
+
+
+def split_speech(data: Path, clips: list[SpeechClip], recipe: SpeechTraining) -> Split:
+    """Who is trained on and who chooses the checkpoint. Raises OptionsError as ``split_by_speaker`` does."""
+    return split_by_speaker(clips, recipe.hold_out, recipe.held_out_share, set_aside(data))
 
 
 def finish(
     networks: SpeechNetworks,
     face_model: FaceModel,
-    training: list[SpeechClip],
-    validation: list[SpeechClip],
-    options: SpeechTraining,
+    split: Split,
+    recipe: SpeechTraining,
     out: Path,
-    processes: OneProcess | None = None,
+    distributed: Distributed | None = None,
     on_progress: OnProgress | None = None,
 ) -> SpeechNetworks:
     """The stages after the loop: the encoder learns to hear through noise (``out``/hearing), then styles are
     calibrated."""
-    if options.hearing.steps:
-        trainer = HearingTrainer(
-            networks,
-            face_model,
-            training,
-            validation,
-            options.hearing,
-            out / "hearing",
-            options.seed,
-            processes,
+    if recipe.noise_distillation.steps:
+        task = DistillationTask(
+            networks, face_model, *split, recipe.noise_distillation, recipe.seed, distributed
         )
-        networks = trainer.run(on_progress)
-    return calibrate(networks, training, face_model, options.reference)
+        trainer = Trainer(task, recipe.noise_distillation.loop, out / "hearing")
+        networks = task.result(trainer.run(on_progress))
+    return calibrate(networks, split[0], face_model, recipe.reference)
+
+
+def save_networks(networks: SpeechNetworks, out: Path, card: str = "") -> None:
+    """Write the two files of the speech stage into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = out / "lip_sync.safetensors", out / "audio_encoder.safetensors"
+    save_speech_networks(networks.audio_encoder.cpu(), networks.lip_sync.cpu(), *paths, card=card)
 
 
 def start_encoder(kind: str, weights: Path | str | None) -> AudioEncoder:
@@ -199,10 +202,9 @@ def planned_lags(out: Path) -> dict[str, float]:
         return {}
 
 
-def write_plan(
-    out: Path, training: list[SpeechClip], validation: list[SpeechClip], left_out: dict[str, str]
-) -> None:
+def write_plan(out: Path, split: Split, left_out: dict[str, str]) -> None:
     """What is trained on, what is held out, what was left out and why, and each clip's lag."""
+    training, validation = split
     plan = {
         "training": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 3)} for c in training},
         "validation": {c.name: {"speaker": c.speaker, "lag": round(c.lag, 3)} for c in validation},

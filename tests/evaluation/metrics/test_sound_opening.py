@@ -15,7 +15,7 @@ from personatalk_core.evaluation.metrics.lip_sync_score import (
     sound_features,
     sync_curve,
 )
-from personatalk_core.training.speech.sound_opening import fit_sound_opening, in_step
+from personatalk_core.training.speech.linear_judges import fit_sound_opening, in_step
 
 
 def talker(seed, frames=200):

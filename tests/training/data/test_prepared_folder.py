@@ -20,8 +20,9 @@ from personatalk_core.media.video_writer import VideoWriter
 from personatalk_core.samples.demo import DEMO_SPEECH, sample_frames
 from personatalk_core.training.data import preparation, prepared_folder
 from personatalk_core.training.data.clip_faults import ClipReadings, sound_fault, swell, sync_of
+from personatalk_core.training.data.hold_out import draw_speakers
 from personatalk_core.training.data.preparation import ClipTools, prepare_folder
-from personatalk_core.training.data.prepared_folder import describe, held_out_speakers, prepare_data
+from personatalk_core.training.data.prepared_folder import describe, prepare_data
 from personatalk_core.types import AudioClip, ClipFrames, Timeline
 
 FPS = 15
@@ -207,11 +208,20 @@ def test_silent_clips_are_kept_where_they_are_asked_for(prepared, data, tmp_path
 
 
 def test_a_speaker_stays_on_one_side_when_others_come():
-    few, many = {f"s{k}" for k in range(20)}, {f"s{k}" for k in range(60)}
-    held = held_out_speakers(many, 0.15)
-    assert 3 <= len(held) <= 16 and held_out_speakers(few, 0.15) & few == held & few
-    assert len(held_out_speakers({"a", "b"}, 0.01)) == 1 and held_out_speakers({"a"}, 0.5) <= {"a"}
-    assert held_out_speakers({"a", "b"}, 0.0) == set()
+    many = {f"s{k}": 100 for k in range(60)}
+    few = {name: many[name] for name in list(many)[:20]}
+    held = draw_speakers(many, 0.15)
+    assert 3 <= len(held) <= 16 and draw_speakers(few, 0.15) == held & set(few)
+    assert len(draw_speakers({"a": 1, "b": 1}, 0.01)) == 1 and draw_speakers({"a": 1}, 0.5) <= {"a"}
+    assert draw_speakers({"a": 1, "b": 1}, 0.0) == set()
+
+
+def test_the_speaker_with_the_most_material_always_trains():
+    frames = {f"s{k}": 100 for k in range(20)}
+    drawn = sorted(draw_speakers(frames, 0.3))
+    assert len(drawn) > 2
+    assert sorted(draw_speakers(frames | {drawn[0]: 101}, 0.3)) == drawn[1:]
+    assert draw_speakers({"a": 1, "b": 2}, 1.0) == {"a"}
 
 
 def test_speech_swells_and_held_tones_and_noise_do_not():

@@ -11,9 +11,9 @@ from personatalk_core.errors import OptionsError, ShapeError
 from personatalk_core.geometry.camera import project
 from personatalk_core.geometry.face_model import load_face_model
 from personatalk_core.geometry.vertices import shape_vertices
+from personatalk_core.training.face_model.tracks import TrackedClip
 from personatalk_core.training.face_model.train import (
     FaceModelRecipe,
-    TrackedClip,
     learn_face_model,
     mirror_map,
     mirrored,
@@ -21,6 +21,7 @@ from personatalk_core.training.face_model.train import (
     principal_components,
     write_face_model,
 )
+from personatalk_core.training.recipe import TrainOptions
 
 RECIPE = FaceModelRecipe(identity_count=3, lower_count=4, upper_count=3, frames_per_person=30)
 NAMES = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
@@ -127,7 +128,10 @@ def test_the_command_tracks_a_folder_and_learns_from_it(tmp_path, monkeypatch, c
         training, "write_face_model", lambda path, clips: learned.append((path, [c.person for c in clips]))
     )
     path = training.train_face_model(
-        tmp_path / "data", tmp_path / "out", seed=3, on_progress=lambda *step: calls.append(step)
+        tmp_path / "data",
+        tmp_path / "out",
+        TrainOptions(seed=3),
+        on_progress=lambda *step: calls.append(step),
     )
     assert learned == [(path, ["p1", "p2"])]  # three frames of p0 are too few
     assert calls == [(1, 3), (2, 3), (3, 3)]

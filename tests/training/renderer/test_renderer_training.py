@@ -19,6 +19,7 @@ from personatalk_core.geometry.vertices import posed_vertices
 from personatalk_core.rendering.references import ReferenceOptions
 from personatalk_core.rendering.renderer import RendererConfig, build_renderer, load_renderer
 from personatalk_core.rendering.surface import draw_surface
+from personatalk_core.training.recipe import TrainOptions, read_recipe
 from personatalk_core.training.renderer.ablations import LOSSES, UNTRAINED, renderer_ablations, table
 from personatalk_core.training.renderer.data import (
     ExampleSampler,
@@ -32,7 +33,6 @@ from personatalk_core.training.renderer.discriminator import (
     generator_loss,
     mouth_cut,
 )
-from personatalk_core.training.renderer.loop import RendererTraining
 from personatalk_core.training.renderer.losses import (
     RendererLossWeights,
     gradient_loss,
@@ -42,8 +42,9 @@ from personatalk_core.training.renderer.losses import (
     steerable_kernels,
     steerable_loss,
 )
-from personatalk_core.training.renderer.train import read_recipe, train_renderer
-from personatalk_core.training.state import STATE_FILE, load_state
+from personatalk_core.training.renderer.task import RendererTraining
+from personatalk_core.training.renderer.train import train_renderer
+from personatalk_core.training.trainer import STATE_FILE, load_state
 from personatalk_core.types import FaceGeometry, FrameStatus
 
 FRAMES = 44
@@ -152,11 +153,11 @@ def test_examples_repeat_with_their_seed_and_keep_their_distance(folder, face_mo
 
 
 def test_training_learns_resumes_and_writes_weights(folder, face_model, tmp_path):
-    train_renderer(folder, tmp_path, steps=2, options=SHORT, config=SMALL, face_model=face_model)
+    more = {"recipe": SHORT, "config": SMALL, "face_model": face_model}
+    train_renderer(folder, tmp_path, TrainOptions(steps=2), **more)
     seen = []
-    more = {"options": SHORT, "config": SMALL, "face_model": face_model}
     path = train_renderer(
-        folder, tmp_path, steps=4, on_progress=lambda done, total: seen.append(done), **more
+        folder, tmp_path, TrainOptions(steps=4), lambda done, total: seen.append(done), **more
     )
     assert seen == [3, 4]  # it went on where it stopped
     history = json.loads((tmp_path / "history.json").read_text())
@@ -178,11 +179,10 @@ def test_training_on_a_gpu_gives_about_what_a_cpu_gives(folder, face_model, tmp_
         path = train_renderer(
             folder,
             tmp_path / there,
-            steps=4,
-            options=SHORT,
+            TrainOptions(steps=4, device=there),
+            recipe=SHORT,
             config=SMALL,
             face_model=face_model,
-            device=there,
         )
         losses.append(
             [entry["total"] for entry in json.loads((tmp_path / there / "history.json").read_text())[1:]]
@@ -195,7 +195,7 @@ def test_one_speaker_is_not_enough(folder, face_model, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "ann.safetensors").write_bytes((folder / "ann.safetensors").read_bytes())
     with pytest.raises(OptionsError, match="speakers"):
-        train_renderer(tmp_path / "one", tmp_path / "out", steps=1, face_model=face_model)
+        train_renderer(tmp_path / "one", tmp_path / "out", TrainOptions(steps=1), face_model=face_model)
 
 
 def test_perceptual_loss_sees_a_missing_line_and_not_itself():
@@ -215,7 +215,7 @@ def test_perceptual_loss_sees_a_missing_line_and_not_itself():
     assert float(kernels.sum(dim=(1, 2, 3)).abs().max()) < 1e-6  # flat skin gives no response
 
 
-def test_the_adversary_learns_to_tell_and_is_shown_the_mouth():
+def test_the_discriminator_learns_to_tell_and_is_shown_the_mouth():
     lip = torch.zeros(1, 1, 128, 128)
     lip[..., 80:100, 40:90] = 1.0
     rows, columns = mouth_cut(lip)
@@ -238,25 +238,26 @@ def test_the_adversary_learns_to_tell_and_is_shown_the_mouth():
     )
 
 
-def test_adversarial_training_resumes_with_its_adversary(folder, face_model, tmp_path):
-    options = replace(SHORT, loss=RendererLossWeights(adversarial=0.01))
-    train_renderer(folder, tmp_path, steps=2, options=options, config=SMALL, face_model=face_model)
-    path = train_renderer(folder, tmp_path, steps=3, options=options, config=SMALL, face_model=face_model)
+def test_adversarial_training_resumes_with_its_discriminator(folder, face_model, tmp_path):
+    recipe = replace(SHORT, loss=RendererLossWeights(adversarial=0.01))
+    more = {"recipe": recipe, "config": SMALL, "face_model": face_model}
+    train_renderer(folder, tmp_path, TrainOptions(steps=2), **more)
+    path = train_renderer(folder, tmp_path, TrainOptions(steps=3), **more)
     last = json.loads((tmp_path / "history.json").read_text())[-1]
-    assert {"adversarial", "adversary", "perceptual"} <= set(last) and load_renderer(path).config == SMALL
+    assert {"adversarial", "discriminator", "perceptual"} <= set(last) and load_renderer(path).config == SMALL
 
 
 def test_interrupted_training_gives_what_uninterrupted_training_gives(folder, face_model, tmp_path):
-    more = {"options": SHORT, "config": SMALL, "face_model": face_model}
-    train_renderer(folder, tmp_path / "a", steps=4, **more)
+    more = {"recipe": SHORT, "config": SMALL, "face_model": face_model}
+    train_renderer(folder, tmp_path / "a", TrainOptions(steps=4), **more)
 
     def stop(done: int, total: int) -> None:
         if done == 3:  # one step after the last one that was kept
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_renderer(folder, tmp_path / "b", steps=4, on_progress=stop, **more)
-    train_renderer(folder, tmp_path / "b", steps=4, **more)
+        train_renderer(folder, tmp_path / "b", TrainOptions(steps=4), stop, **more)
+    train_renderer(folder, tmp_path / "b", TrainOptions(steps=4), **more)
     first, second = (load_renderer(tmp_path / name / "renderer.safetensors").state_dict() for name in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -264,7 +265,7 @@ def test_interrupted_training_gives_what_uninterrupted_training_gives(folder, fa
 def test_recipes_and_held_out_speakers_are_checked(folder, face_model, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"steps": 7, "loss": {"perceptual": 0.0}, "references": {"lip_count": 3}}')
-    options = read_recipe(recipe)
+    options = read_recipe(recipe, RendererTraining())
     assert (
         options.steps == 7
         and options.loss.perceptual == 0.0
@@ -273,15 +274,20 @@ def test_recipes_and_held_out_speakers_are_checked(folder, face_model, tmp_path)
     )
     recipe.write_text('{"stepz": 7}')
     with pytest.raises(OptionsError, match="the options are steps"):
-        read_recipe(recipe)
+        read_recipe(recipe, RendererTraining())
     with pytest.raises(OptionsError, match="the speakers are ann, bob"):
-        train_renderer(folder, tmp_path / "out", steps=1, hold_out=["ann", "bob"], face_model=face_model)
+        train_renderer(
+            folder,
+            tmp_path / "out",
+            TrainOptions(steps=1, hold_out=("ann", "bob")),
+            face_model=face_model,
+        )
 
 
 def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, face_model, tmp_path):
-    """The line of ``training.processes`` for CPUs, as a person types it."""
+    """The line of ``training.distributed`` for CPUs, as a person types it."""
     pytest.importorskip("accelerate")
-    # without the adversary, whose norms follow how often each process asked it
+    # without the discriminator, whose norms follow how often each process asked it
     short = {"loss": {"adversarial": 0.0}, "accumulate": 1, "targets": 1}
     short["references"] = {"lip_count": 2, "face_count": 2, "exclude_window": 4}
     recipe = tmp_path / "recipe.json"
@@ -303,7 +309,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, fac
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     recipe.write_text(json.dumps(short | {"accumulate": 2}))
-    train_renderer(folder, tmp_path / "one", steps=1, recipe=recipe, face_model=face_model)
+    train_renderer(folder, tmp_path / "one", TrainOptions(steps=1, recipe=recipe), face_model=face_model)
     one, two = (load_state(tmp_path / name / STATE_FILE)["model"] for name in ("one", "two"))
     start = build_renderer(RendererConfig()).state_dict()
     moved = max(float((one[name] - start[name]).abs().max()) for name in start)
@@ -312,20 +318,14 @@ def test_two_processes_learn_what_one_learns_from_twice_the_examples(folder, fac
 
 def test_losses_are_compared_on_speakers_that_never_train(folder, face_model, tmp_path):
     losses = {"L1": LOSSES["L1"], "adversarial": LOSSES["L1, perceptual, adversarial"]}
-    more = {"losses": losses, "config": SMALL, "options": SHORT, "face_model": face_model}
-    rows = renderer_ablations(folder, tmp_path, steps=2, hold_out=["bob"], **more)
+    options = TrainOptions(steps=2, hold_out=("bob",))
+    more = {"losses": losses, "config": SMALL, "recipe": SHORT}
+    rows = renderer_ablations(folder, tmp_path, options, **more)
     assert list(rows) == [UNTRAINED, "L1", "adversarial"]
     assert all(
         row["lips"] > 20 and row["distance"] < 0.2 and 0.5 < row["detail"] < 1.5 for row in rows.values()
     )
     assert rows["L1"]["lips"] != rows[UNTRAINED]["lips"] != rows["adversarial"]["lips"]
-    again = renderer_ablations(
-        folder,
-        tmp_path,
-        steps=2,
-        hold_out=["bob"],
-        **more,
-        on_progress=lambda *_: pytest.fail("trained again"),
-    )
+    again = renderer_ablations(folder, tmp_path, options, lambda *_: pytest.fail("trained again"), **more)
     assert again == rows and load_renderer(tmp_path / "L1" / "renderer.safetensors").config == SMALL
     assert "| adversarial |" in table(rows)

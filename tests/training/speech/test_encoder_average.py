@@ -4,7 +4,7 @@ import torch
 from personatalk_core.errors import WeightsError
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
-from personatalk_core.training.speech.encoder_average import average_backbones, main
+from personatalk_core.training.speech.encoder_average import average_backbones, average_encoders
 
 TINY = {"width": 24, "inner_width": 24, "layers": 1, "heads": 2, "rotary_share": 0.9, "reach": 5}
 
@@ -36,16 +36,7 @@ def test_the_command_writes_a_matching_pair(face_model, tmp_path):
             tmp_path / name / "lip_sync.safetensors",
             tmp_path / name / "audio_encoder.safetensors",
         )
-    main(
-        [
-            "--networks",
-            str(tmp_path / "a"),
-            "--other",
-            str(tmp_path / "b" / "audio_encoder.safetensors"),
-            "--out",
-            str(tmp_path / "c"),
-        ]
-    )
+    average_encoders(tmp_path / "a", tmp_path / "b" / "audio_encoder.safetensors", tmp_path / "c")
     mean = load_speech_networks(
         tmp_path / "c" / "lip_sync.safetensors", tmp_path / "c" / "audio_encoder.safetensors", face_model
     )

@@ -7,10 +7,11 @@ import torch
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.networks import SpeechNetworks, network_for
 from personatalk_core.training.speech.augmentation import babble, roughen_sound, tones
-from personatalk_core.training.speech.noise_distillation import HearingTrainer, HearingTraining
+from personatalk_core.training.speech.noise_distillation import DistillationTask, DistillationTraining
 from personatalk_core.training.speech.scores import ClipScore
+from personatalk_core.training.trainer import Trainer
 
-OPTIONS = HearingTraining(steps=8, batch=2, frames=20, rate=1e-2, average=0.5, check_every=4)
+OPTIONS = DistillationTraining(steps=8, batch=2, frames=20, lr=1e-2, ema=0.5, check_every=4)
 
 
 @pytest.fixture
@@ -24,27 +25,22 @@ def networks(face_model) -> SpeechNetworks:
     )
 
 
-def trainer(networks, talker, face_model, folder, **changes) -> HearingTrainer:
+def trainer(networks, talker, face_model, folder, **changes) -> Trainer:
     training = [talker(name, seconds=3.0, seed=i) for i, name in enumerate("abc")]
-    return HearingTrainer(
-        networks,
-        face_model,
-        training,
-        [talker("v", seconds=3.0, seed=9)],
-        replace(OPTIONS, **changes),
-        folder,
-    )
+    options = replace(OPTIONS, **changes)
+    task = DistillationTask(networks, face_model, training, [talker("v", seconds=3.0, seed=9)], options)
+    return Trainer(task, options.loop, folder)
 
 
 def test_it_comes_nearer_to_what_is_heard_without_noise(networks, talker, face_model, tmp_path):
     before = {k: v.clone() for k, v in networks.audio_encoder.state_dict().items()}
     head = {k: v.clone() for k, v in networks.lip_sync.state_dict().items()}
     stage = trainer(networks, talker, face_model, tmp_path, clean=0.0)
-    pair = stage.pairs(0)
-    stage.pairs = lambda step: pair
-    start = float(stage.loss(pair).detach())
-    result = stage.run()
-    assert float(stage.loss(pair).detach()) < 0.9 * start
+    pair = stage.task.batch(0)
+    stage.task.batch = lambda number: pair
+    start = float(stage.task.loss(pair)[0].detach())
+    result = stage.task.result(stage.run())
+    assert float(stage.task.loss(pair)[0].detach()) < 0.9 * start
     assert [h["step"] for h in stage.history] == [0, 4, 8]
     assert {"clean_opening_r", "hiss_opening_r", "babble_width_r", "music_opening_r"} <= set(
         stage.history[-1]
@@ -74,14 +70,14 @@ def test_a_killed_stage_goes_on_where_it_was(networks, talker, face_model, tmp_p
 
 def test_it_stops_when_nothing_improves(networks, talker, face_model, tmp_path):
     stage = trainer(networks, talker, face_model, tmp_path, check_every=2, patience=2, batch=1)
-    stage._score = lambda clip, kind, networks: ClipScore("v", "v", 0.5 - stage.step / 100, 0.5, 1.0, 1.0)
+    stage.task.score = lambda clip, kind, networks: ClipScore("v", "v", 0.5 - stage.step / 100, 0.5, 1.0, 1.0)
     stage.run()
     assert stage.step == 4 and stage.best_state is not None
 
 
 def test_the_windows_of_a_step_are_always_the_same(networks, talker, face_model, tmp_path):
-    stage = trainer(networks, talker, face_model, tmp_path)
-    first, again, other = stage.pairs(3), stage.pairs(3), stage.pairs(4)
+    task = trainer(networks, talker, face_model, tmp_path).task
+    first, again, other = task.batch(3), task.batch(3), task.batch(4)
     assert torch.equal(first.noisy, again.noisy) and torch.equal(first.clean, again.clean)
     assert not torch.equal(first.clean, other.clean)
     assert first.clean.shape == first.noisy.shape

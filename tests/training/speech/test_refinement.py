@@ -4,10 +4,11 @@ import torch
 
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
+from personatalk_core.training.recipe import TrainOptions
 from personatalk_core.training.speech import refinement as speech_refinement
 
 
-def test_networks_of_a_folder_are_refined_into_another(talker, face_model, tmp_path, monkeypatch, capsys):
+def test_networks_of_a_folder_are_refined_into_another(talker, face_model, tmp_path, monkeypatch):
     tiny = {"width": 24, "inner_width": 24, "layers": 1, "heads": 2, "rotary_share": 0.9, "reach": 5}
     torch.manual_seed(0)
     encoder = AudioEncoder(AudioEncoderConfig("moonshine", 32, backbone=tiny))
@@ -20,22 +21,15 @@ def test_networks_of_a_folder_are_refined_into_another(talker, face_model, tmp_p
     recipe = tmp_path / "recipe.json"
     recipe.write_text(
         json.dumps(
-            {"hearing": {"steps": 2, "batch": 2, "frames": 26, "check_every": 1}, "reference": ["a", "b"]}
+            {
+                "noise_distillation": {"steps": 2, "batch": 2, "frames": 26, "check_every": 1},
+                "reference": ["a", "b"],
+            }
         )
     )
-    command = [
-        "--data",
-        str(tmp_path),
-        "--networks",
-        str(tmp_path / "start"),
-        "--out",
-        str(tmp_path / "out"),
-        "--recipe",
-        str(recipe),
-    ]
-    assert speech_refinement.main([*command, "--hold-out", "v"]) == 0
+    options = TrainOptions(recipe=recipe, hold_out=("v",))
     path = tmp_path / "out" / "lip_sync.safetensors"
-    assert capsys.readouterr().out.strip() == str(path)
+    assert speech_refinement.refine_speech(tmp_path, tmp_path / "start", tmp_path / "out", options) == path
     refined = load_speech_networks(path, tmp_path / "out" / "audio_encoder.safetensors", face_model)
     assert refined.lip_sync.config.reference == 2
     assert [h["step"] for h in json.loads((tmp_path / "out" / "hearing" / "history.json").read_text())] == [

@@ -7,9 +7,10 @@ import torch
 from personatalk_core.errors import OptionsError
 from personatalk_core.speech.networks import load_speech_networks
 from personatalk_core.training.data.preparation import PreparedClip
+from personatalk_core.training.recipe import TrainOptions
 from personatalk_core.training.speech import train as speech
-from personatalk_core.training.speech.loop import SpeechTraining
-from personatalk_core.training.speech.noise_distillation import HearingTraining
+from personatalk_core.training.speech.noise_distillation import DistillationTraining
+from personatalk_core.training.speech.task import SpeechTraining
 from personatalk_core.types import FaceGeometry
 
 
@@ -46,11 +47,17 @@ def folder(talker, face_model, monkeypatch):
 
 
 def test_one_call_gives_weights_plan_and_curves(folder, face_model, tmp_path):
-    hearing = HearingTraining(steps=1, batch=1, frames=10, check_every=1)
-    options = SpeechTraining(
-        steps=2, batch=1, frames=26, check_every=1, frozen_steps=1, hearing=hearing, reference=("a", "b")
+    second = DistillationTraining(steps=1, batch=1, frames=10, check_every=1)
+    recipe = SpeechTraining(
+        steps=2,
+        batch=1,
+        frames=26,
+        check_every=1,
+        frozen_steps=1,
+        noise_distillation=second,
+        reference=("a", "b"),
     )
-    path = speech.train_speech(tmp_path, tmp_path, options=options, seed=3)
+    path = speech.train_speech(tmp_path, tmp_path, TrainOptions(seed=3), recipe=recipe)
     networks = load_speech_networks(path, tmp_path / "audio_encoder.safetensors", face_model)
     assert networks.lip_sync.config.face_model == face_model.sha256
     assert networks.lip_sync.config.reference <= 2 and networks.lip_sync.calibration is not None
@@ -75,11 +82,14 @@ def test_hubert_learns_through_the_same_command(folder, face_model, tmp_path):
     transformers.HubertModel(transformers.HubertConfig(**sizes, **convolutions)).save_pretrained(
         tmp_path / "tiny"
     )
-    options = SpeechTraining(
-        steps=3, batch=2, frames=26, check_every=3, frozen_steps=0, encoder_rate=0.1, half=False, average=0.0
+    recipe = SpeechTraining(
+        steps=3, batch=2, frames=26, check_every=3, frozen_steps=0, encoder_lr=0.1, half=False, ema=0.0
     )
     path = speech.train_speech(
-        tmp_path, tmp_path / "out", options=options, encoder="hubert", encoder_weights=tmp_path / "tiny"
+        tmp_path,
+        tmp_path / "out",
+        TrainOptions(encoder="hubert", encoder_weights=tmp_path / "tiny"),
+        recipe=recipe,
     )
     trained = load_speech_networks(
         path, tmp_path / "out" / "audio_encoder.safetensors", face_model
@@ -103,10 +113,11 @@ def test_an_unknown_encoder_is_refused():
 
 def test_accelerate_trains_the_same_with_one_process(folder, face_model, tmp_path):
     pytest.importorskip("accelerate")
-    options = SpeechTraining(steps=2, batch=1, frames=26, check_every=1, frozen_steps=1, half=False)
+    recipe = SpeechTraining(steps=2, batch=1, frames=26, check_every=1, frozen_steps=1, half=False)
     ends = []
     for name, accelerate in (("alone", False), ("launched", True)):
-        path = speech.train_speech(tmp_path, tmp_path / name, options=options, seed=3, accelerate=accelerate)
+        options = TrainOptions(seed=3, accelerate=accelerate)
+        path = speech.train_speech(tmp_path, tmp_path / name, options, recipe=recipe)
         ends.append(
             load_speech_networks(
                 path, tmp_path / name / "audio_encoder.safetensors", face_model
@@ -117,8 +128,8 @@ def test_accelerate_trains_the_same_with_one_process(folder, face_model, tmp_pat
 
 def test_lags_found_once_are_kept(folder, face_model, tmp_path, monkeypatch):
     monkeypatch.setattr(speech, "estimate_lags", lambda clips, *_: [replace(c, lag=1.25) for c in clips])
-    options = SpeechTraining(steps=1, batch=1, frames=26, check_every=1)
-    speech.train_speech(tmp_path, tmp_path, options=options)
+    recipe = SpeechTraining(steps=1, batch=1, frames=26, check_every=1)
+    speech.train_speech(tmp_path, tmp_path, recipe=recipe)
     assert set(speech.planned_lags(tmp_path).values()) == {1.25}
     monkeypatch.setattr(speech, "estimate_lags", lambda *_: pytest.fail("looked for lags again"))
-    speech.train_speech(tmp_path, tmp_path, options=options)
+    speech.train_speech(tmp_path, tmp_path, recipe=recipe)

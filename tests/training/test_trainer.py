@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from personatalk_core.errors import WeightsError
-from personatalk_core.training.state import load_state, save_state
+from personatalk_core.training.trainer import load_state, save_state
 from personatalk_core.weights.checkpoint import save_checkpoint
 
 

@@ -1,0 +1,6 @@
+"""The old name of ``personatalk study speech-ridge``."""
+
+from ..evaluation.studies import forward
+
+if __name__ == "__main__":
+    forward("speech-ridge")
