@@ -37,11 +37,11 @@ def manage(models: Models, dtype: str) -> ManagedModels:
     from ..personatalk_core.models import choose_dtype
 
     models = replace(models, dtype=choose_dtype(dtype, mm.get_torch_device()))
-    networks = [
-        ("speech", models.speech.audio_encoder),
-        ("speech", models.speech.lip_sync),
-        ("renderer", models.renderer),
-    ]
+    networks = []
+    if models.speech is not None:
+        networks += [("speech", models.speech.audio_encoder), ("speech", models.speech.lip_sync)]
+    if models.renderer is not None:
+        networks.append(("renderer", models.renderer))
     devices = {"load_device": mm.get_torch_device(), "offload_device": mm.unet_offload_device()}
     return ManagedModels(
         models, tuple((part, CoreModelPatcher(network, **devices)) for part, network in networks)
