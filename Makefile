@@ -13,6 +13,8 @@ test: $(VENV)/.ready browser
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
 
 fuzz: $(VENV)/.ready
 	@PERSONATALK_FUZZ=1 $(BIN)/python -m pytest tests/fuzz

@@ -3,7 +3,7 @@
 WEB_DIRECTORY = "./web"
 
 
-async def comfy_entrypoint():
+async def comfy_entrypoint() -> object:
     """Return the pack's extension; a failure is logged with its traceback, since ComfyUI prints one line
     only."""
     import logging

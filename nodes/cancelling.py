@@ -27,7 +27,7 @@ class Cancellable(TorchFunctionMode):
         self._asked = time.monotonic()
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function, types, args=(), kwargs=None) -> object:
         if time.monotonic() - self._asked > ASK_SECONDS:
             self.ask()
         return function(*args, **(kwargs or {}))

@@ -62,5 +62,5 @@ class GenerateGeometry(io.ComfyNode):
         with NodeProgress(cls.hidden.unique_id, "speech to geometry") as progress:
             target = animate(geometry, speech, ready, options, style=style, progress=progress)
         for text in progress.warnings:
-            logging.warning("PersonaTalk: %s", text)
+            logging.getLogger(__name__).warning("PersonaTalk: %s", text)
         return io.NodeOutput(target, ui=style_ui([style] if style is not None else []))

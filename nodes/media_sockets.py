@@ -20,6 +20,8 @@ from comfy_api.latest import InputImpl
 from ..personatalk_core.errors import MediaError
 
 if TYPE_CHECKING:
+    import torch
+
     from ..personatalk_core.dubbing.progress import Progress
     from ..personatalk_core.types import AudioClip
 
@@ -71,7 +73,7 @@ def images_path(
     )
 
 
-def video_images(path: Path, progress: Progress):
+def video_images(path: Path, progress: Progress) -> torch.Tensor:
     """A short video as an IMAGE."""
     import torch
 
@@ -80,7 +82,7 @@ def video_images(path: Path, progress: Progress):
     return torch.from_numpy(read_frames(path, on_progress=progress.stage("reading"))[0])
 
 
-def video_mask(path: Path, progress: Progress):
+def video_mask(path: Path, progress: Progress) -> torch.Tensor:
     """A grey video as a MASK [B, H, W]."""
     return video_images(path, progress)[..., 0].contiguous()
 

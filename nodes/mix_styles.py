@@ -12,38 +12,37 @@ SLOTS = "abcd"
 class MixStyles(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        inputs = []
-        for slot in SLOTS:
-            inputs.append(
-                Style.Input(
-                    f"style_{slot}",
-                    optional=slot not in "ab",
-                    tooltip="A style to mix. All must come from the same speech weights.",
-                )
+        styles = [
+            Style.Input(
+                f"style_{slot}",
+                optional=slot not in "ab",
+                tooltip="A style to mix. All must come from the same speech weights.",
             )
-        for slot in SLOTS:
-            inputs.append(
-                io.Float.Input(
-                    f"weight_{slot}",
-                    default=0.5 if slot in "ab" else 0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip=(
-                        f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 "
-                        "leaves the style out."
-                    ),
-                )
+            for slot in SLOTS
+        ]
+        weights = [
+            io.Float.Input(
+                f"weight_{slot}",
+                default=0.5 if slot in "ab" else 0.0,
+                min=0.0,
+                max=1.0,
+                step=0.01,
+                display_mode=io.NumberDisplay.slider,
+                tooltip=(
+                    f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 "
+                    "leaves the style out."
+                ),
             )
-        inputs.append(io.String.Input("name", default="mix", tooltip="What the mixed style is called."))
+            for slot in SLOTS
+        ]
+        name = io.String.Input("name", default="mix", tooltip="What the mixed style is called.")
         return io.Schema(
             node_id="PersonaTalkMixStyles",
             display_name="Mix Styles (PersonaTalk)",
             category=CATEGORY,
             description="Makes a speaking style between two to four others.",
             search_aliases=["blend styles", "interpolate styles"],
-            inputs=inputs,
+            inputs=[*styles, *weights, name],
             has_intermediate_output=True,
             outputs=[Style.Output(display_name="style", tooltip="The mixed style.")],
         )

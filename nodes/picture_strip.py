@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .media_sockets import temporary, view_of
 
+if TYPE_CHECKING:
+    import torch
 
-def as_image(crops: np.ndarray):
+
+def as_image(crops: np.ndarray) -> torch.Tensor:
     """(N, S, S, 3) uint8 as an IMAGE."""
     import torch
 

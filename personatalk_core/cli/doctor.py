@@ -112,11 +112,11 @@ def format_findings(findings: dict) -> str:
             f"verified, {entry['origin']}, sha256 {entry['sha256'][:12]}" if "sha256" in entry else "MISSING"
         )
         lines.append(f"weights:   {name}: {state}" + (f" ({entry['note']})" if entry.get("note") else ""))
-    for part in ("device", "cost"):
-        if findings[part]:
-            lines.append(
-                f"{part + ':':<10} " + ", ".join(f"{name} {value}" for name, value in findings[part].items())
-            )
+    lines.extend(
+        f"{part + ':':<10} " + ", ".join(f"{name} {value}" for name, value in findings[part].items())
+        for part in ("device", "cost")
+        if findings[part]
+    )
     lines += [f"problem:   {sentence}" for sentence in findings["problems"]] or [
         "all is ready: try `personatalk demo`"
     ]

@@ -9,6 +9,7 @@ nothing of data: positions come from a face model.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -121,7 +122,7 @@ def skirt_triangles() -> np.ndarray:
     count = len(FACE_OVAL)
     rings = [np.array(FACE_OVAL)] + [SKIRT_START + r * count + np.arange(count) for r in range(SKIRT_RINGS)]
     faces = []
-    for inner, outer in zip(rings[:-1], rings[1:], strict=True):
+    for inner, outer in itertools.pairwise(rings):
         following = np.roll(np.arange(count), -1)
         faces += [
             np.stack([inner, inner[following], outer], 1),

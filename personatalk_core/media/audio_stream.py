@@ -182,8 +182,7 @@ def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
             yield block
 
     with Path(path).open("wb") as target:
-        for block in speech_blocks(counted(), sound.sample_rate):
-            target.write(block.tobytes())
+        target.writelines(block.tobytes() for block in speech_blocks(counted(), sound.sample_rate))
     return SpeechSamples(path, count / sound.sample_rate)
 
 

@@ -8,6 +8,7 @@ their own, the sound beside them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import secrets
 import shutil
@@ -228,7 +229,7 @@ def _of_pattern(pattern: Path) -> list[Path]:
         if match and _named(pattern.name, int(match[1])) == file.name:
             found[int(match[1])] = file
     numbers = sorted(found)
-    gap = next((a + 1 for a, b in zip(numbers, numbers[1:], strict=False) if b != a + 1), None)
+    gap = next((a + 1 for a, b in itertools.pairwise(numbers) if b != a + 1), None)
     if gap is not None:
         name = pattern.parent / _named(pattern.name, gap)
         raise MediaError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy.ndimage import median_filter
 
@@ -54,7 +56,7 @@ def frame_status(
         status[tracklet.frames] = _read_status(tracklet, frame_size)
     turn = {frame: turn for t in chosen for frame, turn in zip(t.frames, t.turn, strict=True)}
     read = sorted(turn)
-    for before, after in zip(read[:-1], read[1:], strict=True):
+    for before, after in itertools.pairwise(read):
         same_shot = shot[before] == shot[after]
         if (
             after - before > 1

@@ -269,10 +269,9 @@ def nothing_unpickles_or_evaluates(root: Path) -> list[str]:
             opened = {k for k in ("shell", "allow_pickle", "trust_remote_code") if keywords.get(k) is True}
             if call in unsafe or opened or keywords.get("weights_only") is False:
                 found.append(f"{place(path, root, node.lineno)}: {ast.unparse(node)}")
-            if (
-                call.startswith("os.exec")
-                or call.startswith("os.spawn")
-                or call in ("subprocess.getoutput", "subprocess.getstatusoutput")
+            if call.startswith(("os.exec", "os.spawn")) or call in (
+                "subprocess.getoutput",
+                "subprocess.getstatusoutput",
             ):
                 found.append(
                     f"{place(path, root, node.lineno)}: {ast.unparse(node)}; pass a list to subprocess.run"

@@ -99,7 +99,7 @@ def test_a_moved_thing_is_not_taken_for_light():
     grey = np.full((240, 320, 3), 120, np.uint8)
     crop = torch.full((3, 128, 128), 120 / 255)
     crop[:, 80:108, 40:88] = 0.95  # something bright at one side of the seam
-    pasted, shown = paste_back(grey, crop, round_mask(), (160.0, 120.0, 128.0))
+    pasted, _shown = paste_back(grey, crop, round_mask(), (160.0, 120.0, 128.0))
     dark = pasted[70:110, 140:180]  # the other side keeps its grey
     assert np.abs(dark.astype(int) - 120).max() <= 3
     assert pasted[150, 160].min() > 225

@@ -134,7 +134,9 @@ def test_the_source_has_a_row_of_its_own_where_it_has_sound(comfy, prompt_of):
     run = comfy.run(prompt)
     assert run.ended == "execution_success", run.error
     table = run.outputs[id_of(prompt, "PreviewAny")]["text"][0]
-    assert "dub" in table.splitlines()[0] and "source" in table.splitlines()[0] or "| source" in table, table
+    assert ("dub" in table.splitlines()[0] and "source" in table.splitlines()[0]) or "| source" in table, (
+        table
+    )
 
 
 def test_a_tracked_face_speaks_the_sockets_of_comfyui(comfy, prompt_of):

@@ -1,5 +1,6 @@
 """Fitting whole clips: known coefficients, gaps, cuts, windows, and what cannot be fitted."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_windows_cover_everything_and_share_frames():
     for frames in (1, 249, 250, 251, 460, 461, 1000):
         spans = windows(frames)
         assert spans[0][0] == 0 and spans[-1][1] == frames
-        for (_, end), (start, _) in zip(spans[:-1], spans[1:], strict=True):
+        for (_, end), (start, _) in itertools.pairwise(spans):
             assert end - start == fitting.OVERLAP
 
 

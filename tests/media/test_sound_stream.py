@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import gcd
 
 import numpy as np
@@ -35,7 +36,7 @@ NOISE = np.random.default_rng(0).standard_normal((2, 150_001)).astype(np.float32
 )
 def test_resampled_in_blocks_is_resampled_at_once(rate, wanted):
     cuts = [0, 1, 5, 1000, 70_000, 70_001, 150_001]
-    blocks = [NOISE[:, a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    blocks = [NOISE[:, a:b] for a, b in itertools.pairwise(cuts)]
     divisor = gcd(rate, wanted)
     whole = resample_poly(NOISE, wanted // divisor, rate // divisor, axis=1)
     assert np.array_equal(np.concatenate(list(resampled_blocks(blocks, rate, wanted)), axis=1), whole)

@@ -39,7 +39,7 @@ def test_vertex_values_are_read_by_their_weights(clip, face_model):
 
 def test_a_warped_reference_shows_the_target(clip, face_model):
     surface = draw_surface(clip.points[5:6], face_model, SIZE)[0]
-    positions, seen = corresponding_positions(
+    positions, _seen = corresponding_positions(
         surface, clip.points[6:7], torch.ones(1, face_model.vertex_count)
     )
     warped = sample_at(clip.crops[6:7], positions)[0]

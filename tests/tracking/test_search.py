@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -12,14 +14,14 @@ from personatalk_core.tracking.search import _starts, distinct, search_frame, ti
 def test_tile_sizes_halve_from_the_whole_frame_to_small(size):
     levels = tile_levels(size)
     assert levels[0] == max(size) and levels[-1] <= max(160, min(320, max(size) / 12) + 1)
-    assert all(b >= a / 2 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b >= a / 2 for a, b in itertools.pairwise(levels))
 
 
 @pytest.mark.parametrize(("length", "tile"), [(100, 256), (256, 256), (257, 256), (1000, 256)])
 def test_tiles_cover_a_line_and_overlap(length, tile):
     starts = _starts(length, tile)
     assert starts[0] == 0 and starts[-1] + tile >= length
-    assert all(b - a <= 0.6 * tile + 1 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= 0.6 * tile + 1 for a, b in itertools.pairwise(starts))
 
 
 def test_distinct_keeps_the_surest():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from threading import Event
 from typing import TypeVar
 
@@ -44,7 +44,7 @@ def map_chunks(work: Callable[[slice], Result], count: int, size: int, device: t
 
     busy = max(1, min(threads, count))
     edges = [k * count // busy for k in range(busy + 1)]
-    first, *others = (range(*pair) for pair in zip(edges, edges[1:], strict=False))
+    first, *others = (range(*pair) for pair in pairwise(edges))
     torch.set_num_threads(1)
     try:
         if not others:

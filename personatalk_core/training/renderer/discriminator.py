@@ -3,6 +3,8 @@ patch."""
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +19,7 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         sizes = [3, width, 2 * width, 2 * width]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [
                 nn.utils.parametrizations.spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)),
                 nn.LeakyReLU(0.2),

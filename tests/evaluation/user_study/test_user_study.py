@@ -25,7 +25,7 @@ def systems(tmp_path):
 
 def page_data(study):
     return json.loads(
-        re.search(r'type="application/json">(.*?)</script>', study.page.read_text(), re.S).group(1)
+        re.search(r'type="application/json">(.*?)</script>', study.page.read_text(), re.DOTALL).group(1)
     )
 
 

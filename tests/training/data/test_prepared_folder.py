@@ -189,7 +189,7 @@ def test_a_changed_file_is_made_again(prepared, data, tmp_path, monkeypatch):
 
 def test_a_prepared_folder_can_be_trained_from(prepared, tmp_path, monkeypatch):
     in_time_with_the_mouth(monkeypatch)
-    out, manifest = prepared
+    out, _manifest = prepared
     clips, left_out = prepare_folder(out, tmp_path, load_face_model())
     assert [(c.speaker, c.sound_fault, left_out) for c in clips] == [("anna", "", {})]
     assert len(clips[0].samples) == pytest.approx(2 * 16000, abs=800)

@@ -35,7 +35,7 @@ def test_training_tells_held_out_speakers_apart():
     torch.set_num_threads(1)
     face_model = load_face_model()
     motions = speakers(face_model, 10)
-    metric, history = fit_style_metric(motions, face_model, steps=12, seed=1)
+    _metric, history = fit_style_metric(motions, face_model, steps=12, seed=1)
     assert history[-1]["held_out_1nn"] > 0.8 and history[-1]["loss"] < math.log(15)  # below chance
     first, second = (fit_style_metric(motions, face_model, steps=2, seed=1)[0] for _ in range(2))
     assert all(
