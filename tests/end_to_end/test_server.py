@@ -39,7 +39,7 @@ def test_the_page_gets_scripts_and_words(comfy):
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflow_runs(comfy, prompt_of, name):
+def test_every_workflow_runs(comfy, prompt_of, name):
     from personatalk_core.media.provenance import read_marks
     from personatalk_core.media.video_reader import probe
 
@@ -60,7 +60,7 @@ def test_workflow_runs(comfy, prompt_of, name):
     assert read_marks(Path(info.path)) is not None
 
 
-def test_progress_and_previews(comfy, prompt_of):
+def test_progress_and_previews_reach_the_page(comfy, prompt_of):
     prompt = prompt_of("dub_video")
     dub = id_of(prompt, "PersonaTalkDubVideo")
     prompt[dub]["inputs"]["style_strength"] = 0.9  # nothing of an earlier run fits
@@ -187,7 +187,7 @@ def test_a_video_without_a_face_says_so_in_one_sentence(comfy, prompt_of):
     assert "no face was found" in run.error and run.error.count("\n") <= 1
 
 
-def test_images_path(comfy, prompt_of):
+def test_images_go_the_same_way_as_a_video_file(comfy, prompt_of):
     """IMAGE, fps and AUDIO in; IMAGE and MASK out."""
     prompt = prompt_of("dub_video")
     dub = id_of(prompt, "PersonaTalkDubVideo")

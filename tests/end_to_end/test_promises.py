@@ -1,4 +1,4 @@
-"""What users of other dubbing tools run into, most frequent and severe first: one test named after each.
+"""One promise for each thing that users of other dubbing tools run into, most frequent and severe first.
 
 Most look at one dub of a scene put together from the samples: a woman who is to be dubbed, a man beside her
 who is not, frames without anybody, a microphone before her mouth, at 29.97 frames/s, under speech that falls
@@ -146,7 +146,7 @@ def scene(tmp_path_factory) -> Scene:
     return Scene(info, geometry, target, report, progress, models, out, frames, output, mask)
 
 
-def test_pain_01_install_hell():
+def test_01_installing_compiles_nothing_and_pins_nothing():
     """Nothing that must be compiled, no pinned versions, nothing that the host brings, every supported
     Python."""
     text = (ROOT / "requirements.txt").read_text()
@@ -177,7 +177,7 @@ def test_pain_01_install_hell():
     assert 'requires-python = ">=3.10,<3.14"' in project
 
 
-def test_pain_02_memory_of_long_clips(tmp_path):
+def test_02_memory_does_not_grow_with_the_clip(tmp_path):
     """Reading and writing four times as many frames holds no more of them."""
     peaks = []
     for count in (40, 160):
@@ -196,7 +196,7 @@ def test_pain_02_memory_of_long_clips(tmp_path):
     assert peaks[1] < peaks[0] + 2 * 240 * 320 * 3, peaks
 
 
-def test_pain_03_one_frame_without_a_face(scene):
+def test_03_frames_without_a_face_pass_through_and_the_dub_fades_around_them(scene):
     """The job goes on; such frames pass through untouched, and the dub fades out before them and in behind
     them."""
     names = scene.report.status
@@ -208,7 +208,7 @@ def test_pain_03_one_frame_without_a_face(scene):
     assert scene.report.dubbed >= FRAMES - len(EMPTY) - len(MICROPHONE) - 8
 
 
-def test_pain_04_wrong_or_missing_weights(tmp_path, capsys):
+def test_04_wrong_or_missing_weights_are_one_sentence_before_any_work(tmp_path, capsys):
     """A changed byte, another network's file and a truncated file are each one sentence before any work,
     never garbage."""
     good = (BUNDLED_FOLDER / "renderer.safetensors").read_bytes()
@@ -237,7 +237,7 @@ def test_pain_04_wrong_or_missing_weights(tmp_path, capsys):
         assert "renderer" in said and said.count("\n") == 1 and not (tmp_path / "o.mp4").exists()
 
 
-def test_pain_05_import_without_weights(tmp_path):
+def test_05_everything_imports_without_weights(tmp_path):
     """Every module imports, and the command line answers, where not one weight file is there; asking for work
     says what is missing."""
     ignore = shutil.ignore_patterns("*.safetensors", "*.task", "__pycache__")
@@ -260,7 +260,7 @@ def test_pain_05_import_without_weights(tmp_path):
     assert "face_landmarker" in done.stderr or "weights" in done.stderr
 
 
-def test_pain_06_blurry_mouth(scene):
+def test_06_the_mouth_is_as_sharp_as_the_source(scene):
     """Detail around the lips against the source's own, where the frames are dubbed with full strength."""
 
     def sharpness(picture, where):
@@ -274,7 +274,7 @@ def test_pain_06_blurry_mouth(scene):
     assert len(shares) >= 8 and np.median(shares) > 0.5, np.median(shares)
 
 
-def test_pain_07_visible_box_or_seam(scene):
+def test_07_no_box_or_seam_is_visible(scene):
     """The change has no edge where the mask ends, and its outline is a face's, not a box's."""
     rows = scene.dubbed()
     as_tensor = [
@@ -289,7 +289,7 @@ def test_pain_07_visible_box_or_seam(scene):
         assert len(ys) < 0.9 * (np.ptp(ys) + 1) * (np.ptp(xs) + 1)
 
 
-def test_pain_08_mouth_moves_in_silence(scene, tmp_path):
+def test_08_the_mouth_rests_in_silence(scene, tmp_path):
     """Half a second after the last word the mouth rests, whatever the source's own mouth did there."""
     options = DubOptions(device="cpu", length="bounce")
     target = pipeline.animate(
@@ -303,7 +303,7 @@ def test_pain_08_mouth_moves_in_silence(scene, tmp_path):
     assert float(rests.mean()) < float(speaks.mean())
 
 
-def test_pain_09_frame_count_or_duration_changes(scene):
+def test_09_frame_count_and_duration_stay(scene):
     """As many frames as the source, as long to the millisecond, and the sound whole."""
     again = probe(scene.out)
     assert again.frame_count == scene.info.frame_count == FRAMES == scene.report.frames
@@ -311,27 +311,27 @@ def test_pain_09_frame_count_or_duration_changes(scene):
     assert read_audio(scene.out).duration == pytest.approx(scene.info.duration, abs=1e-3)
 
 
-def test_pain_10_frame_rate_drifts(scene):
+def test_10_the_frame_rate_stays_exact(scene):
     """29.97 stays exactly 30000/1001, on every frame."""
     again = probe(scene.out)
     assert again.rate == RATE and again.constant_rate
     assert np.abs(again.times - np.arange(FRAMES) * 1001 / 30000).max() < 1e-9
 
 
-def test_pain_11_the_wrong_one_of_several_faces(scene):
+def test_11_only_the_chosen_one_of_several_faces_changes(scene):
     """Only the person who was pointed at changes; the one beside her keeps every pixel."""
     assert np.array_equal(scene.output[:, :, 352:], scene.source[:, :, 352:])
     assert all((scene.output[t, :, :352] != scene.source[t, :, :352]).any() for t in scene.dubbed())
 
 
-def test_pain_12_slow(scene, monkeypatch):
+def test_12_the_renderer_keeps_pace_with_wav2lip(scene, monkeypatch):
     """The renderer keeps pace with a generator of Wav2Lip's size, timed in turns on this machine."""
     monkeypatch.setattr(benchmark, "ROUNDS", 2)
     speed = benchmark.relative_speed(scene.models)
     assert speed["ratio"] > 0.5, speed  # 1.7 on two busy cores
 
 
-def test_pain_13_jitter(scene):
+def test_13_the_fitted_face_rests_more_than_its_landmarks(scene):
     """The fitted upper face rests more than the landmarks that it was fitted to."""
     options, model = DubOptions(device="cpu", face="point:162,200@0"), scene.models.face_model
     track = pipeline.track_video(scene.info, scene.models, options, Progress())
@@ -342,14 +342,14 @@ def test_pain_13_jitter(scene):
     assert jitter(fitted) < 0.7 * jitter(raw), (jitter(fitted), jitter(raw))
 
 
-def test_pain_14_everything_else_in_the_frame_changes(scene):
+def test_14_nothing_outside_the_mask_changes(scene):
     """Not one pixel outside the mask differs, and the mask is a small part of the frame."""
     changed = (scene.output != scene.source).any(-1)
     assert changed.any() and not changed[scene.mask == 0].any()
     assert (scene.mask > 0).mean() < 0.15
 
 
-def test_pain_15_beards_and_lip_colour_are_lost(scene):
+def test_15_the_lips_keep_their_colour(scene):
     """The lips keep their colour: mean a and b of CIELAB."""
     differences = []
     for t in scene.dubbed():
@@ -363,7 +363,7 @@ def test_pain_15_beards_and_lip_colour_are_lost(scene):
     assert np.median(differences) < 7, differences
 
 
-def test_pain_16_unclear_weight_licences():
+def test_16_every_weight_names_its_licence():
     """Every weight that ships names its licence in the model card, and inside the file where the format has
     room."""
     from safetensors import safe_open
@@ -382,7 +382,7 @@ def test_pain_16_unclear_weight_licences():
     assert "MediaPipe" in (BUNDLED_FOLDER / "NOTICE.md").read_text(encoding="utf-8")
 
 
-def test_pain_17_turned_covered_or_drawn_faces(scene):
+def test_17_a_covered_mouth_is_named_and_passes_through(scene):
     """A covered mouth is named, passes through, and the dub fades around it (turned and drawn faces:
     tests/tracking)."""
     names = scene.report.status
@@ -395,7 +395,7 @@ def test_pain_17_turned_covered_or_drawn_faces(scene):
     assert around == sorted(around, reverse=True) and any(0 < value < 250 for value in around), around
 
 
-def test_pain_18_languages_other_than_english(scene, tmp_path):
+def test_18_any_language_drives_the_mouth(scene, tmp_path):
     """Nothing reads text: any voiced sound drives the mouth. Open vowels of no language open it wider than
     humming does."""
 
@@ -427,7 +427,7 @@ def test_pain_18_languages_other_than_english(scene, tmp_path):
     assert part[0].mean() > 2 * part[1].mean(), (part[0].mean(), part[1].mean())
 
 
-def test_pain_19_stuck_at_61_percent(scene):
+def test_19_progress_never_leaps_and_ends_at_its_total(scene):
     """Every stage counts up without a leap of more than a tenth (or one batch), and ends at its total."""
     assert {"tracking", "geometry", "speech to geometry", "rendering"} <= set(scene.progress.steps)
     for name, steps in scene.progress.steps.items():
@@ -437,7 +437,7 @@ def test_pain_19_stuck_at_61_percent(scene):
             assert np.diff([0, *done]).max() <= max(8, total // 10), (name, steps)
 
 
-def test_pain_20_node_name_clashes():
+def test_20_no_node_takes_another_packs_name():
     """Every node's id begins with the project's name, so that it never takes another pack's place."""
     ids = json.loads((ROOT / "tests" / "nodes" / "object_info.json").read_text())
     assert len(ids) >= 10 and all(name.startswith("PersonaTalk") for name in ids)
@@ -450,6 +450,6 @@ def test_pain_20_node_name_clashes():
 
 
 def test_what_the_source_says_about_itself_is_in_the_report(scene):
-    """Not a pain yet, since no other tool looks: incoming credentials and marks are named."""
+    """No other tool looks: incoming credentials and marks are named."""
     assert any("C2PA" in text for text in scene.report.warnings)
     assert any("AI made or edited" in text for text in scene.report.warnings)

@@ -30,7 +30,7 @@ def test_the_page_queues_what_the_workflow_says(page, driver, prompt_of, path):
         ]
 
 
-def test_dub_player(page, driver):
+def test_the_player_shows_before_and_after(page, driver):
     driver.open_workflow(page, "dub_video")
     driver.run(page)
     page.wait_for_selector("[data-view=dub] video", timeout=DRAW_SECONDS * 1000, state="attached")
@@ -49,7 +49,7 @@ def test_dub_player(page, driver):
     driver.screenshot(page, "dub_player")
 
 
-def test_reference_strip_and_geometry_viewer(page, driver):
+def test_the_reference_strip_and_the_geometry_viewer_draw(page, driver):
     driver.open_workflow(page, "step_by_step")
     driver.run(page)
     page.wait_for_selector("[data-view=references] img", timeout=DRAW_SECONDS * 1000, state="attached")

@@ -143,7 +143,7 @@ def test_dub_player_wipes_and_keeps_its_keys(page, driver):
     driver.screenshot(page, "alone_dub_player")
 
 
-def test_strip_writes_the_lists_that_are_queued(stub, page, driver):
+def test_the_strip_writes_the_lists_that_are_queued(stub, page, driver):
     driver.open_workflow(page, "step_by_step")
     driver.run(page)
     page.wait_for_selector("[data-view=references] img", timeout=90_000, state="attached")
@@ -161,7 +161,7 @@ def test_strip_writes_the_lists_that_are_queued(stub, page, driver):
     assert node_of(stub.prompts[-1], "PersonaTalkSelectReferences")["exclude"] == "9"
 
 
-def test_viewer_draws_and_steps(page, driver):
+def test_the_viewer_draws_and_steps(page, driver):
     page.wait_for_selector("[data-view=geometry][data-frame]", timeout=60_000, state="attached")
     driver.look_at(page, "PersonaTalkPreviewGeometry")
     viewer = page.locator("[data-view=geometry]")
@@ -212,7 +212,7 @@ THEMES = {
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_themes_and_chinese_words(stub, page, driver, theme):
+def test_views_follow_the_theme_and_the_language(stub, page, driver, theme):
     """Words on the views are readable in both themes; the light page is in Chinese."""
     stub.settings |= THEMES[theme]
     page = page.context.browser.new_page(

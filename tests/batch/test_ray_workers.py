@@ -126,7 +126,7 @@ def test_as_many_actors_as_fit_were_asked_for_or_are_needed(run, workers, expect
 @pytest.mark.parametrize(
     "share,gpus,expected", [(None, 2.0, 2), (0.5, 2.0, 4), (0.25, 1.0, 4), (0.0, 0.0, 6), (None, 0.0, 6)]
 )
-def test_shares_of_gpus(run, share, gpus, expected):
+def test_actors_share_gpus_as_they_were_told(run, share, gpus, expected):
     ray, _ = run(answer, choice=RayOptions(cpus=0.5, gpus=share), gpus=gpus, cpus=8.0)
     assert len(ray.started) == expected
     assert ray.options_given[0]["num_gpus"] == (share if share is not None else (1.0 if gpus else 0.0))
