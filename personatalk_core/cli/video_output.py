@@ -43,8 +43,9 @@ def output_options_of(args: argparse.Namespace) -> DubOptions:
 @contextmanager
 def video_target(args: argparse.Namespace, inputs: list[Path], progress: Progress) -> Iterator[Path]:
     """Where to write what is to appear as ``args.out``: pictures, a signed file, or the file itself."""
+    from ..media.array_files import written_as_sequence
     from ..media.content_credentials import signed_output
-    from ..media.image_sequence import is_picture_output, written_as_sequence
+    from ..media.image_sequence import is_picture_output
 
     signer = signing_of(args).signer()
     if not is_picture_output(args.out):

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
 from einops import rearrange
 from scipy.signal import resample_poly
 
 from ..config import SAMPLE_RATE
 from ..errors import MediaError
 from ..types import AudioClip
-from .frame_index import open_media, packets_of
+from .frame_index import exact_time_base, open_media, packets_of
 from .limits import check_length, check_sample_rate
 
 MAX_CHANNELS = 8
@@ -100,7 +103,7 @@ class AudioStream:
             if not container.streams.audio:
                 raise MediaError(f"{self.path} has lost its audio stream; put the file back as it was.")
             stream = container.streams.audio[0]
-            stated = round(float((stream.duration or 0) * stream.time_base) * self.sample_rate)
+            stated = round(float((stream.duration or 0) * exact_time_base(stream)) * self.sample_rate)
             done, beyond = 0, []
             for block in self._decoded(container, stream):
                 if stated > MAX_PADDING and done + block.shape[1] > stated:
@@ -116,21 +119,21 @@ class AudioStream:
                 if block.shape[1]:
                     yield np.nan_to_num(block, copy=False, posinf=1.0, neginf=-1.0)
 
-    def _decoded(
-        self, container: av.container.InputContainer, stream: av.AudioStream
-    ) -> Iterator[np.ndarray]:
+    def _decoded(self, container: InputContainer, stream: av.AudioStream) -> Iterator[np.ndarray]:
         resampler = av.AudioResampler(format="flt", layout=stream.codec_context.layout, rate=self.sample_rate)
         video = next(
-            (s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic),
+            (s for s in container.streams.video if not s.disposition & Disposition.attached_pic),
             None,
         )
         first, position = None, 0
         for frame in _frames(container, stream):
-            time = float(frame.pts * frame.time_base) if frame.pts is not None else None
+            time = float(frame.pts * exact_time_base(frame)) if frame.pts is not None else None
             if first is None:
                 first = time or 0.0
                 self.start = (
-                    first - float((video.start_time or 0) * video.time_base) if video is not None else 0.0
+                    first - float((video.start_time or 0) * exact_time_base(video))
+                    if video is not None
+                    else 0.0
                 )
             elif time is not None:
                 gap = time - first - position / self.sample_rate
@@ -258,15 +261,15 @@ def _silence(channels: int, count: int) -> Iterator[np.ndarray]:
         yield np.zeros((channels, min(SILENCE, count - done)), np.float32)
 
 
-def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+def _frames(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
     for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
-        except av.error.FFmpegError:
+        except FFmpegError:
             continue
     try:
         yield from stream.decode(None)
-    except av.error.FFmpegError:
+    except FFmpegError:
         return
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from ..types import AudioClip
 from .audio_stream import AudioStream, fit_audio, fitted_blocks, resampled_blocks
@@ -29,7 +30,7 @@ class AudioTrack:
 
     def __init__(
         self,
-        container: av.container.OutputContainer,
+        container: OutputContainer,
         sound: AudioClip | AudioStream,
         file_format: str,
         *,
@@ -44,8 +45,9 @@ class AudioTrack:
         else:
             codec, options, sample_format = "aac", {}, "fltp"
             if rate not in AAC_RATES:
-                wanted = next((known for known in reversed(AAC_RATES) if known >= rate), 48000)
-                rate, blocks = wanted, resampled_blocks(blocks, rate, wanted)
+                aac_rate = next((known for known in reversed(AAC_RATES) if known >= rate), 48000)
+                rate, blocks = aac_rate, resampled_blocks(blocks, rate, aac_rate)
+        self._container = container
         self._queue, self._rate = _SampleQueue(blocks, channels), rate
         self._layout = LAYOUTS[channels]
         self._stream = container.add_stream(codec, rate=rate, options=options)
@@ -58,22 +60,22 @@ class AudioTrack:
         self._sample_format = sample_format
         self._done = 0
 
-    def write_until(self, time: Fraction | float, container: av.container.OutputContainer) -> None:
+    def write_until(self, time: Fraction | float) -> None:
         """Encode what is heard before ``time`` seconds."""
         target = int(time * self._rate)
-        while self._done < target and self._write(min(BLOCK, target - self._done), container):
+        while self._done < target and self._write(min(BLOCK, target - self._done)):
             pass
 
-    def finish(self, container: av.container.OutputContainer) -> None:
+    def finish(self) -> None:
         """Encode the rest and close the stream."""
-        while self._write(BLOCK, container):
+        while self._write(BLOCK):
             pass
-        container.mux(self._stream.encode(None))
+        self._container.mux(self._stream.encode(None))
 
-    def _write(self, count: int, container: av.container.OutputContainer) -> bool:
+    def _write(self, count: int) -> bool:
         block = self._queue.take(count)
         if block.shape[1]:
-            container.mux(self._stream.encode(self._frame(block)))
+            self._container.mux(self._stream.encode(self._frame(block)))
             self._done += block.shape[1]
         return block.shape[1] == count
 
@@ -102,14 +104,14 @@ class _SampleQueue:
 
     def take(self, count: int) -> np.ndarray:
         """The next ``count`` samples (C, n); fewer at the end."""
-        parts, have = [self._held], self._held.shape[1]
-        while have < count:
+        pieces, held = [self._held], self._held.shape[1]
+        while held < count:
             block = next(self._blocks, None)
             if block is None:
                 break
-            parts.append(block)
-            have += block.shape[1]
-        joined = np.concatenate(parts, axis=1) if len(parts) > 1 else self._held
+            pieces.append(block)
+            held += block.shape[1]
+        joined = np.concatenate(pieces, axis=1) if len(pieces) > 1 else self._held
         self._held = joined[:, count:]
         return joined[:, :count]
 
@@ -117,7 +119,7 @@ class _SampleQueue:
 def _blocks(sound: AudioClip | AudioStream, duration: float | None) -> Iterator[np.ndarray]:
     if isinstance(sound, AudioClip):
         samples = sound.samples if duration is None else fit_audio(sound, duration).samples
-        return (samples[:, at : at + BLOCK] for at in range(0, samples.shape[1], BLOCK))
+        return (samples[:, start : start + BLOCK] for start in range(0, samples.shape[1], BLOCK))
     if duration is None:
         return sound.blocks()
     return fitted_blocks(sound.blocks(), sound.channels, round(duration * sound.sample_rate))

@@ -1,4 +1,5 @@
-"""Between the codec's luma and chroma and the RGB of the core, by the colour tags of the file.
+"""Between a picture as stored and as shown: luma and chroma to RGB by the colour tags of the file, the clean
+aperture cut out, the display rotation applied; and back for an encoder.
 
 Values stay display-referred: transfer curves are never applied, so high dynamic range keeps its tone as coded
 values and the output repeats the source's tags. Code points are those of ITU-T H.273.
@@ -19,11 +20,9 @@ BT709 = (1, 1, 1)  # primaries, transfer, matrix
 HD_HEIGHT = 720  # untagged video from this size on is taken for BT.709, below for BT.601, as players do
 LIMITED, FULL = 1, 2
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-# exact rounding, and chroma interpolated to every pixel rather than repeated: without these swscale loses 11
-# dB at edges
-_FLAGS = (
-    int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000
-)  # ACCURATE_RND, FULL_CHR_H_INT, FULL_CHR_H_INP
+# exact rounding (ACCURATE_RND), and chroma interpolated to every pixel (FULL_CHR_H_INT, FULL_CHR_H_INP)
+# rather than repeated: without these swscale loses 11 dB at edges
+_FLAGS = int(Interpolation.BICUBIC) | 0x40000 | 0x2000 | 0x4000
 _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # H.273 matrix -> swscale's name for it
 
 
@@ -104,6 +103,15 @@ def remarks_on(frame: av.VideoFrame, transfer: int) -> tuple[str, ...]:
     return tuple(remarks)
 
 
+def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> np.ndarray:
+    """The clean aperture (left, top, right, bottom) of a stored picture; the same array where there is none
+    or the decoder has cut it already."""
+    if aperture is None or picture.shape[1] < aperture[2] or picture.shape[0] < aperture[3]:
+        return picture
+    left, top, right, bottom = aperture
+    return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
 def same_size(picture: np.ndarray, info: VideoInfo) -> np.ndarray:
     """A frame at the video's own size: streams may change theirs half-way. (H, W, 3) uint8."""
     if picture.shape[:2] == (info.height, info.width):
@@ -124,7 +132,17 @@ class Orientation:
     mirror_y: bool = False
 
     @staticmethod
-    def of_matrix(data: bytes) -> "Orientation":
+    def of_frame(frame: av.VideoFrame) -> Orientation:
+        """How this frame is turned before it is shown."""
+        try:
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:
+            # PyAV refuses all side data where it does not know one kind of it, such as the Exif of a TIFF
+            return Orientation.of_degrees(int(getattr(frame, "rotation", 0)))
+        return Orientation.of_matrix(bytes(matrix)) if matrix is not None else Orientation()
+
+    @staticmethod
+    def of_matrix(data: bytes) -> Orientation:
         """From the nine int32 of a display matrix: x' = a x + c y, y' = b x + d y, stored a b u c d v x y
         w."""
         a, b, _, c, d, *_ = np.frombuffer(data, np.int32, 9).tolist()
@@ -133,7 +151,7 @@ class Orientation:
         return Orientation(True, c < 0, b < 0)
 
     @staticmethod
-    def of_degrees(turn: int) -> "Orientation":
+    def of_degrees(turn: int) -> Orientation:
         """From degrees counter-clockwise by which the stored picture is turned before it is shown, as PyAV
         states them."""
         return {

@@ -53,7 +53,7 @@ class SigningChoice:
     algorithm: str = "es256"
     timestamp: str = ""
 
-    def signer(self) -> "ContentSigner | None":
+    def signer(self) -> ContentSigner | None:
         """A signer that has proved to work, or None where no certificate was chosen. Raises as
         :class:`ContentSigner`."""
         if self.certificate is None and self.key is None:
@@ -268,7 +268,9 @@ def _import_c2pa():
     return c2pa
 
 
-def _pem(path: Path, what: str) -> bytes:
+def _pem(path: Path | None, what: str) -> bytes:
+    if path is None:
+        raise OptionsError(f"Signing needs a C2PA {what}; pass a PEM file.")
     try:
         with Path(path).open("rb") as stream:
             text = stream.read(MAX_PEM + 1)

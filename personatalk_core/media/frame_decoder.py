@@ -14,6 +14,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from ..errors import MediaError
 from ..types import VideoInfo
@@ -39,7 +41,7 @@ class FrameDecoder:
         self._keep = 1
         self._held: OrderedDict[int, av.VideoFrame] = OrderedDict()
         self._position = -1  # everything up to here was read or is behind the seek point
-        self._container: av.container.InputContainer | None = None
+        self._container: InputContainer | None = None
         self._open()
 
     def __enter__(self) -> "FrameDecoder":
@@ -111,11 +113,11 @@ class FrameDecoder:
         self._held.clear()
         target = keyframe
         for _ in range(SEEK_TRIES):
-            if target <= 0:
+            if target <= 0 or self._container is None or self.info.pts is None:
                 break
             try:
                 self._container.seek(int(self.info.pts[target]), stream=self._video, backward=True)
-            except av.error.FFmpegError:
+            except FFmpegError:
                 break
             self._stream = self._frames()
             self._next = next(self._stream, None)
@@ -153,14 +155,16 @@ class FrameDecoder:
         return place if place < self.info.frame_count and self.info.pts[place] == frame.pts else -1
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
+        if self._container is None:
+            return
         for packet in packets_of(self._container, self._video):
             try:
                 yield from packet.decode()
-            except av.error.FFmpegError:
+            except FFmpegError:
                 continue
         try:
             yield from self._video.decode(None)
-        except av.error.FFmpegError:
+        except FFmpegError:
             return
 
 
@@ -174,9 +178,9 @@ def first_frame(path: Path) -> tuple[av.VideoFrame, tuple[int, int, int]]:
             try:
                 for frame in packet.decode():
                     return frame, tags_of(stream.codec_context)
-            except av.error.FFmpegError:
+            except FFmpegError:
                 continue
-        with suppress(av.error.FFmpegError):
+        with suppress(FFmpegError):
             for frame in stream.decode(None):
                 return frame, tags_of(stream.codec_context)
     raise MediaError(

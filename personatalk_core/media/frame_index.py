@@ -9,23 +9,18 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard, Disposition, Stream
 
 from ..errors import MediaError
 from .limits import MAX_FRAMES, MAX_PIXELS
 from .timing import FALLBACK_RATE, durations_of, exact_rate, rate_times
 
-NO_SEEKING = (
-    "avi",
-    "gif",
-    "h264",
-    "hevc",
-    "m4v",
-    "image2",
-    "webp_pipe",
-)  # packets there do not say when they are shown
-INVISIBLE_VP8 = (
-    0x10  # show_frame bit of a VP8 frame header: alternate references are packets without a picture
-)
+# packets there do not say when they are shown
+NO_SEEKING = ("avi", "gif", "h264", "hevc", "m4v", "image2", "webp_pipe")
+# show_frame bit of a VP8 frame header: alternate references are packets without a picture
+INVISIBLE_VP8 = 0x10
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +58,23 @@ def check_media(path: Path) -> None:
         ) from error
 
 
-def open_media(path: Path) -> av.container.InputContainer:
+def open_media(path: Path) -> InputContainer:
     """Open a media file. Raises MediaError: as :func:`check_media`, or nothing that FFmpeg can read."""
     path = Path(path)
     check_media(path)
     try:
         return av.open(str(path), metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(
             f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an "
             "unknown format."
         ) from error
 
 
-def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """The stream to dub: the first that is moving pictures rather than a cover image. Raises MediaError:
     there is none."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise MediaError(f"{path} has no video stream; pass a file with moving pictures.")
     if streams[0].codec_context is None:
@@ -90,31 +85,36 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return streams[0]
 
 
-def packets_of(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+def exact_time_base(part: Stream | av.Packet | av.AudioFrame) -> Fraction:
+    """Seconds a tick of a stream's or packet's time stamps."""
+    return Fraction(part.time_base or 1)
+
+
+def packets_of(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
     """A stream's packets until the end, or until the file breaks off: a truncated file ends where it ends."""
-    if hasattr(av.stream, "Discard"):  # PyAV 17 on: do not even read the others
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = av.stream.Discard.all
+    for other in container.streams:  # do not even read the others
+        if other.index != stream.index:
+            other.discard = Discard.all
     demuxer = container.demux(stream)
     while True:
         try:
             packet = next(demuxer)
-        except (StopIteration, av.error.FFmpegError):
+        except (StopIteration, FFmpegError):
             return
         if packet.size:
             yield packet
 
 
-def index_frames(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> FrameIndex:
+def index_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> FrameIndex:
     """Read every packet's time.
 
     Raises:
         MediaError: not a single frame.
     """
+    # read the packets; count those that are never shown
     rows, count, hidden = [], 0, 0
     vp8 = stream.codec_context.name == "vp8"
-    time_base = Fraction(stream.time_base)
+    time_base = exact_time_base(stream)
     for packet in packets_of(container, stream):
         if packet.is_discard or (vp8 and not bytes(packet)[0] & INVISIBLE_VP8):
             hidden += 1
@@ -133,9 +133,9 @@ def index_frames(container: av.container.InputContainer, stream: av.VideoStream,
         if rows
         else (np.zeros(0, np.int64),) * 3
     )
-    if (
-        len(pts) != count or (np.diff(pts) <= 0).any()
-    ):  # no usable time stamps: the order of the file, the rate that it states
+
+    # without usable time stamps: the order of the file, the rate that it states
+    if len(pts) != count or (np.diff(pts) <= 0).any():
         rate = next((Fraction(r) for r in hints if r), FALLBACK_RATE)
         start = float((stream.start_time or 0) * time_base)
         return FrameIndex(
@@ -148,6 +148,8 @@ def index_frames(container: av.container.InputContainer, stream: av.VideoStream,
             start,
             promised,
         )
+
+    # the exact rate behind the rounded time stamps, or each frame's own duration
     tick = float(time_base)
     times = (pts - pts[0]) * tick
     rate = exact_rate(times, tick, hints)

@@ -1,8 +1,8 @@
-"""Numbered pictures as a video, and a video as numbered pictures.
+"""Inputs made of single pictures, read as a video: numbered pictures, and animated WebP.
 
-In: a folder, or a printf pattern such as ``shots/take_%05d.png``; ``@RATE`` behind it states frames a second,
-as ``@24`` or ``@30000/1001`` (25 otherwise). Out: the same pattern; PNG pictures from number 1 in a folder of
-their own, the sound beside them.
+Numbered pictures are a folder, or a printf pattern such as ``shots/take_%05d.png``; ``@RATE`` behind it
+states frames a second, as ``@24`` or ``@30000/1001`` (25 otherwise). Animated WebP, which FFmpeg does not
+decode, is read by Pillow, a few frames at a time.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
+from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import MediaError
-from ..types import OnProgress, VideoInfo
+from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
+from .colour import Orientation, remarks_on, to_rgb
 from .frame_decoder import first_frame
-from .limits import MAX_FRAMES
-from .timing import FALLBACK_RATE, rate_times
+from .limits import MAX_FRAMES, check_frame_size, check_length
+from .provenance import read_marks
+from .timing import FALLBACK_RATE, exact_rate, rate_times
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-SOUND = "sound.wav"
+SHORTEST_WEBP = 0.011  # seconds: browsers show frames that state less for a tenth of a second
+STANDARD_WEBP = 0.1
+WEBP_BATCH = 32  # frames decoded at once, fewer where they are large
+WEBP_BUDGET = 256 << 20  # bytes of them
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 _RATE = re.compile(r"(.+)@(\d{1,9})(?:/(\d{1,9}))?", re.DOTALL)
 
@@ -46,8 +47,8 @@ class ImageSequence:
 def is_sequence(path: Path) -> bool:
     """The path is a folder or a pattern, with or without a rate behind it."""
     try:
-        place, _ = _split(Path(path))
-        return place.is_dir() or _is_pattern(place)
+        place, _ = split_rate(Path(path))
+        return place.is_dir() or is_pattern(place)
     except OSError:  # a name longer than the file system has
         return False
 
@@ -64,7 +65,7 @@ def find_sequence(path: Path) -> ImageSequence:
         MediaError: none, kinds of picture mixed in a folder, a number missing in a pattern, too many, or a
             rate of 0.
     """
-    place, rate = _split(Path(path))
+    place, rate = split_rate(Path(path))
     if rate is not None and rate <= 0:
         raise MediaError(f"{path} states {rate} frames a second but expected more than 0.")
     try:
@@ -91,10 +92,26 @@ def sequence_hash(sequence: ImageSequence) -> str:
     return digest.hexdigest()
 
 
-def sequence_times(sequence: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
-    """times (T,) and durations (T,) in seconds."""
+def probe_sequence(path: Path) -> VideoInfo:
+    """What numbered pictures hold, as :func:`video_reader.probe` says it of a file. Raises MediaError."""
+    sequence = find_sequence(path)
+    first, tags = first_frame(sequence.files[0])
+    picture = Orientation.of_frame(first).apply(to_rgb(first))
     count = len(sequence.files)
-    return rate_times(sequence.rate, count), np.full(count, float(1 / sequence.rate))
+    times, durations = rate_times(sequence.rate, count), np.full(count, float(1 / sequence.rate))
+    check_length(path, float(times[-1] + durations[-1]))
+    return VideoInfo(
+        path=path,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        times=times,
+        durations=durations,
+        rate=sequence.rate,
+        constant_rate=True,
+        has_audio=False,
+        sha256=sequence_hash(sequence),
+        remarks=(*remarks_on(first, tags[1]), *read_marks(sequence.files[0]).remarks()),
+    )
 
 
 class SequenceDecoder:
@@ -102,11 +119,12 @@ class SequenceDecoder:
     one."""
 
     def __init__(self, info: VideoInfo) -> None:
-        self.info, self.damaged = info, set()
+        self.info = info
+        self.damaged: set[int] = set()
         self._files = find_sequence(info.path).files
         self._last: av.VideoFrame | None = None
 
-    def __enter__(self) -> "SequenceDecoder":
+    def __enter__(self) -> SequenceDecoder:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,61 +147,88 @@ class SequenceDecoder:
         return self._last
 
 
-@contextmanager
-def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Iterator[Path]:
-    """Where to write a video, without loss, that is to appear as pictures.
+def probe_webp(path: Path) -> VideoInfo:
+    """What an animated WebP holds, as :func:`video_reader.probe` says it of other files. Every frame is
+    decoded once for its duration. Raises MediaError: too large, or it does not decode."""
+    with path.open("rb") as stream:
+        canvas = stream.read(30)[24:30]
+    width, height = (int.from_bytes(size, "little") + 1 for size in (canvas[:3], canvas[3:]))
+    check_frame_size(path, width, height)
+    with _open_webp(path) as animation:
+        count = animation.n_frames
+        check_length(path, 0.0, count)
+        milliseconds = [_webp_frame(animation, number, path).info["duration"] for number in range(count)]
+    seconds = np.array(milliseconds) / 1000
+    durations = np.where(seconds < SHORTEST_WEBP, STANDARD_WEBP, seconds)
+    times = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
+    check_length(path, float(durations.sum()))
+    rate = exact_rate(times, 0.001)
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        times=times if rate is None else rate_times(rate, count),
+        durations=durations if rate is None else np.full(count, float(1 / rate)),
+        rate=rate or Fraction(count / float(durations.sum())).limit_denominator(100_000),
+        constant_rate=rate is not None,
+        has_audio=False,
+        sha256=sha256_of(path),
+        remarks=read_marks(path).remarks(),
+    )
 
-    Yields: A hidden .mkv beside the folder of the pattern ``out``; when the block ends without an exception
-        its frames and sound appear in that folder, all or none.
-    Raises:
-        MediaError: not a pattern of .png files, or its folder holds files already.
-    """
-    place, _ = _split(Path(out))
-    if not _is_pattern(place) or place.suffix.lower() != ".png":
-        raise MediaError(
-            f"Output {out} is not a pattern of pictures; expected one such as "
-            f"{place.parent / 'frame_%05d.png'}."
-        )
-    folder = place.parent
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MediaError(
-            f"The pictures' folder {folder} is not empty; choose one that is empty or does not exist."
-        )
-    video = folder.parent / f".{folder.name}.pictures.mkv"
-    part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+
+class WebpDecoder:
+    """Frames of an animated WebP by number; the counterpart of FrameDecoder, holding one batch."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self.info = info
+        self.damaged: set[int] = set()
+        self._batch = max(1, min(WEBP_BATCH, WEBP_BUDGET // (3 * info.width * info.height)))
+        self._start = 0
+        self._frames: list[np.ndarray] = []
+        self._animation = _open_webp(info.path)
+
+    def __enter__(self) -> WebpDecoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._frames = []
+        self._animation.close()
+
+    def get(self, number: int) -> av.VideoFrame:
+        """Frame ``number``; transparency is dropped. Raises MediaError: it does not decode."""
+        if not self._start <= number < self._start + len(self._frames):
+            self._start = number // self._batch * self._batch
+            end = min(self._start + self._batch, self.info.frame_count)
+            self._frames = [
+                np.asarray(_webp_frame(self._animation, k, self.info.path).convert("RGB"))
+                for k in range(self._start, end)
+            ]
+        return av.VideoFrame.from_ndarray(self._frames[number - self._start], format="rgb24")
+
+
+def _open_webp(path: Path) -> WebPImageFile:
     try:
-        yield video
-        part.mkdir(parents=True)
-        _unpack(video, part, place.name, on_progress)
-        if folder.is_dir():
-            folder.rmdir()
-        part.rename(folder)
-    except OSError as error:
+        return WebPImageFile(path)
+    except (OSError, ValueError, SyntaxError) as error:
         raise MediaError(
-            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space "
-            "on the disk."
+            f"{path} cannot be decoded as an animated WebP; save the animation again."
         ) from error
-    finally:
-        video.unlink(missing_ok=True)
-        shutil.rmtree(part, ignore_errors=True)  # a folder that this call has made
 
 
-def _unpack(video: Path, folder: Path, pattern: str, on_progress: OnProgress | None) -> None:
-    from .array_files import write_sound
-    from .audio_stream import read_audio
-    from .video_reader import VideoReader, probe
-
-    info = probe(video)
-    for number, frame in enumerate(VideoReader(info).frames(), start=1):
-        data = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
-        (folder / _named(pattern, number)).write_bytes(data.tobytes())
-        if on_progress:
-            on_progress(number, info.frame_count)
-    if info.has_audio:
-        write_sound(folder / SOUND, read_audio(video))
+def _webp_frame(animation: WebPImageFile, number: int, path: Path) -> WebPImageFile:
+    """Frame ``number``, decoded; Pillow decodes all before it where it went back."""
+    try:
+        animation.seek(number)
+        animation.load()
+    except (EOFError, OSError, ValueError) as error:
+        raise MediaError(
+            f"{path} cannot be decoded from frame {number} on; save the animation again."
+        ) from error
+    return animation
 
 
-def _split(path: Path) -> tuple[Path, Fraction | None]:
+def split_rate(path: Path) -> tuple[Path, Fraction | None]:
     """The folder or pattern, and the rate that was stated behind it."""
     if path.exists():
         return path, None
@@ -191,17 +236,19 @@ def _split(path: Path) -> tuple[Path, Fraction | None]:
     if match is None:
         return path, None
     place = Path(match[1])
-    if not (place.is_dir() or _is_pattern(place)):
+    if not (place.is_dir() or is_pattern(place)):
         return path, None
     return place, Fraction(int(match[2]), int(match[3] or 1)) if int(match[3] or 1) else Fraction(0)
 
 
-def _is_pattern(path: Path) -> bool:
+def is_pattern(path: Path) -> bool:
+    """The name has one number in printf's form, as ``take_%05d.png``, and is no file."""
     return path.suffix.lower() in PICTURES and len(_NUMBER.findall(path.name)) == 1 and not path.is_file()
 
 
-def _named(pattern: str, number: int) -> str:
-    width = int(_NUMBER.search(pattern)[1] or 0)
+def numbered_name(pattern: str, number: int) -> str:
+    """The file name of a picture of a pattern."""
+    width = int(_NUMBER.findall(pattern)[0] or 0)
     return _NUMBER.sub(str(number).zfill(width), pattern)
 
 
@@ -226,12 +273,12 @@ def _of_pattern(pattern: Path) -> list[Path]:
         return []
     for file in pattern.parent.iterdir():
         match = shape.fullmatch(file.name)
-        if match and _named(pattern.name, int(match[1])) == file.name:
+        if match and numbered_name(pattern.name, int(match[1])) == file.name:
             found[int(match[1])] = file
     numbers = sorted(found)
     gap = next((a + 1 for a, b in itertools.pairwise(numbers) if b != a + 1), None)
     if gap is not None:
-        name = pattern.parent / _named(pattern.name, gap)
+        name = pattern.parent / numbered_name(pattern.name, gap)
         raise MediaError(
             f"{name} is missing; the pictures must go from {numbers[0]} to {numbers[-1]} without a gap."
         )

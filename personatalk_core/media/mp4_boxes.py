@@ -117,10 +117,13 @@ def clean_aperture(path: Path) -> tuple[int, int, int, int] | None:
         return None
     clean = [numbers[0] / numbers[1], numbers[2] / numbers[3]]
     offset = [numbers[4] / numbers[5], numbers[6] / numbers[7]]
-    start = [round((size - shown) / 2 + off) for size, shown, off in zip(coded, clean, offset, strict=True)]
-    end = [at + round(shown) for at, shown in zip(start, clean, strict=True)]
-    sound = all(0 <= at < to <= size for at, to, size in zip(start, end, coded, strict=True))
-    return (*start, *end) if sound and (*start, *end) != (0, 0, *coded) else None
+    left, top = (
+        round((size - visible) / 2 + shift) for size, visible, shift in zip(coded, clean, offset, strict=True)
+    )
+    right, bottom = left + round(clean[0]), top + round(clean[1])
+    inside = 0 <= left < right <= coded[0] and 0 <= top < bottom <= coded[1]
+    cuts = (left, top, right, bottom) != (0, 0, *coded)
+    return (left, top, right, bottom) if inside and cuts else None
 
 
 def _insert_clap(index: bytearray, width: int, height: int) -> bytearray:

@@ -6,9 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from ..checks import check_shape
 from ..errors import MediaError, ShapeError
@@ -18,9 +20,8 @@ from .timing import exact_rate
 
 THREADS = 4  # fixed: the encoder's bytes depend on it
 CRF = "16"  # visually lossless
-STEADY = (
-    "mbtree=0"  # 2026-11: macroblock-tree gave other bytes from run to run where a side is no multiple of 16
-)
+# 2026-11: macroblock-tree gave other bytes from run to run where a side is no multiple of 16
+STEADY = "mbtree=0"
 VARIABLE_TIME_BASE = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and most containers' time bases
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
@@ -51,11 +52,10 @@ class PictureCoding:
     def frame_count(self) -> int:
         return len(self.pts) - 1
 
-    def add_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
+    def add_stream(self, container: OutputContainer) -> av.VideoStream:
         """A stream of ``container`` that codes pictures this way."""
-        stream = container.add_stream(
-            self.codec, rate=self.rate, options=self.options | {"threads": str(THREADS)}
-        )
+        options = self.options | {"threads": str(THREADS)}
+        stream = cast("av.VideoStream", container.add_stream(self.codec, rate=self.rate, options=options))
         stream.width, stream.height = self.width + self.pad[0], self.height + self.pad[1]
         stream.pix_fmt = self.coded_format
         context = stream.codec_context
@@ -80,10 +80,16 @@ class PictureCoding:
         picture.pts, picture.time_base = int(self.pts[number]), self.time_base
         return picture
 
+    def start_of(self, packet: av.Packet) -> int:
+        """When a coded picture is shown, in ticks. Raises MediaError for one without a time stamp."""
+        if packet.pts is None or packet.time_base is None:
+            raise MediaError("The encoder gave a picture without a time stamp; install PyAV again.")
+        return round(packet.pts * packet.time_base / self.time_base)
+
     def duration_at(self, pts: int) -> int:
         """Ticks that the frame with this time stamp is shown."""
-        where = int(np.searchsorted(self.pts, pts))
-        return int(self.pts[where + 1] - self.pts[where])
+        number = int(np.searchsorted(self.pts, pts))
+        return int(self.pts[number + 1] - self.pts[number])
 
 
 def format_of(path: Path) -> str:
@@ -119,21 +125,14 @@ def picture_coding(
     mp4 = file_format in ("mp4", "mov")
     odd = width % 2 or height % 2
     if lossless:
-        codec, coded_format, pixel_format, options = (
-            "libx264rgb",
-            "rgb24",
-            "rgb24",
-            {"qp": "0", "preset": "veryfast"},
-        )
+        codec, coded_format, pixel_format = "libx264rgb", "rgb24", "rgb24"
+        options = {"qp": "0", "preset": "veryfast"}
     else:
         # H.264 has no odd sizes with 4:2:0: MP4 cuts the last column with a clean aperture, Matroska keeps
         # full chroma
         coded_format = "yuv444p" if odd and not mp4 else "yuv420p"
-        codec, pixel_format, options = (
-            "libx264",
-            coded_format,
-            {"crf": CRF, "preset": "medium", "x264-params": STEADY},
-        )
+        codec, pixel_format = "libx264", coded_format
+        options = {"crf": CRF, "preset": "medium", "x264-params": STEADY}
     time_base, rate = _clock(timeline)
     ends = np.append(
         np.asarray(timeline.times, np.float64), float(timeline.times[-1] + timeline.durations[-1])

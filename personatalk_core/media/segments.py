@@ -24,24 +24,24 @@ REORDER = 2  # frames by which x264 with a pyramid of B-frames decodes ahead of 
 
 
 class SegmentedVideo:
-    """The coded segments of one output, kept in a store: the packets in a file, its table of contents saved
-    when it is whole.
+    """The coded segments of one output in a cache: the packets in a file, its table of contents saved when
+    it is complete.
 
     Args:
         cache:   where finished segments are kept.
-        name:    of this video among others in the store.
-        coding:  of the whole output.
+        name:    of this video among others in the cache.
+        coding:  of the output.
         path:    the output.
         segment: frames of a segment.
     """
 
     def __init__(self, cache: Cache, name: str, coding: PictureCoding, path: Path, segment: int) -> None:
-        self._store, self._name, self.coding, self._path = cache, name, coding, Path(path)
+        self._cache, self._name, self.coding, self._path = cache, name, coding, Path(path)
         self._segment = segment
 
     @property
     def count(self) -> int:
-        """Segments of the whole video."""
+        """Segments of the video."""
         return -(-self.coding.frame_count // self._segment)
 
     def frames(self, number: int) -> range:
@@ -49,10 +49,10 @@ class SegmentedVideo:
         return range(number * self._segment, min((number + 1) * self._segment, self.coding.frame_count))
 
     def finished(self, number: int) -> bool:
-        """The segment is kept, whole."""
+        """The segment is in the cache, complete."""
         return self._contents(number) is not None
 
-    def writer(self, number: int) -> "SegmentWriter":
+    def writer(self, number: int) -> SegmentWriter:
         """A context manager that codes a segment's frames and keeps it."""
         return SegmentWriter(self, number)
 
@@ -106,17 +106,17 @@ class SegmentedVideo:
                     yield packet
 
     def _contents(self, number: int) -> dict[str, torch.Tensor] | None:
-        kept = self._store.load(self._entry(number))
-        if kept is None or not self._data(number).is_file():
+        entry = self._cache.load(self._entry(number))
+        if entry is None or not self._data(number).is_file():
             return None
-        whole = self._data(number).stat().st_size == int(kept.tensors["size"].sum())
-        return kept.tensors if whole else None
+        complete = self._data(number).stat().st_size == int(entry.tensors["size"].sum())
+        return entry.tensors if complete else None
 
     def _entry(self, number: int) -> str:
         return f"{self._name}-{number:05d}"
 
     def _data(self, number: int) -> Path:
-        return self._store.path(f"{self._entry(number)}.h264")
+        return self._cache.path(f"{self._entry(number)}.h264")
 
 
 class SegmentWriter:
@@ -129,14 +129,13 @@ class SegmentWriter:
         self._done = 0
         self._rows: list[tuple[int, int, bool]] = []
 
-    def __enter__(self) -> "SegmentWriter":
+    def __enter__(self) -> SegmentWriter:
         try:
             self._data = self._video._data(self._number).open("wb")
         except OSError as error:
             reraise(error, self._video._path)
-        self._host = av.open(
-            _Nowhere(), "w", format="mp4"
-        )  # gives the encoder the flags that the output's container gives it
+        # gives the encoder the flags that the output's container gives it
+        self._host = av.open(_NullFile(), "w", format="mp4")
         self._stream = self._video.coding.add_stream(self._host)
         return self
 
@@ -149,8 +148,8 @@ class SegmentWriter:
     def _keep(self, packets: list[av.Packet]) -> None:
         try:
             for packet in packets:
-                pts = round(packet.pts * packet.time_base / self._video.coding.time_base)
-                self._rows.append((packet.size, pts, packet.is_keyframe))
+                start = self._video.coding.start_of(packet)
+                self._rows.append((packet.size, start, packet.is_keyframe))
                 self._data.write(bytes(packet))
         except OSError as error:
             reraise(error, self._video._path)
@@ -167,7 +166,7 @@ class SegmentWriter:
                 self._data.close()
                 size, pts, keyframe = (torch.tensor(column) for column in zip(*self._rows, strict=True))
                 table = {"size": size, "pts": pts, "keyframe": keyframe}
-                self._video._store.save(self._video._entry(self._number), table)
+                self._video._cache.save(self._video._entry(self._number), table)
         except OSError as failure:
             reraise(failure, self._video._path)
         finally:
@@ -187,7 +186,7 @@ class SegmentWriter:
             del self._stream, self._host
 
 
-class _Nowhere:
+class _NullFile:
     """A file that keeps nothing."""
 
     def write(self, data: bytes) -> int:

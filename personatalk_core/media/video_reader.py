@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from os.path import isfile  # False, where Path.is_file raises for a name that is too long
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -12,15 +14,12 @@ import numpy as np
 from ..errors import MediaError
 from ..types import ClipFrames, VideoInfo
 from ..weights.checkpoint import sha256_of
-from .colour import Orientation, remarks_on, same_size, tags_for_output, to_rgb
+from .colour import Orientation, cut_to, remarks_on, same_size, tags_for_output, to_rgb
 from .frame_decoder import FrameDecoder, first_frame
 from .frame_index import FrameIndex, check_media, index_frames, open_media, video_stream
-from .image_sequence import SequenceDecoder, find_sequence, is_sequence, sequence_hash, sequence_times
 from .limits import check_frame_size, check_length
 from .mp4_boxes import clean_aperture
 from .provenance import read_marks
-from .timing import exact_rate, rate_times
-from .webp_animation import WebpDecoder, webp_durations
 
 
 def probe(path: Path) -> VideoInfo:
@@ -35,12 +34,18 @@ def probe(path: Path) -> VideoInfo:
         MediaError: missing, unreadable, without a video stream, without a frame, or too large.
     """
     path = Path(path)
-    if is_sequence(path):
-        return _probe_sequence(path)
+    if not isfile(path):
+        from .image_sequence import is_sequence, probe_sequence  # most inputs need neither this nor Pillow
+
+        if is_sequence(path):
+            return probe_sequence(path)
     check_media(path)
-    durations = webp_durations(path)
-    if durations is not None:
-        return _probe_webp(path, durations)
+    if is_animated_webp(path):
+        from .image_sequence import probe_webp
+
+        return probe_webp(path)
+
+    # times from the packets, sizes and colours from the first frame
     with open_media(path) as container:
         stream = video_stream(container, path)
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -50,7 +55,7 @@ def probe(path: Path) -> VideoInfo:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
     check_length(path, float(index.times[-1] + index.durations[-1]), len(index.times))
     first, tags = first_frame(path)
-    orientation = orientation_of(first)
+    orientation = Orientation.of_frame(first)
     aperture = clean_aperture(path)
     shown = orientation.apply(cut_to(to_rgb(first), aperture))
     average = index.rate or Fraction(
@@ -76,15 +81,25 @@ def probe(path: Path) -> VideoInfo:
     )
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """How this frame is turned before it is shown."""
-    try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-    except (
-        ValueError
-    ):  # PyAV refuses all side data where it does not know one kind of it, such as the Exif of a TIFF
-        return Orientation.of_degrees(int(getattr(frame, "rotation", 0)))
-    return Orientation.of_matrix(bytes(matrix)) if matrix is not None else Orientation()
+def is_animated_webp(path: Path) -> bool:
+    """The file is an animated WebP, which FFmpeg does not decode; told from its first bytes."""
+    with Path(path).open("rb") as stream:
+        head = stream.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 0x02)
+
+
+class Decoder(Protocol):
+    """Frames of one input by number. ``damaged``: those for which a neighbour stands in."""
+
+    damaged: set[int]
+
+    def __enter__(self) -> Decoder: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def get(self, number: int) -> av.VideoFrame:
+        """Frame ``number`` from 0. Raises MediaError."""
+        ...
 
 
 class VideoReader:
@@ -111,12 +126,10 @@ class VideoReader:
 
         Args:
             indices: frame numbers, in any order and repeated at will; None is all, from first to last. Rising
-                runs
-                stream; falling runs decode each group of pictures a few times; both in bounded memory.
+                runs stream; falling runs decode each group of pictures a few times; both in bounded memory.
         Yields:
             (H, W, 3) uint8 RGB, rotation applied, one for each index; a frame that cannot be decoded repeats
-            the one
-            before it and is listed in ``damaged``.
+            the one before it and is listed in ``damaged``.
         Raises:
             MediaError: an index outside the video, the file has gone, or nothing in it decodes.
         """
@@ -142,72 +155,25 @@ class VideoReader:
         return same_size(self._oriented(frame).apply(picture), self.info)
 
     def _oriented(self, frame: av.VideoFrame) -> Orientation:
-        """As :func:`orientation_of`, which is asked once an angle: a frame whose side data was read lives
-        until garbage is collected."""
+        """As :meth:`Orientation.of_frame`, which is asked once an angle: a frame whose side data was read
+        lives until garbage is collected."""
         degrees = int(frame.rotation)
         if degrees not in self._orientation:
-            self._orientation[degrees] = orientation_of(frame)
+            self._orientation[degrees] = Orientation.of_frame(frame)
         return self._orientation[degrees]
 
 
-def cut_to(picture: np.ndarray, aperture: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The clean aperture of a stored picture; the same array where there is none or the decoder has cut it
-    already."""
-    if aperture is None or picture.shape[1] < aperture[2] or picture.shape[0] < aperture[3]:
-        return picture
-    left, top, right, bottom = aperture
-    return np.ascontiguousarray(picture[top:bottom, left:right])
+def _decoder(info: VideoInfo) -> Decoder:
+    if not isfile(info.path):
+        from .image_sequence import SequenceDecoder, is_sequence
 
+        if is_sequence(info.path):
+            return SequenceDecoder(info)
+    elif is_animated_webp(info.path):
+        from .image_sequence import WebpDecoder
 
-def _decoder(info: VideoInfo) -> FrameDecoder | WebpDecoder | SequenceDecoder:
-    if is_sequence(info.path):
-        return SequenceDecoder(info)
-    return (WebpDecoder if webp_durations(info.path) is not None else FrameDecoder)(info)
-
-
-def _probe_sequence(path: Path) -> VideoInfo:
-    sequence = find_sequence(path)
-    first, tags = first_frame(sequence.files[0])
-    shown = orientation_of(first).apply(to_rgb(first))
-    times, durations = sequence_times(sequence)
-    check_length(path, float(times[-1] + durations[-1]))
-    return VideoInfo(
-        path=path,
-        width=shown.shape[1],
-        height=shown.shape[0],
-        times=times,
-        durations=durations,
-        rate=sequence.rate,
-        constant_rate=True,
-        has_audio=False,
-        sha256=sequence_hash(sequence),
-        remarks=(*remarks_on(first, tags[1]), *read_marks(sequence.files[0]).remarks()),
-    )
-
-
-def _probe_webp(path: Path, durations: np.ndarray) -> VideoInfo:
-    with path.open("rb") as stream:
-        canvas = stream.read(30)[24:30]
-    size = [int.from_bytes(part, "little") + 1 for part in (canvas[:3], canvas[3:])]
-    check_frame_size(path, *size)
-    times = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
-    rate = exact_rate(times, 0.001)
-    count = len(durations)
-    info = VideoInfo(
-        path=path,
-        width=size[0],
-        height=size[1],
-        times=times if rate is None else rate_times(rate, count),
-        durations=durations if rate is None else np.full(count, float(1 / rate)),
-        rate=rate or Fraction(count / float(durations.sum())).limit_denominator(100_000),
-        constant_rate=rate is not None,
-        has_audio=False,
-        sha256=sha256_of(path),
-        remarks=read_marks(path).remarks(),
-    )
-    with WebpDecoder(info) as decoder:
-        decoder.get(0)
-    return info
+        return WebpDecoder(info)
+    return FrameDecoder(info)
 
 
 def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex) -> tuple[str, ...]:

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
 
 from ..checks import check_shape
 from ..errors import MediaError
 from ..types import AudioClip, Timeline, VideoInfo
 from .audio_stream import AudioStream
 from .audio_writer import AudioTrack
+from .frame_index import exact_time_base
 from .mp4_boxes import set_clean_aperture
 from .picture_coding import PictureCoding, format_of, picture_coding
 from .provenance import XMP_KEY, write_xmp
@@ -51,7 +54,8 @@ class OutputFile:
         self._metadata = dict(metadata or {})
         self._xmp = self._metadata.pop(XMP_KEY, "")
         self._sound = sound
-        self._container: av.container.OutputContainer | None = None
+        self._container: OutputContainer | None = None
+        self._track: AudioTrack | None = None
         self._part = part or self.path.with_name(
             f".{self.path.stem}.{secrets.token_hex(4)}{self.path.suffix}"
         )
@@ -68,33 +72,33 @@ class OutputFile:
         )
         with self._part.open("wb"):
             pass  # refuses a closed folder before any work
-        self._container = av.open(str(self._part), "w", format=self._format, options=options)
-        self._container.metadata.update(self._metadata)
-        self.stream = self.coding.add_stream(self._container)
-        self._track = None
+        container = self._container = av.open(str(self._part), "w", format=self._format, options=options)
+        container.metadata.update(self._metadata)
+        self.stream = self.coding.add_stream(container)
         if self._sound is not None:
             duration = float(self.coding.pts[-1] * self.coding.time_base)
             self._track = AudioTrack(
-                self._container, self._sound, self._format, lossless=self.coding.lossless, duration=duration
+                container, self._sound, self._format, lossless=self.coding.lossless, duration=duration
             )
 
     def mux(self, packet: av.Packet) -> None:
         """Write a coded picture, which is shown as long as the timeline says."""
-        at = round(packet.pts * packet.time_base / self.coding.time_base)
-        packet.duration = round(self.coding.duration_at(at) * self.coding.time_base / packet.time_base)
-        self._container.mux(packet)
+        ticks = self.coding.duration_at(self.coding.start_of(packet))
+        packet.duration = round(ticks * self.coding.time_base / exact_time_base(packet))
+        self._opened().mux(packet)
 
     def write_sound_until(self, pts: int) -> None:
         """Write what is heard before a time in ticks of the pictures."""
         if self._track is not None:
-            self._track.write_until(Fraction(int(pts)) * self.coding.time_base, self._container)
+            self._track.write_until(Fraction(int(pts)) * self.coding.time_base)
 
     def finish(self) -> None:
         """Close the file and give it its name."""
         if self._track is not None:
-            self._track.finish(self._container)
-        container, self._container = self._container, None
-        container.close()
+            self._track.finish()
+            self._track = None
+        self._opened().close()
+        self._container = None
         if any(self.coding.pad):
             set_clean_aperture(self._part, self.coding.width, self.coding.height)
         if self._xmp and self._format in ("mp4", "mov"):
@@ -102,13 +106,18 @@ class OutputFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _rename(self._part, self.path)
 
+    def _opened(self) -> OutputContainer:
+        if self._container is None:
+            raise MediaError(f"{self.path} is not open; call open() before writing to it.")
+        return self._container
+
     def discard(self) -> None:
         """Close and remove what is not finished; nothing after :meth:`finish`."""
-        container, self._container = self._container, None
+        container, self._container, self._track = self._container, None, None
         try:
             if container is not None:
                 container.close()
-        except (av.error.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             pass  # the disk is full: the file goes anyway
         finally:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -117,7 +126,7 @@ class OutputFile:
 
 def reraise(error: BaseException, path: Path) -> None:
     """Raise what a user can understand from what FFmpeg or the system reported while writing ``path``."""
-    if isinstance(error, (av.error.FFmpegError, OSError)):
+    if isinstance(error, (FFmpegError, OSError)):
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise MediaError(
             f"{path} cannot be written ({reason}); check the folder's permissions and the free space on "
@@ -132,14 +141,13 @@ def _rename(part: Path, path: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = path.with_name(
-            f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
-        )  # the working folder lies on another disk
+        # the working folder lies on another disk
+        beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
         try:
-            shutil.copyfile(part, near)
-            os.replace(near, path)
+            shutil.copyfile(part, beside)
+            os.replace(beside, path)
         finally:
-            near.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
         part.unlink()
 
 
@@ -183,7 +191,7 @@ class VideoWriter:
         self._file = OutputFile(self.path, self._coding, audio, metadata)
         self._done = 0
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> VideoWriter:
         try:
             self._file.open()
         except BaseException as error:
@@ -203,7 +211,7 @@ class VideoWriter:
             for packet in self._file.stream.encode(picture):
                 self._file.mux(packet)
             self._file.write_sound_until(self._coding.pts[self._done])
-        except (av.error.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             reraise(error, self.path)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -227,8 +235,8 @@ class VideoWriter:
 class MaskWriter(VideoWriter):
     """Write masks as grey video: black is untouched, white is replaced whole."""
 
-    def write(self, mask: np.ndarray) -> None:
+    def write(self, frame: np.ndarray) -> None:
         """Write the next mask, (height, width) float in [0, 1] or uint8."""
-        check_shape("mask", mask, self.height, self.width)
-        grey = mask if mask.dtype == np.uint8 else (np.asarray(mask).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        check_shape("mask", frame, self.height, self.width)
+        grey = frame if frame.dtype == np.uint8 else (frame.clip(0, 1) * 255 + 0.5).astype(np.uint8)
         super().write(np.repeat(grey[..., None], 3, axis=2))

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["personatalk_core"]):
     from personatalk_core.geometry.geometry_file import load_geometry
     from personatalk_core.media.mp4_boxes import clean_aperture
     from personatalk_core.media.provenance import read_marks
-    from personatalk_core.media.webp_animation import webp_durations
+    from personatalk_core.media.video_reader import is_animated_webp
     from personatalk_core.speech.style_file import jpeg_size, load_style
     from personatalk_core.weights.checkpoint import load_checkpoint
     from personatalk_core.weights.manifest import parse_manifest
@@ -66,7 +66,7 @@ def _seeds() -> dict[str, bytes]:
 def _marks(path: Path) -> None:
     read_marks(path)
     clean_aperture(path)
-    webp_durations(path)
+    is_animated_webp(path)
     jpeg_size(path.read_bytes())
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from personatalk_core.errors import MediaError
+from personatalk_core.media.array_files import written_as_sequence
 from personatalk_core.media.audio_stream import read_audio
-from personatalk_core.media.image_sequence import is_sequence, written_as_sequence
+from personatalk_core.media.image_sequence import is_sequence
 from personatalk_core.media.timing import make_timeline
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.media.video_writer import VideoWriter

@@ -222,8 +222,8 @@ def test_the_real_looking_sample(sample_video):
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_rotation_is_applied_where_pyav_chokes_on_other_side_data(make_clip, turn, degrees):
     """PyAV raises for the whole side data of a frame when it does not know one kind of it."""
+    from personatalk_core.media.colour import Orientation
     from personatalk_core.media.frame_decoder import first_frame
-    from personatalk_core.media.video_reader import orientation_of
 
     path = make_clip()
     turn(path, degrees)
@@ -236,7 +236,7 @@ def test_rotation_is_applied_where_pyav_chokes_on_other_side_data(make_clip, tur
         def side_data(self):
             raise ValueError("31 is not a valid Type")
 
-    assert orientation_of(Choking()) == orientation_of(frame)
+    assert Orientation.of_frame(Choking()) == Orientation.of_frame(frame)
 
 
 def test_no_decoded_frame_lives_on_as_garbage(make_clip):
