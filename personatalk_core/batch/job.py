@@ -251,15 +251,19 @@ class ResultsFile:
     def __enter__(self) -> ResultsFile:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LOCK).touch()
+        except OSError as error:
+            raise OptionsError(
+                f"The output folder {self.folder} cannot be written to ({error.strerror}); choose another."
+            ) from error
+        try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise OptionsError(
                 f"Another batch is writing to {self.folder}; wait for it, or choose another folder."
             ) from error
-        except OSError as error:
-            raise OptionsError(
-                f"The output folder {self.folder} cannot be written to ({error.strerror}); choose another."
-            ) from error
+        except OSError:
+            pass  # a file system without locks: nothing to hold on to
         return self
 
     def __exit__(self, *_: object) -> None:

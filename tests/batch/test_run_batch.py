@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -133,6 +134,20 @@ def test_two_batches_never_share_a_folder(run, tmp_path):
     with ResultsFile(tmp_path / "out"), pytest.raises(OptionsError, match="Another batch"):
         run([job("one")])
     assert run([job("one")]).done == 1
+
+
+def test_a_file_system_without_locks_is_no_obstacle(run, monkeypatch):
+    def unsupported(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("personatalk_core.batch.job.FileLock.acquire", unsupported)
+    assert run([job("one")]).done == 1
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_sentence(run, tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(OptionsError, match="cannot be written to"):
+        run([job("one")])
 
 
 def test_nothing_runs_while_any_line_is_wrong(run, tmp_path, quick_dub):
