@@ -75,6 +75,7 @@ class DubImages(io.ComfyNode):
         **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import OutputFiles
         from ..personatalk_core.pipeline import dub
         from .dub_result import report_text
         from .media_sockets import audio_path, images_path, temporary, video_images, video_mask
@@ -89,13 +90,11 @@ class DubImages(io.ComfyNode):
                 report = dub(
                     source,
                     speech,
-                    out,
+                    OutputFiles(out, mask, resume=False),
                     ready,
                     options,
                     style=style,
-                    mask_out=mask,
                     progress=progress,
-                    resume=False,
                 )
                 return io.NodeOutput(
                     video_images(out, progress),

@@ -80,6 +80,7 @@ class DubVideo(io.ComfyNode):
         **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import OutputFiles
         from ..personatalk_core.pipeline import dub
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeProgress
@@ -89,16 +90,7 @@ class DubVideo(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         speech, ready = audio_path(audio), models.ready("speech", "renderer")
         with NodeProgress(cls.hidden.unique_id, *STAGES) as progress:
-            report = dub(
-                source,
-                speech,
-                out,
-                ready,
-                options,
-                style=style,
-                mask_out=mask,
-                progress=progress,
-                resume=False,
-            )
+            files = OutputFiles(out, mask, resume=False)
+            report = dub(source, speech, files, ready, options, style=style, progress=progress)
         shown = dub_ui(source, out, length=options.length) | style_ui([style] if style is not None else [])
         return dubbed(out, mask, report, progress, shown)

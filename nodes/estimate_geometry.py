@@ -36,8 +36,11 @@ class EstimateGeometry(io.ComfyNode):
 
     @classmethod
     def execute(cls, models, track) -> io.NodeOutput:
-        from ..personatalk_core.pipeline import geometry_of_track
+        from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import Run
+        from ..personatalk_core.pipeline import fit
         from .progress_bar import NodeProgress
 
         with NodeProgress(cls.hidden.unique_id, "geometry") as progress:
-            return io.NodeOutput(geometry_of_track(track.info, track.track, models.models, progress))
+            run = Run(models.models, DubOptions(), progress)
+            return io.NodeOutput(fit(track.info, track.track, run))

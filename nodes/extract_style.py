@@ -60,14 +60,16 @@ class ExtractStyle(io.ComfyNode):
     def execute(
         cls, models, geometry, name: str, geometry_2=None, geometry_3=None, video=None
     ) -> io.NodeOutput:
+        from ..personatalk_core.dubbing.run import Run
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.pipeline import style_of, thumbnail_of
+        from ..personatalk_core.pipeline import extract_style
+        from ..personatalk_core.previews.reference_crops import face_thumbnail
         from .media_sockets import video_path
         from .style_card import style_ui
 
         clips = [clip for clip in (geometry, geometry_2, geometry_3) if clip is not None]
-        picture = (
-            thumbnail_of(probe(video_path(video)), geometry, models.models) if video is not None else b""
-        )
-        style = style_of(clips, name, models.ready("speech"), picture)
+        picture = b""
+        if video is not None:
+            picture = face_thumbnail(probe(video_path(video)), geometry, models.models.face_model)
+        style = extract_style(clips, Run(models.ready("speech")), name, picture)
         return io.NodeOutput(style, ui=style_ui([style]))

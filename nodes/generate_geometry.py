@@ -52,6 +52,7 @@ class GenerateGeometry(io.ComfyNode):
     @classmethod
     def execute(cls, models, geometry, audio, style=None, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import Run
         from ..personatalk_core.pipeline import animate
         from .media_sockets import audio_path
         from .progress_bar import NodeProgress
@@ -60,7 +61,7 @@ class GenerateGeometry(io.ComfyNode):
         options = DubOptions(**choices).verify()
         speech, ready = audio_path(audio), models.ready("speech")
         with NodeProgress(cls.hidden.unique_id, "speech to geometry") as progress:
-            target = animate(geometry, speech, ready, options, style=style, progress=progress)
+            target = animate(geometry, speech, Run(ready, options, progress), style)
         for text in progress.warnings:
             logging.getLogger(__name__).warning("PersonaTalk: %s", text)
         return io.NodeOutput(target, ui=style_ui([style] if style is not None else []))

@@ -61,8 +61,9 @@ class RenderFaces(io.ComfyNode):
         **choices,
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import OutputFiles, Run
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.pipeline import render
+        from ..personatalk_core.pipeline import render_video
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeProgress
 
@@ -70,16 +71,12 @@ class RenderFaces(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
         with NodeProgress(cls.hidden.unique_id, "rendering") as progress:
-            report = render(
+            report = render_video(
                 probe(source),
                 geometry,
-                out,
-                ready,
-                options,
+                OutputFiles(out, mask, resume=False),
+                Run(ready, options, progress),
                 audio=sound,
-                mask_out=mask,
                 references=references,
-                progress=progress,
-                resume=False,
             )
         return dubbed(out, mask, report, progress, dub_ui(source, out, geometry=geometry))

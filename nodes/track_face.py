@@ -70,8 +70,9 @@ class TrackFace(io.ComfyNode):
     @classmethod
     def execute(cls, models, video, face: str, face_box=None) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
+        from ..personatalk_core.dubbing.run import Run
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.pipeline import track_video
+        from ..personatalk_core.pipeline import track as track_face
         from ..personatalk_core.tracking.exchange import face_in_box
         from ..personatalk_core.types import status_names
         from .face_sockets import face_sockets
@@ -81,7 +82,7 @@ class TrackFace(io.ComfyNode):
         info = probe(video_path(video))
         options = DubOptions(face=face if face_box is None else face_in_box(face_box)).verify()
         with NodeProgress(cls.hidden.unique_id, "tracking") as progress:
-            track = track_video(info, models.models, options, progress)
+            track = track_face(info, Run(models.models, options, progress))
         names = status_names(track.status)
         report = {"frames": len(names), "usable": names.count("ok"), "status": names}
         return io.NodeOutput(

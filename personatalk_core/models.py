@@ -1,20 +1,24 @@
-"""Which device and number format the networks run in."""
+"""Everything trained that a run uses: resolved, verified, loaded once; and the device it computes on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from .config import LANDMARKS, DubOptions
-from .errors import OptionsError
-from .geometry.coefficient_network import CoefficientNetwork, load_coefficient_network
+from .errors import FaceModelMismatchError, OptionsError
 from .geometry.face_model import FaceModel, load_face_model
 from .rendering.renderer import DualAttentionRenderer, load_renderer
 from .speech.networks import SpeechNetworks, load_speech_networks
+from .tracking.landmarks import FaceLandmarker
 from .weights.resolver import HubSource, ResolvedWeights, resolve_weights
+
+if TYPE_CHECKING:
+    from .geometry.coefficient_network import CoefficientNetwork
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,9 +74,38 @@ class Models:
     origins: dict[str, ResolvedWeights]
     initializer: CoefficientNetwork | None = None
 
+    def open_landmarker(self) -> FaceLandmarker:
+        """MediaPipe's networks; a context manager that releases them."""
+        return FaceLandmarker(self.landmarker)
+
+    def need_speech(self) -> SpeechNetworks:
+        """The speech networks. Raises OptionsError where they were not loaded."""
+        if self.speech is None:
+            raise OptionsError(
+                "the models were loaded without 'speech'; load them with parts=('speech', ...)."
+            )
+        return self.speech
+
+    def need_renderer(self) -> DualAttentionRenderer:
+        """The renderer. Raises OptionsError where it was not loaded."""
+        if self.renderer is None:
+            raise OptionsError(
+                "the models were loaded without 'renderer'; load them with parts=('renderer', ...)."
+            )
+        return self.renderer
+
+    def check_face_model(self, what: str, identity: str) -> None:
+        """Refuse geometry or style of another face model. Raises FaceModelMismatchError."""
+        if identity != self.face_model.sha256:
+            raise FaceModelMismatchError(
+                f"{what} was made with face model {identity[:12]} but {self.face_model.sha256[:12]} is "
+                "loaded; "
+                "make it again with this face model or load the one it was made with."
+            )
+
 
 def load_models(
-    options: DubOptions,
+    options: DubOptions | None = None,
     *,
     folder: Path | None = None,
     hub: HubSource | None = None,
@@ -82,12 +115,13 @@ def load_models(
     """Resolve (local folder, then Hub, then bundled), verify and load the weights a run needs.
 
     Args:
-        options: device, dtype and initializer.
+        options: device, dtype and initializer; None takes the defaults.
         parts:   any of ``speech``, ``renderer``; the landmarker and the face model always come.
     Raises:
         WeightsError: something is missing, corrupted or of another shape.
         OptionsError: the device is not there.
     """
+    options = options or DubOptions()
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     names = ["face_landmarker", "face_model"]
@@ -101,8 +135,11 @@ def load_models(
         else None
     )
     renderer = load_renderer(found["renderer"].path, device) if "renderer" in parts else None
-    own = options.initializer != LANDMARKS
-    initializer = load_coefficient_network(Path(options.initializer)).to(device) if own else None
+    initializer = None
+    if options.initializer != LANDMARKS:
+        from .geometry.coefficient_network import load_coefficient_network
+
+        initializer = load_coefficient_network(Path(options.initializer)).to(device)
     return Models(
         found["face_landmarker"].path, face_model, speech, renderer, device, dtype, found, initializer
     )

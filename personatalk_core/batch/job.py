@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from .. import __version__, pipeline
 from ..config import DubOptions
 from ..dubbing.progress import Progress
+from ..dubbing.run import OutputFiles
 from ..errors import CacheLockedError, MediaError, OptionsError, PersonaTalkError
 from ..media.content_credentials import ContentSigner, SigningChoice, signed_output
 from ..media.image_sequence import find_sequence, is_sequence, sequence_hash
@@ -196,9 +197,8 @@ def _dub_and_sign(
     style = load_style(job.style, models.face_model, models.speech) if job.style else None
     mask = folder / job.mask_out if job.mask_out else None
     with signed_output(folder / job.out, signer, source=job.video, others=job.inputs[1:]) as out:
-        report = _dub_when_free(
-            job.video, job.audio, out, models, options, style=style, mask_out=mask, progress=progress
-        )
+        files = OutputFiles(out, mask)
+        report = _dub_when_free(job.video, job.audio, files, models, options, style=style, progress=progress)
     report.seconds = {name: round(seconds, 3) for name, seconds in progress.seconds.items()}
     write_atomically(folder / job.report, (json.dumps(asdict(report), indent=2) + "\n").encode())
     return report

@@ -35,6 +35,7 @@ def register(verbs: Verbs) -> None:
 def dub(args: argparse.Namespace, progress: Progress) -> str:
     """The whole method."""
     from .. import pipeline
+    from ..dubbing.run import OutputFiles
     from ..speech.style_file import load_style
 
     options = output_options_of(args)
@@ -42,14 +43,6 @@ def dub(args: argparse.Namespace, progress: Progress) -> str:
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
     inputs = [path for path in (args.audio, args.style) if path]
     with video_target(args, inputs, progress) as out:
-        report = pipeline.dub(
-            args.video,
-            args.audio,
-            out,
-            models,
-            options,
-            style=style,
-            mask_out=args.mask_out,
-            progress=progress,
-        )
+        files = OutputFiles(out, args.mask_out)
+        report = pipeline.dub(args.video, args.audio, files, models, options, style=style, progress=progress)
     return format_report(report, args, progress)

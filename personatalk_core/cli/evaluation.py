@@ -119,12 +119,13 @@ def register(verbs: Verbs) -> None:
 
 def reconstruct(args: argparse.Namespace, progress: Progress) -> str:
     """The renderer's self-test."""
-    from .. import pipeline
+    from ..dubbing.run import OutputFiles
+    from ..evaluation import reconstruct as study
 
     options = options_of(args)
-    pipeline.check_target(args.out, options)
+    OutputFiles.of(args.out).verify()
     models = load_models(args, options, parts=("renderer",))
-    report = pipeline.reconstruct(args.video, args.out, models, options, progress=progress)
+    report = study.reconstruct(args.video, args.out, models, options, progress=progress)
     return format_report(report, args, progress) + "".join(
         f"\n  {name}: {value:.4g}" for name, value in report.metrics.items()
     )

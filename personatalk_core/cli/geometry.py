@@ -87,6 +87,7 @@ def register(verbs: Verbs) -> None:
 def geometry(args: argparse.Namespace, progress: Progress) -> str:
     """Video to geometry file, with an optional preview."""
     from .. import pipeline
+    from ..dubbing.run import Run
     from ..geometry.geometry_file import save_geometry
     from ..media.video_reader import probe
 
@@ -94,7 +95,7 @@ def geometry(args: argparse.Namespace, progress: Progress) -> str:
     models = load_models(args, options, parts=())
     models = replace(models, face_model=chosen_face_model(args) or models.face_model)
     info = probe(args.video)
-    result = pipeline.geometry_of_video(info, models, options, progress)
+    result = pipeline.estimate_geometry(info, Run(models, options, progress))
     save_geometry(args.out, result)
     if args.preview:
         from ..previews.mesh_overlay import write_preview

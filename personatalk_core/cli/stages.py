@@ -42,8 +42,10 @@ def register(verbs: Verbs) -> None:
 def style(args: argparse.Namespace, progress: Progress) -> str:
     """Videos or geometry files of one person to a style file."""
     from .. import pipeline
+    from ..dubbing.run import Run
     from ..geometry.geometry_file import load_geometry
     from ..media.video_reader import probe
+    from ..previews.reference_crops import face_thumbnail
     from ..speech.style_file import save_style
 
     options = options_of(args)
@@ -54,9 +56,10 @@ def style(args: argparse.Namespace, progress: Progress) -> str:
             geometries.append(load_geometry(path, models.face_model))
             continue
         info = probe(path)
-        geometries.append(pipeline.geometry_of_video(info, models, options, progress))
-        thumbnail = thumbnail or pipeline.thumbnail_of(info, geometries[-1], models)
-    result = pipeline.style_of(geometries, args.name or args.video[0].stem, models, thumbnail)
+        geometries.append(pipeline.estimate_geometry(info, Run(models, options, progress)))
+        thumbnail = thumbnail or face_thumbnail(info, geometries[-1], models.face_model)
+    name = args.name or args.video[0].stem
+    result = pipeline.extract_style(geometries, Run(models, options, progress), name, thumbnail)
     save_style(args.out, result)
     return f"{args.out}: style of {result.name} from {sum(int(g.usable.sum()) for g in geometries)} frames"
 
@@ -64,6 +67,7 @@ def style(args: argparse.Namespace, progress: Progress) -> str:
 def animate(args: argparse.Namespace, progress: Progress) -> str:
     """Geometry and speech to lip-synced geometry."""
     from .. import pipeline
+    from ..dubbing.run import Run
     from ..geometry.geometry_file import load_geometry, save_geometry
     from ..speech.style_file import load_style
 
@@ -71,7 +75,7 @@ def animate(args: argparse.Namespace, progress: Progress) -> str:
     models = load_models(args, options, parts=("speech",))
     source = load_geometry(args.geometry, models.face_model)
     style = load_style(args.style, models.face_model, models.speech) if args.style else None
-    target = pipeline.animate(source, args.audio, models, options, style=style, progress=progress)
+    target = pipeline.animate(source, args.audio, Run(models, options, progress), style)
     save_geometry(args.out, target)
     return "\n".join(
         [f"{args.out}: {target.frame_count} frames", *(f"warning: {text}" for text in progress.warnings)]
@@ -81,6 +85,7 @@ def animate(args: argparse.Namespace, progress: Progress) -> str:
 def render(args: argparse.Namespace, progress: Progress) -> str:
     """Lip-synced geometry to video."""
     from .. import pipeline
+    from ..dubbing.run import OutputFiles, Run
     from ..geometry.geometry_file import load_geometry
     from ..media.video_reader import probe
 
@@ -88,14 +93,11 @@ def render(args: argparse.Namespace, progress: Progress) -> str:
     models = load_models(args, options, parts=("renderer",))
     target = load_geometry(args.geometry, models.face_model)
     with video_target(args, [args.audio] if args.audio else [], progress) as out:
-        report = pipeline.render(
+        report = pipeline.render_video(
             probe(args.video),
             target,
-            out,
-            models,
-            options,
+            OutputFiles(out, args.mask_out),
+            Run(models, options, progress),
             audio=args.audio,
-            mask_out=args.mask_out,
-            progress=progress,
         )
     return format_report(report, args, progress)

@@ -30,13 +30,13 @@ def add_video_output(verb: argparse.ArgumentParser) -> None:
 
 def output_options_of(args: argparse.Namespace) -> DubOptions:
     """Options of a verb that writes a video or pictures; refuses an output that cannot work."""
-    from .. import pipeline
+    from ..dubbing.run import OutputFiles
     from ..media.image_sequence import is_picture_output
 
     options = options_of(args)
     if is_picture_output(args.out):
         return dataclasses.replace(options, lossless=True)
-    pipeline.check_target(args.out, options)
+    OutputFiles.of(args.out).verify()
     return options
 
 

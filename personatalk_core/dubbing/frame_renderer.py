@@ -1,16 +1,13 @@
-"""Stage two over a whole video: source frames in, rendered and pasted frames out, in bounded memory.
+"""F_tgt over a whole video: source frames in, rendered frames out as they are asked for, in bounded memory.
 
 Frames are rendered in batches. A window of decoded source frames holds what the batch and its face references
-need and forgets the rest; lip references are read and encoded once, before the first batch. The output is
-made in segments that depend on nothing but their own frames, so that finished ones are never made again.
+need and forgets the rest; lip references are read and encoded once, before the first batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,52 +15,26 @@ import torch
 from torch import Tensor
 
 from ..compose.crop import LANCZOS, crop_boxes, crop_image, crop_points
-from ..compose.masks import TURNED_DEGREES, lower_face_mask, passthrough_weight, turned_weight
+from ..compose.masks import lower_face_mask
 from ..compose.occlusion import OcclusionDetector
-from ..compose.paste_back import paste_back
-from ..config import DubOptions
 from ..geometry.vertices import posed_vertices
-from ..media.audio_stream import AudioStream
-from ..media.picture_coding import format_of, picture_coding
-from ..media.provenance import provenance_metadata
-from ..media.segments import SegmentedVideo
 from ..media.video_reader import VideoReader
-from ..models import Models
-from ..rendering.batch import EncodedReferences
+from ..rendering.batch import EncodedReferences, ReferenceFrames, Targets
 from ..rendering.references import allowed_references
-from ..rendering.renderer import Targets, encode_references, render
-from ..types import (
-    AudioClip,
-    Cache,
-    CropBoxes,
-    DubReport,
-    FaceGeometry,
-    FrameStatus,
-    OnProgress,
-    ReferenceSelection,
-    Timeline,
-    VideoInfo,
-)
+from ..rendering.renderer import encode_chunk, render_chunk
+from ..rendering.similarity import describe
+from ..types import CropBoxes, FaceGeometry, ReferenceSelection, VideoInfo
 from .frame_window import FrameWindow
-from .oom_fallback import RenderingMemory
+from .oom_fallback import BatchRunner
+from .run import Run
 
 # output frames of 256-pixel crops rendered together; on a CPU fewer where crops are larger, so that a batch
 # stays short
 BATCH = 8
 # references of 512 pixels, 5 MB each, kept encoded where alike frames are chosen from all over the clip
 MOST_ENCODED = 96
-SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
-CROP_SIZES = (
-    256,
-    320,
-    384,
-    448,
-    512,
-    640,
-    768,
-    896,
-    1024,
-)  # a crop is worked on at the smallest not below its size in the source
+# a crop is worked on at the smallest not below its size in the source
+CROP_SIZES = (256, 320, 384, 448, 512, 640, 768, 896, 1024)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +42,8 @@ class RenderedFrame:
     """One output frame. crop (3, R, R) float32 in [0, 1] rendered, or None where the frame passes through.
 
     frame (H, W, 3) uint8: the source frame.  box (3,).  source_points, target_points (V, 3): crop pixels at
-    R. face (R, R) and lip (R, R): the renderer's masks.  shown (R, R): the soft mask through which the crop
-    is pasted; outside it the crop need not be what the renderer would make of it.
+    R. face (R, R) and lip (R, R): the renderer's masks.  paste_mask (R, R): the soft mask through which the
+    crop is pasted; outside it the crop need not be what the renderer would make of it.
     """
 
     index: int
@@ -83,299 +54,250 @@ class RenderedFrame:
     target_points: Tensor | None = None
     face: Tensor | None = None
     lip: Tensor | None = None
-    shown: Tensor | None = None
+    paste_mask: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TargetBatch:
+    """B output frames rendered together.
+
+    rows, source_frame (B,) int64: output frames, and the source frames they are shown over.  face (B, N_f):
+    their face references.  source_points (B, V, 3): vertices of the source in pixels of the source frames'
+    crops.  targets: what is rendered there.
+    """
+
+    rows: Tensor
+    source_frame: Tensor
+    face: Tensor
+    source_points: Tensor
+    targets: Targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chunk: slice) -> TargetBatch:
+        """Some of the batch."""
+        return TargetBatch(*(getattr(self, f.name)[chunk] for f in fields(self)))
 
 
 class FrameRenderer:
-    """Renders output frames of one dub; holds what all of them share: crop boxes and encoded lip references.
+    """The frames of one dub, an iterable of :class:`RenderedFrame`; :meth:`frames` gives some of them.
 
     Args:
-        info:       source video.
-        source:     its geometry, T_s frames.
-        target:     geometry to render, T frames; ``source_frame`` says which source frame each is shown over.
+        clip:       the source video.
+        target:     geometry to render, T frames; ``source_frame`` says which source frame each is shown over,
+            and
+            ``reference`` is the source's geometry (None: the target is the source's own).
         references: Algorithm 1's choice.
+        run:        models, options, and progress, which may raise to cancel.
         whole_face: show the whole drawn face instead of the lower face only.
-        step:       called now and then during long work; it may raise to cancel.
     """
 
     def __init__(
         self,
-        info: VideoInfo,
-        source: FaceGeometry,
+        clip: VideoInfo,
         target: FaceGeometry,
         references: ReferenceSelection,
-        models: Models,
-        options: DubOptions,
+        run: Run,
+        *,
         whole_face: bool = False,
-        step: Callable[[], None] = lambda: None,
     ) -> None:
-        self._whole_face = whole_face
-        self._source, self._target, self._references, self._face_model = (
-            source,
-            target,
-            references,
-            models.face_model,
-        )
-        self._exclude_window, self._step = options.exclude_window, step
-        self._boxes = crop_boxes(source, models.face_model)
-        self._size = crop_size(self._boxes, source)
-        self.memory = RenderingMemory(models, batch_size(self._size, models.device))
-        self._batch = self.memory.frames
-        self._reader = VideoReader(info)
-        order = sorted(set(references.lip.tolist()))
-        frames = {}
-        for i, frame in zip(order, self._reader.frames(order), strict=True):
-            frames[i] = frame
-            step()
-        lip = self._encode(frames, references.lip.tolist())
-        self._covered = OcclusionDetector(models.face_model, lip.pixels, lip.points)
-        for i, points in zip(references.lip.tolist(), lip.points.float().cpu(), strict=True):
-            self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
-        self._lip = self._uncovered(lip, references.lip.tolist())
+        self.clip, self.target, self.references, self.whole_face = clip, target, references, whole_face
+        self.source = target.reference or target
+        self.counter = run.progress.counter("rendering", target.frame_count)
+        self._exclude_window = run.options.exclude_window
+        self.face_model = run.models.face_model
+        self._boxes = crop_boxes(self.source, self.face_model)
+        self._size = crop_size(self._boxes, self.source)
+        self._runner = BatchRunner(run.models, batch_size(self._size, run.models.device))
+        self._batch = self._runner.frames
+        self._reader = VideoReader(clip)
+        self._lip: EncodedReferences | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went on otherwise than asked for, a sentence each."""
+        return self._runner.warnings
+
+    def __iter__(self) -> Iterator[RenderedFrame]:
+        return self.frames([range(self.target.frame_count)])
 
     def frames(self, runs: Iterable[range]) -> Iterator[RenderedFrame]:
         """The frames of runs of consecutive output frames, in order. Each run gives what it would give
         alone."""
         runs = [run for run in runs if len(run)]
-        shown, face = self._target.source_frame, self._references.face
-
+        if not runs:
+            return
+        if self._lip is None:
+            self._lip = self._encode_lip_references()
+        source_frame, face = self.target.source_frame, self.references.face
         encoded: dict[int, EncodedReferences] = {}
 
         def needs() -> Iterator[list[int]]:  # goes on batch by batch, as frames are asked for below
             for run in runs:
                 for batch in self._batches(run):
-                    known = (
-                        encoded if self._exclude_window else ()
-                    )  # without one, references are shown soon, too
-                    yield [
-                        *shown[batch].tolist(),
-                        *(i for i in face[batch].flatten().tolist() if i not in known),
-                    ]
+                    # without an exclude window, references are shown soon, too
+                    known = encoded if self._exclude_window else ()
+                    fresh = (i for i in face[batch].flatten().tolist() if i not in known)
+                    yield [*source_frame[batch].tolist(), *fresh]
 
         window = FrameWindow(self._reader, needs())
         for run in runs:
             encoded.clear()  # nothing is carried from run to run
             for batch in self._batches(run):
                 frames = window.advance()
-                self._step()
-                usable = self._target.usable[batch] & self._source.usable[shown[batch]]
-                rows = batch[usable].tolist()
-                rendered = self._render(rows, frames, encoded) if rows else {}
+                self.counter.advance(0)
+                usable = self.target.usable[batch] & self.source.usable[source_frame[batch]]
+                rows = batch[usable]
+                self._encode_face_references(rows.tolist(), frames, encoded)
+                chunks = self._runner.run_with_oom_fallback(
+                    lambda window, rows=rows: self._target_batch(rows[window]),
+                    len(rows),
+                    self._size,
+                    lambda chunk: self._render_chunk(chunk, encoded),
+                )
+                rendered = {t: values for chunk in chunks for t, values in chunk.items()}
                 for t in batch.tolist():
-                    frame, box = frames[int(shown[t])], self._boxes.box[shown[t]]
-                    yield (
-                        RenderedFrame(t, frame, box, *rendered[t])
-                        if t in rendered
-                        else RenderedFrame(t, frame, box)
-                    )
+                    frame, box = frames[int(source_frame[t])], self._boxes.box[source_frame[t]]
+                    yield RenderedFrame(t, frame, box, **rendered.get(t, {}))
 
     def _batches(self, run: range) -> Sequence[Tensor]:
         return torch.arange(run.start, run.stop).split(self._batch)
 
-    def _render(
+    # References
+
+    def _encode_lip_references(self) -> EncodedReferences:
+        """Lip references of the whole clip, read once, without what lies before the face in them."""
+        lip = self.references.lip.tolist()
+        order = sorted(set(lip))
+        frames = {}
+        for i, frame in zip(order, self._reader.frames(order), strict=True):
+            frames[i] = frame
+            self.counter.advance(0)
+        encoded = self._encode(frames, lip)
+        self._occlusion = OcclusionDetector(self.face_model, encoded.pixels, encoded.points)
+        for i, points in zip(lip, encoded.points.float().cpu(), strict=True):
+            self._occlusion.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+        return self._unoccluded(encoded, lip)
+
+    def _encode_face_references(
         self, rows: list[int], frames: dict[int, np.ndarray], encoded: dict[int, EncodedReferences]
-    ) -> dict[int, tuple]:
-        wanted = self._references.face[rows].unique().tolist()
-        for i in wanted:  # the ones used last come last
+    ) -> None:
+        """Bring ``encoded`` to what output frames ``rows`` need: fresh references in, those unused longest
+        out."""
+        if not rows:
+            return
+        needed = self.references.face[rows].unique().tolist()
+        for i in needed:  # the ones used last come last
             if i in encoded:
                 encoded[i] = encoded.pop(i)
-        others = [i for i in encoded if i not in wanted]
-        kept = MOST_ENCODED * 512**2 // max(512, self._size) ** 2 if self._exclude_window else 0
-        for i in others[: max(0, len(others) - kept)]:
+        others = [i for i in encoded if i not in needed]
+        keep = MOST_ENCODED * 512**2 // max(512, self._size) ** 2 if self._exclude_window else 0
+        for i in others[: max(0, len(others) - keep)]:
             del encoded[i]
-        fresh = [i for i in wanted if i not in encoded]
-        shown = self._target.source_frame[rows].tolist()
-        self._covered.forget_all_but({*encoded, *fresh, *shown})
+        fresh = [i for i in needed if i not in encoded]
+        shown = self.target.source_frame[rows].tolist()
+        self._occlusion.forget_all_but({*encoded, *fresh, *shown})
         self._look_at(frames, {*fresh, *shown})
         if fresh:
-            new = self._uncovered(self._encode(frames, fresh), fresh)
+            new = self._unoccluded(self._encode(frames, fresh), fresh)
             encoded |= {i: new[k] for k, i in enumerate(fresh)}
-            self._step()
-        parts = self.memory.in_windows(rows, lambda part: self._render_window(part, encoded))
-        return {t: item for part in parts for t, item in part.items()}
+            self.counter.advance(0)
 
-    def _render_window(self, rows: Sequence[int], encoded: dict[int, EncodedReferences]) -> dict[int, tuple]:
-        self._step()
-        device, index = self.memory.device, torch.tensor(list(rows))
-        shown, face = self._target.source_frame[index], self._references.face[index]
-        part, box = self._target[index], CropBoxes(self._boxes.box[shown])
-        points = crop_points(posed_vertices(part, self._face_model), box, self._size)
-        own = crop_points(posed_vertices(self._source[shown], self._face_model), box, self._size)
-        wanted, place = face.unique(return_inverse=True)
-        soft = None
-        if not self._whole_face:
-            pairs = zip(own, points, strict=True)
-            soft = torch.stack(
-                [lower_face_mask(before, after, self._face_model, self._size) for before, after in pairs]
-            )  # (B, R, R)
-            near = [
-                [j for j in (i - 1, i + 1) if j in around]
-                for i, around in zip(shown.tolist(), face.tolist(), strict=True)
-            ]
-            before = zip(shown.tolist(), near, own, strict=True)
-            soft = soft * (
-                1
-                - torch.stack(
-                    [self._covered.mask(i, around, places, self._size) for i, around, places in before]
-                )
-            )
-        targets = Targets(
-            points.to(device),
-            part.expression.to(device),
-            face_index=place.to(device),
-            lip_allowed=allowed_references(self._references.lip, shown, self._exclude_window).to(device),
-            wanted=None if soft is None else near_mask(soft).to(device),
-        )
-        crops = render(
-            self.memory.renderer,
-            targets,
-            self._lip.to(device),
-            EncodedReferences.join([encoded[i].to(device) for i in wanted.tolist()]),
-            self.memory.face_model,
-        )
-        rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))
-        shown = drawn if soft is None else soft
-        return {t: (rgb[k], own[k], points[k], drawn[k], lip[k], shown[k]) for k, t in enumerate(rows)}
+    def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
+        """E_ref and E_tex of source frames."""
+
+        def reference_frames(window: slice) -> ReferenceFrames:
+            self.counter.advance(0)
+            rows, device = torch.tensor(index[window]), self._runner.device
+            crops = [crop_image(frames[i], self._boxes.box[i], self._size, LANCZOS) for i in index[window]]
+            pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255  # (N, 3, R, R)
+            source = self.source[rows]
+            points, expression = self._crop_points(source, rows), source.expression
+            references = ReferenceFrames(pixels.to(device), points.to(device), expression.to(device))
+            return describe(references, self._runner.face_model)
+
+        def encode(chunk: ReferenceFrames) -> EncodedReferences:
+            return encode_chunk(self._runner.renderer, chunk, self._runner.face_model)
+
+        encoded = self._runner.run_with_oom_fallback(reference_frames, len(index), self._size, encode)
+        with torch.inference_mode():
+            return EncodedReferences.join([chunk.to(self._runner.device) for chunk in encoded])
 
     def _look_at(self, frames: dict[int, np.ndarray], numbers: Iterable[int]) -> None:
         for i in sorted(numbers):
-            if not self._covered.knows(i):
-                posed = posed_vertices(self._source[[i]], self._face_model)
-                points = crop_points(posed, CropBoxes(self._boxes.box[[i]]), self._size)[0]  # (V, 3)
-                self._covered.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+            if not self._occlusion.knows(i):
+                points = self._crop_points(self.source[[i]], torch.tensor([i]))[0]  # (V, 3)
+                self._occlusion.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
 
-    def _uncovered(self, encoded: EncodedReferences, index: Sequence[int]) -> EncodedReferences:
+    def _unoccluded(self, encoded: EncodedReferences, index: Sequence[int]) -> EncodedReferences:
         """The same references without what lies before the face in them."""
-        seen = torch.stack([self._covered.seen(i) for i in index]).to(encoded.visibility)
+        seen = torch.stack([self._occlusion.seen(i) for i in index]).to(encoded.visibility)
         with torch.inference_mode():
             return replace(encoded, visibility=encoded.visibility * seen)
 
-    def _encode(self, frames: dict[int, np.ndarray], index: Sequence[int]) -> EncodedReferences:
-        def encode(rows: Sequence[int]) -> EncodedReferences:
-            self._step()
-            chosen, device = torch.tensor(list(rows)), self.memory.device
-            crops = np.stack(
-                [crop_image(frames[i], self._boxes.box[i], self._size, LANCZOS) for i in rows]
-            )  # (N, R, R, 3)
-            part = self._source[chosen]
-            points = crop_points(
-                posed_vertices(part, self._face_model), CropBoxes(self._boxes.box[chosen]), self._size
-            )
-            pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-            places, expression = points.to(device), part.expression.to(device)
-            return encode_references(
-                self.memory.renderer, pixels.to(device), places, expression, self.memory.face_model
-            )
+    def _crop_points(self, geometry: FaceGeometry, source_frame: Tensor) -> Tensor:
+        """(B, V, 3) vertices of some frames in pixels of the crops around source frames (B,)."""
+        boxes = CropBoxes(self._boxes.box[source_frame])
+        return crop_points(posed_vertices(geometry, self.face_model), boxes, self._size)
 
-        parts = self.memory.in_windows(index, encode)
-        with torch.inference_mode():
-            return EncodedReferences.join([part.to(self.memory.device) for part in parts])
+    # Targets
 
-
-def render_to_file(
-    info: VideoInfo,
-    source: FaceGeometry,
-    target: FaceGeometry,
-    references: ReferenceSelection,
-    audio: AudioClip | AudioStream | None,
-    out: Path,
-    models: Models,
-    options: DubOptions,
-    cache: Cache,
-    *,
-    mask_out: Path | None = None,
-    whole_face: bool = False,
-    observe: Callable[[RenderedFrame], None] | None = None,
-    on_frame: Callable[[np.ndarray], None] | None = None,
-    on_progress: OnProgress | None = None,
-) -> DubReport:
-    """Render, paste back and write a video; the file appears when it is complete.
-
-    Args:
-        cache:      keeps finished segments; those it holds already are not rendered again.
-        whole_face: paste the whole drawn face instead of the lower face only.
-        observe:    called with every rendered frame before it is pasted, for measurements.
-        on_frame:   called with every finished frame (H, W, 3) uint8, for previews; it must not keep or change
-            it.
-    Returns:
-        What happened to each frame.
-    """
-    timeline = Timeline(
-        target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy()
-    )
-    turned = turned_weight(source.rotation[target.source_frame])
-    weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy()) * (
-        1 if whole_face else turned
-    )
-    report = DubReport(
-        frames=target.frame_count,
-        lip_references=references.lip.tolist(),
-        settings={f.name: getattr(options, f.name) for f in fields(options)},
-    )
-    coding = {"lossless": options.lossless, "like": info}
-    video = SegmentedVideo(
-        cache,
-        "video",
-        picture_coding(format_of(out), info.width, info.height, timeline, **coding),
-        out,
-        SEGMENT,
-    )
-    videos = [(video, Path(out), audio, provenance_metadata() if options.provenance else {})]
-    if mask_out:
-        grey = picture_coding(
-            format_of(mask_out), info.width, info.height, timeline, lossless=options.lossless
+    def _target_batch(self, rows: Tensor) -> TargetBatch:
+        """Output frames ``rows`` (B,): their geometry in pixels of the crops they are shown over."""
+        device, source_frame, target = self._runner.device, self.target.source_frame[rows], self.target[rows]
+        points = self._crop_points(target, source_frame)
+        targets = Targets(points.to(device), target.expression.to(device))
+        return TargetBatch(
+            rows,
+            source_frame,
+            self.references.face[rows],
+            self._crop_points(self.source[source_frame], source_frame),
+            describe(targets, self._runner.face_model),
         )
-        videos.append((SegmentedVideo(cache, "mask", grey, mask_out, SEGMENT), Path(mask_out), None, {}))
-    missing = [k for k in range(video.count) if not all(kept.finished(k) for kept, *_ in videos)]
-    done = sum(len(video.frames(k)) for k in range(video.count)) - sum(len(video.frames(k)) for k in missing)
-    report.resumed = done
 
-    def step(frames: int = 0) -> None:
-        nonlocal done
-        done += frames
-        if on_progress:
-            on_progress(done, target.frame_count)
-
-    if missing:
-        renderer = FrameRenderer(info, source, target, references, models, options, whole_face, step)
-        rendered = renderer.frames(video.frames(k) for k in missing)
-        for number in missing:
-            with ExitStack() as stack:
-                writers = [stack.enter_context(kept.writer(number)) for kept, *_ in videos]
-                for _ in video.frames(number):
-                    item = next(rendered)
-                    if observe and item.crop is not None:
-                        observe(item)
-                    frame, mask = pasted(item, float(weight[item.index]))
-                    for writer, picture in zip(writers, (frame, mask), strict=False):
-                        writer.write(picture if picture is frame else grey_frame(mask))
-                    if on_frame:
-                        on_frame(frame)
-                    step(1)
-        report.warnings.extend(renderer.memory.warnings)
-        del renderer, rendered
-    for kept, path, sound, metadata in videos:
-        kept.join(sound, metadata, cache.path(f"joined{path.suffix}"), lambda *_: step())
-    names = [FrameStatus(int(s)).name.lower() for s in target.status]
-    report.warnings.extend(info.remarks)
-    fading = int(((turned < 1) & target.usable.numpy()).sum())
-    if fading and not whole_face:
-        degrees = f"{TURNED_DEGREES[0]:.0f} degrees"
-        report.warnings.append(
-            f"In {fading} frames the head is turned by more than {degrees}; they fade to the source."
+    def _render_chunk(
+        self, batch: TargetBatch, encoded: dict[int, EncodedReferences]
+    ) -> dict[int, dict[str, Tensor]]:
+        """Frames of a batch in one pass of the renderer: fields of RenderedFrame by output frame."""
+        self.counter.advance(0)
+        assert self._lip is not None
+        device, points = self._runner.device, batch.targets.points.cpu()
+        paste_mask = None if self.whole_face else self._paste_mask(batch, points)
+        used, face_index = batch.face.unique(return_inverse=True)
+        allowed = allowed_references(self.references.lip, batch.source_frame, self._exclude_window)
+        targets = replace(
+            batch.targets,
+            face_index=face_index.to(device),
+            lip_allowed=allowed.to(device),
+            wanted=None if paste_mask is None else near_mask(paste_mask).to(device),
         )
-    report.status = names
-    report.dubbed = names.count("ok")
-    report.passed_through = {name: names.count(name) for name in sorted(set(names) - {"ok"})}
-    return report
+        face = EncodedReferences.join([encoded[i].to(device) for i in used.tolist()])
+        crops = render_chunk(
+            self._runner.renderer, targets, self._lip.to(device), face, self._runner.face_model
+        )
+        rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))
+        frames = {
+            "crop": rgb,
+            "source_points": batch.source_points,
+            "target_points": points,
+            "face": drawn,
+            "lip": lip,
+            "paste_mask": drawn if paste_mask is None else paste_mask,
+        }
+        rows = batch.rows.tolist()
+        return {t: {name: values[k] for name, values in frames.items()} for k, t in enumerate(rows)}
 
-
-def pasted(item: RenderedFrame, weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """A rendered frame laid into its source frame: (H, W, 3) uint8, and (H, W) float32 how much of each pixel
-    was replaced."""
-    if item.crop is None:
-        return item.frame, np.zeros(item.frame.shape[:2], np.float32)
-    return paste_back(item.frame, item.crop, item.shown, item.box, weight=weight, seed=item.index)
+    def _paste_mask(self, batch: TargetBatch, points: Tensor) -> Tensor:
+        """(B, R, R) in [0, 1]: the lower face of source and target, (B, V, 3) points, less what lies before
+        it."""
+        masks = []
+        for k, (i, around) in enumerate(zip(batch.source_frame.tolist(), batch.face.tolist(), strict=True)):
+            source_points = batch.source_points[k]
+            lower = lower_face_mask(source_points, points[k], self.face_model, self._size)
+            neighbours = [j for j in (i - 1, i + 1) if j in around]
+            masks.append(lower * (1 - self._occlusion.mask(i, neighbours, source_points, self._size)))
+        return torch.stack(masks)
 
 
 def near_mask(soft: Tensor) -> Tensor:
@@ -391,12 +313,6 @@ def batch_size(crop: int, device: torch.device) -> int:
     """Output frames rendered together: BATCH on a GPU, on a CPU as many as have the pixels of BATCH crops of
     256."""
     return BATCH if device.type != "cpu" else max(1, BATCH * CROP_SIZES[0] ** 2 // crop**2)
-
-
-def grey_frame(mask: np.ndarray) -> np.ndarray:
-    """(H, W) in [0, 1] to a grey (H, W, 3) uint8 frame; any weight above 0 shows as at least 1."""
-    grey = np.where(mask > 0, np.maximum(np.round(mask * 255), 1), 0).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def crop_size(boxes: CropBoxes, source: FaceGeometry) -> int:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import MemoryLimitError
 from ..models import Models
+from ..rendering.fast.cpu_chunks import Batch, map_chunks
 from ..speech.lip_sync import INNER_FRAMES
 from ..speech.networks import SpeechNetworks
 
@@ -25,7 +26,7 @@ LEAST_SPEECH = (
 )  # frames at 25 fps of the windows that are tried when the usual ones do not fit
 
 
-class RenderingMemory:
+class BatchRunner:
     """The renderer, the face model and the device that a run uses now, and how many frames it renders at
     once.
 
@@ -42,23 +43,33 @@ class RenderingMemory:
         """The number format of the run."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def in_windows(self, items: Sequence[int], job: Callable[[Sequence[int]], Result]) -> list[Result]:
-        """Do a job for all items, a window of them at a time; a window that does not fit into memory is done
-        again smaller.
+    def run_with_oom_fallback(
+        self, make_batch: Callable[[slice], Batch], count: int, size: int, job: Callable[[Batch], Result]
+    ) -> list[Result]:
+        """Do a job for ``count`` frames, a window of them at a time; a window that does not fit into memory is
+        done again smaller.
 
+        Args:
+            make_batch: gives the input of a window of frames, on the device that is used now.
+            size:       pixels of a crop's side, by which a window is cut into chunks.
+            job:        the work for one chunk; on a CPU each core takes chunks of its own.
+        Returns:
+            The results of all chunks, in order.
         Raises:
             MemoryLimitError: one frame at a time on the CPU is still too much.
         """
-        done, at = [], 0
-        while at < len(items):
-            window = items[at : at + self.frames]
+        done: list[Result] = []
+        at = 0
+        while at < count:
+            window = slice(at, min(at + self.frames, count))
             try:
                 with torch.inference_mode(), self.autocast():
-                    done.append(job(window))
+                    results = map_chunks(job, make_batch(window), size, self.device)
             except OutOfMemory as error:
-                self._step_down(len(window), error)
+                self._step_down(window.stop - at, error)
             else:
-                at += len(window)
+                done += results
+                at = window.stop
         return done
 
     def _step_down(self, tried: int, error: Exception) -> None:
@@ -84,7 +95,7 @@ class RenderingMemory:
             ) from error
 
 
-def speak_within_memory(
+def speak_with_oom_fallback(
     networks: SpeechNetworks, say: Callable[[SpeechNetworks, int], Result]
 ) -> tuple[Result, list[str]]:
     """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that
@@ -135,3 +146,4 @@ def on_cpu(network: nn.Module) -> nn.Module:
     for buffer in network.buffers():
         memo[id(buffer)] = buffer.detach().to(CPU, copy=True)
     return copy.deepcopy(network, memo)
+

@@ -16,6 +16,23 @@ if TYPE_CHECKING:  # so that `personatalk --help` does without numpy and torch
     from ..types import OnProgress
 
 
+class Counter:
+    """Counts the units of a stage that are done; every call may raise to cancel."""
+
+    def __init__(self, on_progress: OnProgress, total: int) -> None:
+        self.done, self.total = 0, total
+        self._on_progress = on_progress
+
+    def start_at(self, done: int) -> None:
+        """Units that were done before."""
+        self.done = done
+
+    def advance(self, units: int) -> None:
+        """So many more are done; 0 only asks whether to go on."""
+        self.done += units
+        self._on_progress(self.done, self.total)
+
+
 class Progress:
     """Hands out one callback a stage and keeps the seconds each stage took. Silent; subclasses show it.
 
@@ -35,6 +52,10 @@ class Progress:
             self.show(name, done, total)
 
         return on_progress
+
+    def counter(self, name: str, total: int) -> Counter:
+        """Begin the stage ``name``, of ``total`` units, and return what counts them."""
+        return Counter(self.stage(name), total)
 
     def show(self, name: str, done: int, total: int) -> None:
         """Called after each unit of work. May raise to cancel."""

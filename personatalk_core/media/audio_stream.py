@@ -157,11 +157,11 @@ def _planes(frame: av.AudioFrame) -> np.ndarray:
 class SpeechSamples:
     """One channel of float32 samples at SAMPLE_RATE in a file: what the speech stages hear, read by slices.
 
-    duration: seconds of the sound it was made from.
+    duration: seconds of the sound it was made from.  source: the file that sound came from.
     """
 
-    def __init__(self, path: Path, duration: float) -> None:
-        self.path, self.duration = Path(path), duration
+    def __init__(self, path: Path, duration: float, source: Path) -> None:
+        self.path, self.duration, self.source = Path(path), duration, Path(source)
         self.shape = (self.path.stat().st_size // 4,)
 
     def __len__(self) -> int:
@@ -186,7 +186,7 @@ def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
 
     with Path(path).open("wb") as target:
         target.writelines(block.tobytes() for block in speech_blocks(counted(), sound.sample_rate))
-    return SpeechSamples(path, count / sound.sample_rate)
+    return SpeechSamples(path, count / sound.sample_rate, sound.path)
 
 
 def speech_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:

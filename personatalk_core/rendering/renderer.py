@@ -61,15 +61,11 @@ def encode_references(
     """
     check_shape("reference points", points, len(crops), face_model.vertex_count, 3)
     check_shape("reference expression", expression, len(crops), face_model.expression_count)
-    pixels = torch.empty_like(crops, memory_format=torch.channels_last)
-    frames = describe(ReferenceFrames(pixels, points, expression), face_model)
-
-    def encode(chunk: slice) -> EncodedReferences:
-        pixels[chunk] = crops[chunk]
-        return encode_chunk(network, frames[chunk], face_model)
-
-    encoded = map_chunks(encode, len(crops), crop_size(crops), crops.device)
-    return EncodedReferences.join(encoded, pixels)
+    frames = describe(ReferenceFrames(crops, points, expression), face_model)
+    encoded = map_chunks(
+        lambda chunk: encode_chunk(network, chunk, face_model), frames, crop_size(crops), crops.device
+    )
+    return EncodedReferences.join(encoded)
 
 
 def encode_chunk(
@@ -155,8 +151,8 @@ def render(
     """
     targets = describe(targets, face_model)
     crops = map_chunks(
-        lambda chunk: render_chunk(network, targets[chunk], lip, face, face_model, dense=dense),
-        len(targets),
+        lambda chunk: render_chunk(network, chunk, lip, face, face_model, dense=dense),
+        targets,
         crop_size(face.pixels),
         targets.points.device,
     )

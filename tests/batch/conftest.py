@@ -35,7 +35,8 @@ def quick_dub(monkeypatch, tmp_path):
     for."""
     asked = []
 
-    def dub(video, audio, out, models, options, *, style=None, mask_out=None, progress=None):
+    def dub(video, audio, files, models, options, *, style=None, progress=None):
+        out = files.video
         asked.append(Path(out).name)
         if "bad" in Path(video).name:
             raise MediaError(f"{video} is bad;\nexport it again.")

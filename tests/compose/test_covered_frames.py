@@ -15,6 +15,8 @@ from personatalk_core.compose.masks import lower_face_mask
 from personatalk_core.compose.occlusion import ENOUGH, OcclusionDetector
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
+from personatalk_core.dubbing.run import Run
+from personatalk_core.dubbing.write_dub import paste
 from personatalk_core.evaluation.metrics.image_quality import seam_visibility
 from personatalk_core.geometry.vertices import posed_vertices
 from personatalk_core.rendering.references import ReferenceSelection
@@ -30,7 +32,6 @@ def scene(tmp_path_factory):
     """The sample's geometry with the mouths of other frames, what renders it, and where the mouth is in each
     frame."""
     from personatalk_core import pipeline
-    from personatalk_core.dubbing.progress import Progress
     from personatalk_core.media.array_files import write_frames
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
@@ -39,7 +40,7 @@ def scene(tmp_path_factory):
     video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:FRAMES], FRAMES, 15)
     options = DubOptions(device="cpu")
     models, info = load_models(options, parts=("renderer",)), probe(video)
-    source = pipeline.geometry_of_video(info, models, options, Progress())
+    source = pipeline.estimate_geometry(info, Run(models, options))
     target = source[SHOWN]
     expression = target.expression.clone()
     lower = models.face_model.lower_count
@@ -88,17 +89,14 @@ class HeldMicrophone(DrawnInto):
 def render(scene, reader, monkeypatch) -> list[video_rendering.RenderedFrame]:
     info, source, target, references, models, options, _ = scene
     monkeypatch.setattr(video_rendering, "VideoReader", reader)
-    return list(
-        video_rendering.FrameRenderer(info, source, target, references, models, options).frames(
-            [range(len(SHOWN))]
-        )
-    )
+    target = replace(target, reference=source)
+    return list(video_rendering.FrameRenderer(info, target, references, Run(models, options)))
 
 
 def test_the_microphone_stays_the_sources(scene, monkeypatch):
     HeldMicrophone.mouth = scene[-1]
     for item, number in zip(render(scene, HeldMicrophone, monkeypatch), SHOWN, strict=True):
-        frame, mask = video_rendering.pasted(item, 1.0)
+        frame, mask = paste(item, 1.0)
         change = np.abs(frame.astype(int) - item.frame).max(axis=2)
         if number in HELD:
             held = microphone(frame.shape, scene[-1][number], number)
@@ -116,7 +114,7 @@ def test_a_bare_face_is_pasted_whole_and_shows_no_seam(scene, monkeypatch):
     for item in render(scene, video_rendering.VideoReader, monkeypatch):
         soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
         assert float((item.shown - soft).abs().max()) == 0.0
-        frame, mask = video_rendering.pasted(item, 1.0)
+        frame, mask = paste(item, 1.0)
         pictures = [torch.from_numpy(p).permute(2, 0, 1)[None].float() / 255 for p in (frame, item.frame)]
         hard = np.where((mask > 0.2)[..., None], frame // 2 + 100, item.frame)  # what a visible seam measures
         seams.append(
@@ -167,7 +165,7 @@ def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
         assert float((item.shown - soft).abs().mean()) < 0.02 * float(
             soft.mean()
         )  # nothing of it stays behind as covered
-        frame, mask = video_rendering.pasted(item, 1.0)
+        frame, mask = paste(item, 1.0)
         old, new = (
             strands(g[[k]], models.face_model, frame.shape[0])
             for g, k in ((source, number), (target, item.index))

@@ -13,7 +13,7 @@ from personatalk_core.cli import main
 from personatalk_core.cli.options import options_of
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.initial_coefficients import network_start
-from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import Run
 from personatalk_core.errors import OptionsError
 from personatalk_core.geometry.coefficient_network import CoefficientNetwork
 from personatalk_core.geometry.vertices import posed_vertices
@@ -38,14 +38,14 @@ def test_geometry_starts_from_the_network_and_comes_near_the_landmarks_own(sampl
     models = load_models(options, parts=())
     assert models.initializer is not None and not models.initializer.training
     info = probe(sample_video)
-    track = pipeline.track_video(info, models, options, Progress())
+    track = pipeline.track(info, Run(models, options))
     status = track.status.copy()
     status[5], status[12:] = FrameStatus.COVERED, FrameStatus.NO_FACE
     track = replace(track, status=status)
     start = network_start(info, track, models.initializer, models.face_model)
     assert float(start.rotation.abs().max()) < 1e-3  # straight into the camera, as the weights say
-    learned = pipeline.geometry_of_track(info, track, models, Progress())
-    plain = pipeline.geometry_of_track(info, track, replace(models, initializer=None), Progress())
+    learned = pipeline.fit(info, track, Run(models))
+    plain = pipeline.fit(info, track, Run(replace(models, initializer=None)))
     assert learned.frame_count == 56 and not torch.equal(
         learned.rotation, plain.rotation
     )  # another start ...

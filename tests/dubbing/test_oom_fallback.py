@@ -15,19 +15,28 @@ from personatalk_core.dubbing import oom_fallback as memory_fallback
 from personatalk_core.dubbing.oom_fallback import (
     CPU,
     LEAST_SPEECH,
+    BatchRunner,
     OutOfMemory,
-    RenderingMemory,
     on_cpu,
-    speak_within_memory,
+    speak_with_oom_fallback,
 )
 from personatalk_core.errors import MemoryLimitError
 
 GPU = torch.device("cpu", 0)  # not equal to the plain CPU, yet there on every machine: plays the GPU
 
 
-def memory(device: torch.device = GPU, frames: int = 8) -> RenderingMemory:
+@pytest.fixture(autouse=True)
+def one_thread():
+    """One core takes a whole window as one chunk, so that a job sees the windows."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def memory(device: torch.device = GPU, frames: int = 8) -> BatchRunner:
     face_model = SimpleNamespace(to=lambda where: face_model)
-    return RenderingMemory(
+    return BatchRunner(
         SimpleNamespace(renderer=nn.Linear(2, 2), device=device, dtype=torch.float32, face_model=face_model),
         frames,
     )
@@ -43,9 +52,9 @@ def test_windows_shrink_until_they_fit_and_stay_so():
             raise OutOfMemory("simulated")
         return list(window)
 
-    assert held.in_windows(range(10), job) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert held.run_with_oom_fallback(list(range(10)).__getitem__, 10, 64, job) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
     assert tried == [8, 4, 2, 2, 2, 2, 2]
-    assert held.in_windows(range(3), job) == [[0, 1], [2]]
+    assert held.run_with_oom_fallback(list(range(3)).__getitem__, 3, 64, job) == [[0, 1], [2]]
     assert held.device == GPU
     assert [("windows of 4" in w, "windows of 2" in w) for w in held.warnings] == [
         (True, False),
@@ -62,7 +71,7 @@ def test_then_the_cpu_with_a_copy_of_the_network():
             raise OutOfMemory("simulated")
         return len(window)
 
-    assert held.in_windows(range(8), job) == [8]
+    assert held.run_with_oom_fallback(list(range(8)).__getitem__, 8, 64, job) == [8]
     assert held.device == CPU
     assert "went on on the CPU" in held.warnings[-1]
     assert held.renderer is not network
@@ -74,7 +83,7 @@ def test_not_even_one_frame_on_the_cpu_is_one_sentence():
         raise OutOfMemory("simulated")
 
     with pytest.raises(MemoryLimitError, match="single frame"):
-        memory(CPU).in_windows(range(4), job)
+        memory(CPU).run_with_oom_fallback(list(range(4)).__getitem__, 4, 64, job)
 
 
 def test_a_copy_on_the_cpu_shares_nothing():
@@ -115,7 +124,7 @@ def scene(tmp_path_factory):
     """A short clip, its geometry speaking, and what renders it."""
     from personatalk_core import pipeline
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Progress
+    from personatalk_core.dubbing.run import Run
     from personatalk_core.media.array_files import write_frames
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
@@ -124,27 +133,28 @@ def scene(tmp_path_factory):
     video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames()[:14], 14, 15)
     options = DubOptions(device="cpu", lip_references=4, face_references=1)
     models, info = load_models(options), probe(video)
-    geometry = pipeline.geometry_of_video(info, models, options, Progress())
-    target = pipeline.animate(geometry, DEMO_SPEECH, models, options)
-    return info, target, pipeline._references(geometry, target, models, options), models, options
+    run = Run(models, options)
+    geometry = pipeline.estimate_geometry(info, run)
+    target = pipeline.animate(geometry, DEMO_SPEECH, run)
+    return info, target, pipeline.choose_references(geometry, target, run), models, options
 
 
 @pytest.mark.parametrize(
-    "room, warnings", [(2, ["windows of 2"]), (0, ["windows of 2", "windows of 1", "on the CPU"])]
+    "room, warnings", [(1, ["windows of 2"]), (0, ["windows of 2", "windows of 1", "on the CPU"])]
 )
 def test_pictures_are_the_same_within_a_level(scene, room, warnings, monkeypatch):
     from personatalk_core.dubbing import frame_renderer
-    from personatalk_core.dubbing.frame_renderer import FrameRenderer, pasted
+    from personatalk_core.dubbing.frame_renderer import FrameRenderer
+    from personatalk_core.dubbing.run import Run
+    from personatalk_core.dubbing.write_dub import paste
 
     info, target, references, models, options = scene
-    for name in ("encode_references", "render"):
+    for name in ("encode_chunk", "render_chunk"):
         monkeypatch.setattr(frame_renderer, name, Cramped.limited(getattr(frame_renderer, name)))
 
     def pictures(models) -> tuple[np.ndarray, list[str]]:
-        renderer = FrameRenderer(info, target.reference, target, references, models, options)
-        return np.stack(
-            [pasted(item, 1.0)[0] for item in renderer.frames([range(3)])]
-        ), renderer.memory.warnings
+        renderer = FrameRenderer(info, target, references, Run(models, options))
+        return np.stack([paste(item, 1.0)[0] for item in renderer.frames([range(3)])]), renderer.warnings
 
     whole, quiet = pictures(models)
     cramped, said = pictures(replace(models, renderer=Cramped(models.renderer, room), device=GPU))
@@ -182,13 +192,13 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
 
         return predict_expression(sound, 550, style, template, networks, SpeechWindows(frames, room, cache))
 
-    usual, warnings = speak_within_memory(
+    usual, warnings = speak_with_oom_fallback(
         networks, lambda networks, frames: say(networks, frames, limit=9999)
     )
     assert not warnings
     tried.clear()
     with RunCache(tmp_path / "work", {}) as cache:
-        shorter, warnings = speak_within_memory(
+        shorter, warnings = speak_with_oom_fallback(
             networks, lambda networks, frames: say(networks, frames, cache)
         )
     assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH]
@@ -208,7 +218,7 @@ def test_speech_ends_on_the_cpu_with_copies_of_the_networks(heard, monkeypatch):
             raise OutOfMemory("simulated")
         return used
 
-    used, warnings = speak_within_memory(networks, say)
+    used, warnings = speak_with_oom_fallback(networks, say)
     assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH, LEAST_SPEECH]
     assert len(warnings) == 2 and "on the CPU" in warnings[1]
     assert used.lip_sync is not networks.lip_sync and used.audio_encoder is not networks.audio_encoder
@@ -225,4 +235,4 @@ def test_speech_that_fits_nowhere_is_one_sentence(heard):
         raise OutOfMemory("simulated")
 
     with pytest.raises(MemoryLimitError, match="over 125 frames of speech"):
-        speak_within_memory(heard[0], never)
+        speak_with_oom_fallback(heard[0], never)

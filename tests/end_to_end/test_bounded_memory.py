@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from personatalk_core import models as loading
 from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing import frame_renderer as video_rendering
+from personatalk_core.dubbing import write_dub
 from personatalk_core.dubbing.progress import Progress
 from personatalk_core.dubbing.run_cache import give_back_freed_memory
 from personatalk_core.evaluation.speed.long_clip import write_long_clip, write_long_speech
@@ -47,11 +48,11 @@ def test_what_lives_does_not_grow_with_the_frames_done(tmp_path, monkeypatch):
     """A whole dub; only the networks' own work is cut short. Half of the coded or a tenth of the RGB frames
     kept would be seen."""
     for owner, names in (
-        (pipeline, ["FaceLandmarker"]),
+        (loading, ["FaceLandmarker"]),
         (fitting, ["solve_clip", "BLOCK", "windows"]),
         (initialisation, ["BLOCK"]),
         (track, ["KEEP_EVERY"]),
-        (video_rendering, ["SEGMENT"]),
+        (write_dub, ["SEGMENT"]),
     ):
         for name in names:
             monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what the next lines change

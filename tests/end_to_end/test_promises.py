@@ -27,6 +27,7 @@ from personatalk_core import pipeline
 from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import OutputFiles, Run
 from personatalk_core.evaluation.metrics.flicker import jitter
 from personatalk_core.evaluation.metrics.image_quality import seam_visibility
 from personatalk_core.evaluation.speed import benchmark
@@ -134,11 +135,10 @@ def scene(tmp_path_factory) -> Scene:
     )
     models, info, out = load_models(options), probe(folder / "scene.mp4"), folder / "out.mkv"
     speech = spoken(folder / "speech.wav", SPEECH, FRAMES / float(RATE) - SPEECH)
-    geometry = pipeline.geometry_of_video(info, models, options, progress)
-    target = pipeline.animate(geometry, speech, models, options, progress=progress)
-    report = pipeline.render(
-        info, target, out, models, options, mask_out=folder / "mask.mkv", progress=progress
-    )
+    run = Run(models, options, progress)
+    geometry = pipeline.estimate_geometry(info, run)
+    target = pipeline.animate(geometry, speech, run)
+    report = pipeline.render_video(info, target, OutputFiles(out, folder / "mask.mkv"), run)
     output, mask = (
         np.stack(list(VideoReader(out).frames())),
         np.stack([f[..., 0] for f in VideoReader(folder / "mask.mkv").frames()]),
@@ -292,9 +292,8 @@ def test_07_no_box_or_seam_is_visible(scene):
 def test_08_the_mouth_rests_in_silence(scene, tmp_path):
     """Half a second after the last word the mouth rests, whatever the source's own mouth did there."""
     options = DubOptions(device="cpu", length="bounce")
-    target = pipeline.animate(
-        scene.geometry, spoken(tmp_path / "s.wav", SPEECH, SILENCE), scene.models, options
-    )
+    speech = spoken(tmp_path / "s.wav", SPEECH, SILENCE)
+    target = pipeline.animate(scene.geometry, speech, Run(scene.models, options))
     opening = mouth_opening(canonical_vertices(target, scene.models.face_model), scene.models.face_model)
     times = target.times.double()
     speaks, rests = opening[(times > 0.15) & (times < SPEECH)], opening[times > SPEECH + 0.5]
@@ -334,7 +333,7 @@ def test_12_the_renderer_keeps_pace_with_wav2lip(scene, monkeypatch):
 def test_13_the_fitted_face_rests_more_than_its_landmarks(scene):
     """The fitted upper face rests more than the landmarks that it was fitted to."""
     options, model = DubOptions(device="cpu", face="point:162,200@0"), scene.models.face_model
-    track = pipeline.track_video(scene.info, scene.models, options, Progress())
+    track = pipeline.track(scene.info, Run(scene.models, options))
     rows = slice(0, EMPTY.start)
     still = model.lower_weight[model.landmark_vertex] == 0
     raw = torch.from_numpy(track.landmarks[rows][:, model.landmark_id[still], :2])
@@ -411,9 +410,8 @@ def test_18_any_language_drives_the_mouth(scene, tmp_path):
     open_sound, hum = vowel([(750, 1.0), (1200, 0.7), (2600, 0.2)]), vowel([(250, 1.0), (1100, 0.02)])
     wave = np.concatenate([np.zeros(3200), *[open_sound, hum] * 3, np.zeros(3200)]).astype(np.float32)
     write_sound(tmp_path / "v.wav", AudioClip(wave[None], 16000))
-    target = pipeline.animate(
-        scene.geometry, tmp_path / "v.wav", scene.models, DubOptions(device="cpu", length="bounce")
-    )
+    run = Run(scene.models, DubOptions(device="cpu", length="bounce"))
+    target = pipeline.animate(scene.geometry, tmp_path / "v.wav", run)
     opening = mouth_opening(
         canonical_vertices(target, scene.models.face_model), scene.models.face_model
     ).numpy()

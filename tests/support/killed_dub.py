@@ -23,12 +23,12 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
 
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Progress
+    from personatalk_core.dubbing.run import Run
     from personatalk_core.evaluation.speed.stubs import small_windows
     from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
-    from personatalk_core.pipeline import animate, dub, geometry_of_video, render
+    from personatalk_core.pipeline import animate, dub, estimate_geometry, render_video
 
     if usual_windows is None:
         small_windows(4)
@@ -40,12 +40,13 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     def prepare() -> None:
         save_geometry(
             target,
-            animate(geometry_of_video(probe(video), models, options, Progress()), audio, models, options),
+            animate(estimate_geometry(probe(video), Run(models, options)), audio, Run(models, options)),
         )
 
     def run(verb: str, out: str) -> object:
         if verb == "render":
-            return render(probe(video), load_geometry(target, models.face_model), Path(out), models, options)
+            geometry = load_geometry(target, models.face_model)
+            return render_video(probe(video), geometry, Path(out), Run(models, options))
         return dub(video, audio, Path(out), models, options)
 
     print("ready", flush=True)

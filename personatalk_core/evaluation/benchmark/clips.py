@@ -10,6 +10,7 @@ from pathlib import Path
 from ... import pipeline
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...errors import FaceError, MediaError, OptionsError, PersonaTalkError
 from ...geometry.geometry_file import load_geometry, save_geometry
 from ...media.video_reader import probe
@@ -90,7 +91,7 @@ def load_clip(
     cached = out / "geometry" / f"{info.path.stem}.safetensors"
     geometry = _cached_geometry(cached, info.sha256, models)
     if geometry is None:
-        geometry = pipeline.geometry_of_video(info, models, options, progress)
+        geometry = pipeline.estimate_geometry(info, Run(models, options, progress))
         cached.parent.mkdir(parents=True, exist_ok=True)
         save_geometry(cached, geometry)
     if not bool(geometry.usable.any()):

@@ -13,6 +13,7 @@ import torch
 from ... import pipeline
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...errors import FaceModelMismatchError, WeightsError
 from ...media.audio_stream import read_audio, speech_samples
 from ...media.video_reader import probe
@@ -209,7 +210,7 @@ def _ablated(tools: RowTools, changes: dict[str, object]) -> RowTools:
 
 def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions) -> FaceGeometry:
     """The clip's first frames speaking."""
-    target = pipeline.animate(clip.geometry, audio, tools.models, options, progress=tools.progress)
+    target = pipeline.animate(clip.geometry, audio, Run(tools.models, options, tools.progress))
     if clip.frames is not None and clip.frames < target.frame_count:
         target = replace(target[range(clip.frames)], audio=target.audio, reference=target.reference)
     return target
@@ -228,6 +229,5 @@ def _render(
     target = _target(clip, audio, tools, options)
     target = change(target) if change else target
     references = choose(target) if choose else None
-    pipeline.render(
-        probe(clip.video), target, out, tools.models, options, references=references, progress=tools.progress
-    )
+    run = Run(tools.models, options, tools.progress)
+    pipeline.render_video(probe(clip.video), target, out, run, references=references)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ... import pipeline
-from ...config import MODEL_FPS, SAMPLE_RATE, DubOptions
-from ...dubbing.progress import Progress
+from ...config import MODEL_FPS, SAMPLE_RATE
+from ...dubbing.run import Run
 from ...errors import PersonaTalkError
 from ...geometry.geometry_file import load_geometry, save_geometry
 from ...geometry.vertices import mouth_opening, shape_vertices
@@ -82,7 +82,7 @@ def spoken_by(
     geometry: FaceGeometry, samples: np.ndarray, models: Models, style: StyleEmbedding | None = None
 ) -> FaceGeometry:
     """The geometry speaking the samples, in its own style unless another is given, over its own frames."""
-    style = style or pipeline.style_of([geometry], "own", models)
+    style = style or pipeline.extract_style(geometry, Run(models), "own")
     return generate_geometry(
         geometry,
         samples,
@@ -138,7 +138,7 @@ def fitted(path: Path, models: Models, cache: Path | None = None) -> FaceGeometr
                 return geometry
         except PersonaTalkError:
             pass  # of another face model or release: made again below
-    geometry = pipeline.geometry_of_video(info, models, DubOptions(), Progress())
+    geometry = pipeline.estimate_geometry(info, Run(models))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         save_geometry(kept, geometry)

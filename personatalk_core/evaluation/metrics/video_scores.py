@@ -13,6 +13,7 @@ from ...checks import check_shape
 from ...compose.crop import crop_boxes, crop_points
 from ...config import CROP_SIZE, DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...errors import FaceError, MediaError, OptionsError
 from ...geometry.vertices import canonical_vertices, posed_vertices
 from ...media.audio_stream import read_audio, speech_samples
@@ -93,8 +94,8 @@ def evaluate_video(
         )
     sound = read_audio(audio)
     samples = torch.from_numpy(speech_samples(sound))
-    truth = source_geometry or pipeline.geometry_of_video(given, models, options, progress)
-    seen = output_geometry or pipeline.geometry_of_video(made, models, options, progress)
+    truth = source_geometry or pipeline.estimate_geometry(given, Run(models, options, progress))
+    seen = output_geometry or pipeline.estimate_geometry(made, Run(models, options, progress))
     check_shape("output geometry", seen.expression, made.frame_count, "E")
     shown = pair_frames(made, truth, sound.duration, options.length)[:first_frames]
     seen = seen[range(len(shown))]

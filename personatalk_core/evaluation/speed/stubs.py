@@ -9,13 +9,13 @@ from dataclasses import fields
 import numpy as np
 from torch import Tensor
 
-from ... import pipeline
-from ...dubbing import frame_renderer as video_rendering
+from ... import models as loading
+from ...dubbing import frame_renderer, write_dub
 from ...geometry import fitting, initialisation
 from ...geometry.clip_solver import solve_clip
 from ...geometry.face_model import FaceModel
 from ...models import Models
-from ...rendering.batch import EncodedReferences, RenderedCrops, Targets
+from ...rendering.batch import EncodedReferences, ReferenceFrames, RenderedCrops, Targets
 from ...tracking import track
 from ...tracking.landmarks import FaceLandmarker, FaceReading
 
@@ -50,10 +50,9 @@ class RememberingLandmarker(FaceLandmarker):
         return self._known[key]
 
 
-def encode_nothing(
-    renderer: object, crops: Tensor, points: Tensor, expression: Tensor, face_model: FaceModel
-) -> EncodedReferences:
+def encode_nothing(renderer: object, frames: ReferenceFrames, face_model: FaceModel) -> EncodedReferences:
     """The crops as they are; nothing is encoded."""
+    crops, points = frames.crops, frames.points
     given = {"pixels": crops, "points": points, "visibility": points.new_ones(points.shape[:2])}
     encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
     return EncodedReferences(**(encoded | given))
@@ -69,15 +68,15 @@ def render_grey(
 
 def without_networks(models: Models) -> Models:
     """Models as they are; this process tracks, fits and renders with stubs from now on."""
-    pipeline.FaceLandmarker = RememberingLandmarker
+    loading.FaceLandmarker = RememberingLandmarker
     fitting.solve_clip = lambda *arguments, **choices: solve_clip(*arguments, **(choices | {"steps": 1}))
-    video_rendering.encode_references, video_rendering.render = encode_nothing, render_grey
+    frame_renderer.encode_chunk, frame_renderer.render_chunk = encode_nothing, render_grey
     return models
 
 
 def small_windows(frames: int) -> None:
     """Keep work every so many frames instead of every few seconds, so that seconds of video stand for
     minutes; for this process."""
-    video_rendering.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
+    write_dub.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
     usual = fitting.windows
     fitting.windows = lambda total: usual(total, 3 * frames, frames)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ... import pipeline
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...media.video_reader import probe
 from ...models import Models
 from ..metrics.table import METRICS
@@ -40,7 +41,7 @@ def compare_with_source(
     """
     progress = progress or Progress()
     given = probe(source)
-    truth = pipeline.geometry_of_video(given, models, options, progress)
+    truth = pipeline.estimate_geometry(given, Run(models, options, progress))
     shared = {"source_geometry": truth, "most_frames": most_frames}
     rows = {"dub": evaluate_video(output, source, audio, models, options, progress, **shared)}
     if given.has_audio:

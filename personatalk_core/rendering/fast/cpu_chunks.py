@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from threading import Event
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
+from typing_extensions import Self
 
 from ...config import CROP_SIZE
 
@@ -17,8 +18,21 @@ Result = TypeVar("Result")
 CPU_FRAMES, GPU_FRAMES = 4, 32  # frames of 256 pixels in one operation on a CPU and on other devices
 
 
-def map_chunks(work: Callable[[slice], Result], count: int, size: int, device: torch.device) -> list[Result]:
-    """Do some work for frames 0 to count - 1, chunk by chunk, on as many threads as torch uses here.
+class Frames(Protocol):
+    """Frames that can be cut into chunks."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Self: ...
+
+
+Batch = TypeVar("Batch", bound=Frames)
+
+
+def map_chunks(
+    work: Callable[[Batch], Result], batch: Batch, size: int, device: torch.device
+) -> list[Result]:
+    """Do some work for a batch of frames, chunk by chunk, on as many threads as torch uses here.
 
     Inside, every operation runs on one thread. Which frames share a chunk follows from the number of cores;
     what that changes lies far below a level of a pixel. GPUs and training go on in the caller's own thread.
@@ -26,33 +40,33 @@ def map_chunks(work: Callable[[slice], Result], count: int, size: int, device: t
     Args:
         work:   gives the result of one chunk of frames; called from several threads at once, each in the
                 caller's inference mode and number format.
-        count:  frames.
+        batch:  all frames.
         size:   pixels of a crop's side.
         device: where the work is done.
     Returns:
         All results in the order of frames; of no frame, an empty list.
     """
     if device.type != "cpu" or torch.is_grad_enabled():
-        return [work(chunk) for chunk in chunks(range(count), size, device)]
+        return [work(batch[chunk]) for chunk in chunks(range(len(batch)), size, device)]
     threads, ended = torch.get_num_threads(), Event()
     inference, half = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu")
 
     def on_thread(frames: range) -> list[Result]:  # grad mode, inference mode and autocast belong to a thread
         with torch.no_grad(), torch.inference_mode(inference), torch.autocast("cpu", dtype, enabled=half):
-            return [work(chunk) for chunk in chunks(frames, size, device) if not ended.is_set()]
+            return [work(batch[chunk]) for chunk in chunks(frames, size, device) if not ended.is_set()]
 
-    busy = max(1, min(threads, count))
+    count, busy = len(batch), max(1, min(threads, len(batch)))
     edges = [k * count // busy for k in range(busy + 1)]
     first, *others = (range(*pair) for pair in pairwise(edges))
     torch.set_num_threads(1)
     try:
         if not others:
-            return [work(chunk) for chunk in chunks(first, size, device)]
+            return [work(batch[chunk]) for chunk in chunks(first, size, device)]
         with ThreadPoolExecutor(len(others), "personatalk-frames", torch.set_num_threads, (1,)) as pool:
             later = [pool.submit(on_thread, frames) for frames in others]
             try:
-                here = [work(chunk) for chunk in chunks(first, size, device)]
+                here = [work(batch[chunk]) for chunk in chunks(first, size, device)]
                 return list(chain(here, *(future.result() for future in later)))
             except BaseException:
                 ended.set()  # a failure or the user's cancel: the others finish the chunk they are at

@@ -141,7 +141,7 @@ def known(folder, models, monkeypatch):
     def tracked(info):
         return geometries[info.path.stem][range(info.frame_count)]
 
-    monkeypatch.setattr(quality_rows.pipeline, "geometry_of_video", lambda info, *_: tracked(info))
+    monkeypatch.setattr(quality_rows.pipeline, "estimate_geometry", lambda info, *_: tracked(info))
 
     def animate(geometry, audio, *_, **__):
         return replace(geometry, reference=geometry)

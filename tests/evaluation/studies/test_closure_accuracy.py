@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from personatalk_core.config import SAMPLE_RATE, DubOptions
-from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import Run
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.metrics.lip_closure import hama_recogniser, phoneme_times
 from personatalk_core.evaluation.studies.closure_accuracy import (
@@ -25,7 +25,7 @@ from personatalk_core.evaluation.studies.closure_accuracy import (
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import probe
 from personatalk_core.models import load_models
-from personatalk_core.pipeline import geometry_of_video
+from personatalk_core.pipeline import estimate_geometry
 from personatalk_core.samples.demo import DEMO_SPEECH
 
 REAL = torch.full((60,), 5.0)
@@ -119,7 +119,7 @@ def test_the_recogniser_hears_lips_meet_in_the_demo_line():
 def test_a_mouth_compared_with_itself_misses_nothing(sample_video):
     models = load_models(DubOptions(), parts=("speech",))
     samples = speech_samples(read_audio(DEMO_SPEECH))
-    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
+    geometry = estimate_geometry(probe(sample_video), Run(models))
     truth = spoken_by(geometry, samples, models)
     clip = TalkingClip("a", truth, samples, 0.0)
     row = closure_accuracy([clip], models, None)["a"]

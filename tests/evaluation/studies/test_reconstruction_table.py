@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
+from personatalk_core.evaluation import reconstruct as reconstruct_module
 from personatalk_core.evaluation.metrics.reconstruction import region_masks
 from personatalk_core.evaluation.studies import reconstructed_clip
 from personatalk_core.evaluation.studies import reconstruction_table as module
@@ -187,14 +187,17 @@ def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_
         10,
     ]  # two frames alike lie far apart
     shuffled = replace(geometry, expression=geometry.expression[order])
-    monkeypatch.setattr(pipeline, "geometry_of_video", lambda *a: shuffled)
+    monkeypatch.setattr(reconstruct_module, "estimate_geometry", lambda *a: shuffled)
     monkeypatch.setattr(video_rendering, "BATCH", 2)
     encoded: list[Tensor] = []
     one = video_rendering.encode_references
     monkeypatch.setattr(video_rendering, "encode_references", lambda *a: encoded.append(a[3]) or one(*a))
     options = DubOptions(device="cpu", exclude_window=3, lip_references=4, face_references=2)
-    report = pipeline.reconstruct(path, tmp_path / "out.mp4", models, options)
+    report = reconstruct_module.reconstruct(path, tmp_path / "out.mp4", models, options)
     assert report.metrics["frames"] == FRAMES
     assert sum(len(e) for e in encoded) <= 4 + FRAMES  # the lip references, and each frame once
     plain = replace(options, exclude_window=0)
-    assert pipeline.reconstruct(path, tmp_path / "plain.mp4", models, plain).metrics["frames"] == FRAMES
+    assert (
+        reconstruct_module.reconstruct(path, tmp_path / "plain.mp4", models, plain).metrics["frames"]
+        == FRAMES
+    )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import Run
 from personatalk_core.evaluation.benchmark.sound_disturbances import DISTURBANCES, disturb
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, delayed, spoken_by
 from personatalk_core.evaluation.metrics.landmark_distance import mouth_correlation
@@ -26,7 +26,7 @@ from personatalk_core.evaluation.studies.speech_accuracy import (
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import probe
 from personatalk_core.models import load_models
-from personatalk_core.pipeline import geometry_of_video
+from personatalk_core.pipeline import estimate_geometry
 from personatalk_core.samples.demo import DEMO_SPEECH
 
 
@@ -37,7 +37,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def geometry(models, sample_video):
-    return geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
+    return estimate_geometry(probe(sample_video), Run(models))
 
 
 @pytest.fixture(scope="module")

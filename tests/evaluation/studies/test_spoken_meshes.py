@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import Run
 from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.studies.spoken_meshes import SIDE, draw_openings, write_meshes
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.models import load_models
-from personatalk_core.pipeline import geometry_of_video
+from personatalk_core.pipeline import estimate_geometry
 from personatalk_core.samples.demo import DEMO_SPEECH
 
 
 def test_true_and_predicted_mesh_stand_beside_the_face(sample_video, tmp_path):
     pytest.importorskip("matplotlib")
     models = load_models(DubOptions(), parts=("speech",))
-    geometry = geometry_of_video(probe(sample_video), models, DubOptions(), Progress())
+    geometry = estimate_geometry(probe(sample_video), Run(models))
     clip = TalkingClip("sample", geometry, speech_samples(read_audio(DEMO_SPEECH)), 0.0)
     output = spoken_by(geometry, clip.heard, models)
     write_meshes(sample_video, clip, output, models, tmp_path / "m.mp4")

@@ -1,0 +1,132 @@
+"""What the stages of one run share: models, options, progress, and a cache of what is finished already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..config import DubOptions
+from ..errors import MediaError
+from ..geometry.geometry_file import load_geometry, save_geometry
+from ..media.audio_stream import AudioStream, SpeechSamples, write_speech
+from ..media.video_reader import probe
+from ..models import Models
+from ..types import FaceGeometry, StyleEmbedding, VideoInfo
+from ..weights.checkpoint import sha256_of
+from .progress import Progress
+from .run_cache import RunCache, cache_beside, identity_of, run_inputs
+
+VIDEO_FORMATS = (".mp4", ".mov", ".mkv")
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """What a run writes, and where it keeps unfinished work.
+
+    video:  .mp4, .mov or .mkv; it appears only when it is complete.
+    mask:   a video of the changed pixels, or None.
+    work:   folder for finished windows until the output is complete; None: a hidden one beside it.
+    resume: leave finished windows there when something goes wrong; the same call then goes on from them.
+    """
+
+    video: Path
+    mask: Path | None = None
+    work: Path | None = None
+    resume: bool = True
+
+    @classmethod
+    def of(cls, out: OutputFiles | Path | str) -> OutputFiles:
+        """The same, or the outputs of a call that names the video only."""
+        return out if isinstance(out, OutputFiles) else cls(Path(out))
+
+    def verify(self) -> OutputFiles:
+        """Return self, or raise MediaError for a path that cannot work, before any work is done."""
+        if self.video.suffix.lower() not in VIDEO_FORMATS:
+            raise MediaError(
+                f"Output {self.video} ends in '{self.video.suffix}' but expected one of "
+                f"{', '.join(VIDEO_FORMATS)}."
+            )
+        if self.video.is_dir():
+            raise MediaError(f"Output {self.video} is a folder but expected a file name.")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Handed from stage to stage.
+
+    models:   networks from :func:`personatalk_core.models.load_models`.
+    options:  user choices.
+    progress: a bar a stage, and warnings.
+    cache:    keeps finished windows of work; None keeps nothing.
+    warned:   warnings that ``progress`` had when the run began.
+    """
+
+    models: Models
+    options: DubOptions = field(default_factory=DubOptions)
+    progress: Progress = field(default_factory=Progress)
+    cache: RunCache | None = None
+    warned: int = 0
+
+    @contextmanager
+    def caching(self, verb: str, out: OutputFiles, **inputs: str | None) -> Iterator[Run]:
+        """The same run with a cache beside its output, which belongs to the verb and to everything that the
+        output's bytes depend on.
+
+        Args:
+            inputs: sha256 of each input of this verb, None where it has none.
+        Raises:
+            CacheLockedError: another run writes the same output.  MediaError: the folder cannot be written.
+        """
+        key = run_inputs(
+            verb, out.video, self.models, self.options, mask=out.mask and out.mask.suffix, **inputs
+        )
+        with cache_beside(out.video, key, folder=out.work, keep=out.resume) as cache:
+            yield replace(self, cache=cache, warned=len(self.progress.warnings))
+
+    def temporary_cache(self, out: OutputFiles) -> RunCache:
+        """A cache beside an output that goes with the call, for a run that keeps nothing."""
+        return cache_beside(out.video, run_inputs("write", out.video, self.models, self.options), keep=False)
+
+    def new_warnings(self) -> list[str]:
+        """What this run's stages warned of so far, and what its cache has to say."""
+        return [*self.progress.warnings[self.warned :], *(self.cache.remarks if self.cache else ())]
+
+    def cached_geometry(self, name: str, make: Callable[[], FaceGeometry]) -> FaceGeometry:
+        """Geometry that an earlier run kept under a name, else made now and kept."""
+        if self.cache is None:
+            return make()
+        path = self.cache.path(f"{name}.safetensors")
+        if path.is_file():
+            return load_geometry(path, self.models.face_model)
+        geometry = make()
+        save_geometry(path, geometry)
+        return geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Dubbing:
+    """One dub's inputs, checked and opened. run: with its cache.  clip: the source video.  speech: what the
+    speech stages hear, decoded to a file in the cache."""
+
+    run: Run
+    clip: VideoInfo
+    speech: SpeechSamples
+
+    @staticmethod
+    @contextmanager
+    def open(
+        video: Path, audio: Path, out: OutputFiles, run: Run, style: StyleEmbedding | None = None
+    ) -> Iterator[Dubbing]:
+        """Probe both inputs and lock the output's cache; bad sound is refused before the long work.
+
+        Raises:
+            MediaError: an input cannot be read or the output cannot be written.
+        """
+        clip, sound = probe(Path(video)), AudioStream(Path(audio))
+        inputs = {"video": clip.sha256, "audio": sha256_of(Path(audio)), "style": identity_of(style)}
+        with run.caching("dub", out, **inputs) as cached:
+            assert cached.cache is not None
+            yield Dubbing(cached, clip, write_speech(sound, cached.cache.path("speech.f32")))
