@@ -73,7 +73,8 @@ def test_pictures_are_an_input_like_any_other(run, tmp_path, quick_dub, monkeypa
     from personatalk_core import pipeline
     from personatalk_core.types import DubReport
 
-    def dub(video, audio, out, *_, **__):
+    def dub(video, audio, files, *_, **__):
+        out = files.video
         quick_dub.append(out.name)
         out.write_bytes(b"dub")
         return DubReport(frames=1, dubbed=1)

@@ -113,7 +113,7 @@ def test_a_bare_face_is_pasted_whole_and_shows_no_seam(scene, monkeypatch):
     seams = []
     for item in render(scene, video_rendering.VideoReader, monkeypatch):
         soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
-        assert float((item.shown - soft).abs().max()) == 0.0
+        assert float((item.paste_mask - soft).abs().max()) == 0.0
         frame, mask = paste(item, 1.0)
         pictures = [torch.from_numpy(p).permute(2, 0, 1)[None].float() / 255 for p in (frame, item.frame)]
         hard = np.where((mask > 0.2)[..., None], frame // 2 + 100, item.frame)  # what a visible seam measures
@@ -162,7 +162,7 @@ def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
     strengths, likeness = [], []
     for item, number in zip(render(scene, Bearded, monkeypatch), SHOWN, strict=True):
         soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
-        assert float((item.shown - soft).abs().mean()) < 0.02 * float(
+        assert float((item.paste_mask - soft).abs().mean()) < 0.02 * float(
             soft.mean()
         )  # nothing of it stays behind as covered
         frame, mask = paste(item, 1.0)
