@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "speech": FOUNDATION | {"geometry"},
     "rendering": FOUNDATION | {"geometry"},
     "compose": FOUNDATION | {"geometry"},
-    "models": FOUNDATION | {"geometry", "rendering", "speech"},
+    "models": FOUNDATION | {"geometry", "tracking", "rendering", "speech"},
     "dubbing": FOUNDATION | STAGES | {"models"},
     "previews": FOUNDATION | STAGES | {"models"},
     "samples": FOUNDATION | {"media"},
