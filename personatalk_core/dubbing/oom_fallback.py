@@ -4,7 +4,7 @@ once."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeVar
@@ -46,8 +46,8 @@ class BatchRunner:
     def run_with_oom_fallback(
         self, make_batch: Callable[[slice], Batch], count: int, size: int, job: Callable[[Batch], Result]
     ) -> list[Result]:
-        """Do a job for ``count`` frames, a window of them at a time; a window that does not fit into memory is
-        done again smaller.
+        """Do a job for ``count`` frames, a window of them at a time; a window that does not fit into memory
+        is done again smaller.
 
         Args:
             make_batch: gives the input of a window of frames, on the device that is used now.
@@ -146,4 +146,3 @@ def on_cpu(network: nn.Module) -> nn.Module:
     for buffer in network.buffers():
         memo[id(buffer)] = buffer.detach().to(CPU, copy=True)
     return copy.deepcopy(network, memo)
-

@@ -52,7 +52,13 @@ def test_windows_shrink_until_they_fit_and_stay_so():
             raise OutOfMemory("simulated")
         return list(window)
 
-    assert held.run_with_oom_fallback(list(range(10)).__getitem__, 10, 64, job) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert held.run_with_oom_fallback(list(range(10)).__getitem__, 10, 64, job) == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+        [6, 7],
+        [8, 9],
+    ]
     assert tried == [8, 4, 2, 2, 2, 2, 2]
     assert held.run_with_oom_fallback(list(range(3)).__getitem__, 3, 64, job) == [[0, 1], [2]]
     assert held.device == GPU

@@ -85,7 +85,7 @@ def real_face(tmp_path_factory, face_model):
     from personatalk_core.compose.crop import LANCZOS, CropBoxes, crop_boxes, crop_image, crop_points
     from personatalk_core.compose.masks import lower_face_mask
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.progress import Progress
+    from personatalk_core.dubbing.run import Run
     from personatalk_core.geometry.vertices import posed_vertices
     from personatalk_core.media.array_files import write_frames
     from personatalk_core.media.video_reader import probe
@@ -95,7 +95,7 @@ def real_face(tmp_path_factory, face_model):
     pictures, options = sample_frames()[:24], DubOptions(device="cpu")
     video = write_frames(tmp_path_factory.mktemp("clip") / "clip.mp4", pictures, 24, 15)
     models = load_models(options, parts=("renderer",))
-    geometry = pipeline.geometry_of_video(probe(video), models, options, Progress())
+    geometry = pipeline.estimate_geometry(probe(video), Run(models, options))
     boxes, target = crop_boxes(geometry, face_model), geometry[[10, 12]]
     expression = target.expression.clone()
     lower = face_model.lower_count

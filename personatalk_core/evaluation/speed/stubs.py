@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import fields
 
 import numpy as np
-from torch import Tensor
 
 from ... import models as loading
 from ...dubbing import frame_renderer, write_dub

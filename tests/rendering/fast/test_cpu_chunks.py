@@ -29,12 +29,12 @@ def threads(request):
 def test_results_keep_their_order_and_each_thread_works_alone(threads):
     seen = []
 
-    def work(chunk: slice):
+    def work(chunk: range):
         seen.append((threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
         return [10 * k for k in range(chunk.start, chunk.stop)]
 
     with torch.inference_mode():
-        assert list(chain(*map_chunks(work, 7, 256, CPU))) == [0, 10, 20, 30, 40, 50, 60]
+        assert list(chain(*map_chunks(work, range(7), 256, CPU))) == [0, 10, 20, 30, 40, 50, 60]
     assert torch.get_num_threads() == threads and all(row[1:] == (1, True) for row in seen)
     assert len(seen) == max(2, threads) and threading.get_ident() in {row[0] for row in seen}
     assert (len({row[0] for row in seen}) > 1) == (threads > 1)
@@ -43,32 +43,32 @@ def test_results_keep_their_order_and_each_thread_works_alone(threads):
 def test_larger_crops_make_smaller_chunks(threads):
     with torch.no_grad():
         for size, most in ((256, 4), (512, 1), (1024, 1)):
-            found = map_chunks(lambda chunk: chunk.stop - chunk.start, 24, size, CPU)
+            found = map_chunks(lambda chunk: chunk.stop - chunk.start, range(24), size, CPU)
             assert max(found) == most and sum(found) == 24
 
 
 def test_threads_work_in_the_callers_number_format(threads):
-    def work(chunk: slice):
+    def work(chunk: range):
         return torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert set(map_chunks(work, 6, 512, CPU)) == {(True, torch.bfloat16)}
+        assert set(map_chunks(work, range(6), 512, CPU)) == {(True, torch.bfloat16)}
     with torch.no_grad():
-        assert {row[0] for row in map_chunks(work, 6, 512, CPU)} == {False}
+        assert {row[0] for row in map_chunks(work, range(6), 512, CPU)} == {False}
 
 
 def test_training_stays_in_the_callers_thread(threads):
-    def work(chunk: slice):
+    def work(chunk: range):
         assert torch.is_grad_enabled() and torch.get_num_threads() == threads
         return list(range(chunk.start, chunk.stop))
 
-    assert map_chunks(work, 3, 256, CPU) == [[0, 1, 2]]
+    assert map_chunks(work, range(3), 256, CPU) == [[0, 1, 2]]
 
 
 def test_a_cancel_in_the_callers_thread_ends_the_others_after_their_chunk():
     before, done, begun = torch.get_num_threads(), [], threading.Event()
 
-    def work(chunk: slice):
+    def work(chunk: range):
         if chunk.start == 0:
             begun.wait(10)
             raise KeyboardInterrupt
@@ -79,19 +79,19 @@ def test_a_cancel_in_the_callers_thread_ends_the_others_after_their_chunk():
     torch.set_num_threads(2)
     try:
         with torch.no_grad(), pytest.raises(KeyboardInterrupt):
-            map_chunks(work, 200, 512, CPU)
+            map_chunks(work, range(200), 512, CPU)
     finally:
         torch.set_num_threads(before)
     assert len(done) < 50  # of 100
 
 
 def test_an_error_in_a_thread_reaches_the_caller(threads):
-    def work(chunk: slice):
+    def work(chunk: range):
         if chunk.start <= 4 < chunk.stop:
             raise ValueError("frame 4")
 
     with torch.no_grad(), pytest.raises(ValueError, match="frame 4"):
-        map_chunks(work, 5, 256, CPU)
+        map_chunks(work, range(5), 256, CPU)
     assert torch.get_num_threads() == threads
 
 
