@@ -32,19 +32,19 @@ class SpeechNetworks:
 
     def check_face_model(self, face_model: FaceModel) -> None:
         """Raise FaceModelMismatchError unless the networks were trained with this face model."""
-        if self.lip_sync.config.face_model != face_model.sha256:
-            mine = self.lip_sync.config.face_model[:12]
+        expected = self.lip_sync.config.face_model
+        if face_model.sha256 != expected:
             raise FaceModelMismatchError(
-                f"The speech weights belong to face model {mine} but {face_model.sha256[:12]} is in "
+                f"The speech weights belong to face model {expected[:12]} but {face_model.sha256[:12]} is in "
                 "use; use weights trained with it."
             )
 
     def check_geometry(self, geometry: FaceGeometry) -> None:
         """Raise FaceModelMismatchError unless the geometry is of the networks' face model."""
-        mine = self.lip_sync.config.face_model
-        if geometry.face_model != mine:
+        expected = self.lip_sync.config.face_model
+        if geometry.face_model != expected:
             raise FaceModelMismatchError(
-                f"The geometry was made with face model {geometry.face_model[:12]} but {mine[:12]} is "
+                f"The geometry was made with face model {geometry.face_model[:12]} but {expected[:12]} is "
                 "in use; estimate the geometry again."
             )
 

@@ -1,3 +1,7 @@
+"""Features are read in the middle of each frame's samples, and pauses do not change them."""
+
+from __future__ import annotations
+
 import pytest
 import torch
 from safetensors.torch import save_file

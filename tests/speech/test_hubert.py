@@ -1,3 +1,7 @@
+"""HuBERT, the paper's encoder: initialised, trained, saved as ours."""
+
+from __future__ import annotations
+
 import pytest
 import torch
 

@@ -1,3 +1,8 @@
+"""Speech of any length on frames of any rate: no seams, nothing but the lower face, one sentence each for
+what does not fit."""
+
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,3 +1,7 @@
+"""Eq. 3 equals the sum written out, knows relative positions only and nothing beyond its reach."""
+
+from __future__ import annotations
+
 import torch
 
 from personatalk_core.speech.local_attention import LocalAttention, band_mask, rotary_table, rotate

@@ -1,3 +1,7 @@
+"""The encoder gives what transformers' does, and a window what the clip would."""
+
+from __future__ import annotations
+
 import pytest
 import torch
 

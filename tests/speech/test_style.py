@@ -1,3 +1,7 @@
+"""A style is of the lower face over time; strength, mixtures and distances of styles."""
+
+from __future__ import annotations
+
 from dataclasses import replace
 
 import pytest

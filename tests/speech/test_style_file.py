@@ -1,3 +1,7 @@
+"""A style comes back from its file as it was, and a hostile file is one sentence."""
+
+from __future__ import annotations
+
 from dataclasses import replace
 
 import cv2

@@ -1,3 +1,7 @@
+"""25 fps to any frame rate and back."""
+
+from __future__ import annotations
+
 import torch
 
 from personatalk_core.speech.timeline import at_model_rate, frames_to_cover, interpolate_frames

@@ -3,7 +3,7 @@ saw (paper 4.2).
 
 After Sun et al. 2023 (DiffPoseTalk), whose design the paper names: a transformer over short windows of
 expression, trained so that windows of one speaker are near to each other and windows of different speakers
-are not. The generator's own style encoder (``speech/style.py``) is another network, so that the metric does
+are not. The generator's own style encoder (``speech/network.py``) is another network, so that the metric does
 not grade itself.
 """
 
