@@ -103,6 +103,7 @@ def _unpack(path: Path, tensors: dict[str, Tensor], config: dict) -> FaceGeometr
             face_model=str(config["face_model"]),
             source=str(config["source"]),
             audio=(audio, digest),
+            reference=None,
         )
         _check_values(geometry)
         return geometry

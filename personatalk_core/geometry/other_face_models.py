@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ..checks import check_shape
 from ..errors import ShapeError, WeightsError
@@ -148,7 +148,7 @@ def adopt_face_model(
             f"landmarks or triangles name vertices outside 0 to {count - 1}; give the files of the same mesh."
         )
     mean, scale = _canonical(mean, landmarks, like)
-    nearest = cKDTree(like.mean[:468].numpy()).query(mean)[1]
+    nearest = np.asarray(KDTree(like.mean[:468].numpy()).query(mean)[1])
     ring = np.array([landmarks[k] for k in INNER_RING])
     cavity = np.arange(count, count + len(ring))
     lower = like.lower_weight[nearest].numpy()
@@ -186,7 +186,7 @@ def adopt_face_model(
         landmark_vertex=torch.tensor([landmarks[k] for k in known]),
         landmark_id=torch.tensor(known),
         rigid_weight=like.rigid_weight[everywhere],
-        mirror=torch.from_numpy(cKDTree(whole.numpy()).query(whole.numpy() * [-1, 1, 1])[1]),
+        mirror=torch.from_numpy(KDTree(whole.numpy()).query(whole.numpy() * [-1, 1, 1])[1]),
         directions=torch.eye(2 * width)[: len(doubled)],
         direction_names=tuple(doubled),
     )
@@ -307,7 +307,7 @@ def load_bfm09(path: Path) -> FaceModel:
     points = content["keypoints"].reshape(-1).astype(int) - 1
     if len(points) != len(IBUG_68):
         raise WeightsError(f"{path} has {len(points)} keypoints but expected 68.")
-    landmarks = dict(zip(IBUG_68, points.tolist(), strict=True))
+    landmarks: dict[int, int] = dict(zip(IBUG_68, points.tolist(), strict=True))
     return adopt_face_model(
         mean, identity, expression, content["tri"].astype(np.int64) - 1, landmarks, load_face_model()
     )

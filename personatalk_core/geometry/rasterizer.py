@@ -42,7 +42,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     frames = check_shape("points", points, "T", "V", 3)["T"]
     check_shape("triangles", triangles, "F", 3)
     if points.device.type == "mps":  # which knows no double precision
-        return tuple(part.to(points.device) for part in rasterize(points.cpu(), triangles.cpu(), size))
+        triangle, barycentric, depth = rasterize(points.cpu(), triangles.cpu(), size)
+        return triangle.to(points.device), barycentric.to(points.device), depth.to(points.device)
     check_finite("points", points)
     height, width = size
     if height < 1 or width < 1:
@@ -60,7 +61,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
     if not chunks:
         empty = points.new_zeros((0, height, width))
         return empty.long(), points.new_zeros((0, 3, height, width)), empty
-    return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+    triangle, barycentric, depth = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    return triangle, barycentric, depth
 
 
 def _rasterize_chunk(

@@ -7,54 +7,19 @@ imported when first needed and reads HF_ENDPOINT, HF_HOME and the user's login b
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from ..errors import OptionsError, WeightsError
+from ..errors import WeightsError
 from ..types import OnProgress
+from .manifest import HubSource, HubUnreachableError
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
-REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 PROBE_SECONDS = 10.0
 BUSY_STATUS = (408, 429, 500, 502, 503, 504)  # the Hub is there but cannot answer now
-
-
-class HubUnreachableError(WeightsError):
-    """The Hub did not answer, or may not be asked, and the file is not in the local cache."""
-
-
-@dataclass(frozen=True)
-class HubSource:
-    """One commit of one model repository.
-
-    repo_id: OWNER/NAME.  revision: full commit hash, 40 hex digits, so that the content can never change.
-    token: access token, None for the user's login, False for none.  cache_dir: None for the client's own.
-    """
-
-    repo_id: str
-    revision: str
-    token: str | bool | None = field(default=None, repr=False)
-    cache_dir: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_repository(self.repo_id)
-        if not COMMIT.fullmatch(self.revision):
-            raise OptionsError(
-                f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a "
-                "branch can change."
-            )
-
-    @staticmethod
-    def parse(text: str) -> "HubSource":
-        """Parse ``OWNER/NAME@COMMIT``. Raises OptionsError."""
-        repo_id, _, revision = text.partition("@")
-        return HubSource(repo_id, revision)
-
-    def __str__(self) -> str:
-        return f"{self.repo_id} at {self.revision[:10]}"
 
 
 @dataclass(frozen=True)
@@ -63,14 +28,6 @@ class HubFile:
 
     path: Path
     downloaded: bool
-
-
-def check_repository(repo_id: str) -> None:
-    """Refuse anything but OWNER/NAME. Raises OptionsError."""
-    if not REPOSITORY.fullmatch(repo_id):
-        raise OptionsError(
-            f"Hub repository is '{repo_id}' but expected OWNER/NAME, such as someone/personatalk-weights."
-        )
 
 
 def fetch_file(
@@ -91,9 +48,17 @@ def fetch_file(
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    where = {"repo_id": hub.repo_id, "filename": file, "revision": hub.revision}
+    address = hf_hub_url(hub.repo_id, file, revision=hub.revision)
+    download = partial(
+        hf_hub_download,
+        hub.repo_id,
+        file,
+        revision=hub.revision,
+        cache_dir=hub.cache_dir,
+        token=hub.token,
+    )
     try:
-        cached = hf_hub_download(**where, cache_dir=hub.cache_dir, token=hub.token, local_files_only=True)
+        cached = download(local_files_only=True)
         return HubFile(Path(cached), downloaded=False)
     except LocalEntryNotFoundError:
         if offline:
@@ -102,7 +67,7 @@ def fetch_file(
             ) from None
     with _spoken_errors(hub, file):
         # Asked first, once: the client's own download would repeat a failing question for half a minute.
-        found = get_hf_file_metadata(hf_hub_url(**where), token=hub.token, timeout=PROBE_SECONDS)
+        found = get_hf_file_metadata(address, token=hub.token, timeout=PROBE_SECONDS)
         if found.commit_hash is None:
             raise HubUnreachableError(
                 f"the server asked for {file} of {hub} does not answer like a Hub; check the network's "
@@ -119,16 +84,20 @@ def fetch_file(
                 "use this repository."
             )
         options = {}
-        if (
-            "tqdm_class" in inspect.signature(hf_hub_download).parameters
-        ):  # older clients report only start and end
+        # older clients report only start and end
+        if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
             options["tqdm_class"] = _reporting_bar(on_progress, found.size)
         if on_progress:
             on_progress(0, found.size)
-        path = hf_hub_download(**where, cache_dir=hub.cache_dir, token=hub.token, **options)
+        path = download(**options)
         if on_progress:
             on_progress(found.size, found.size)
     return HubFile(Path(path), downloaded=True)
+
+
+def http_error(errors: ModuleType) -> type[Exception]:
+    """The base error of the HTTP library under the client, which its ``errors`` module imports."""
+    return vars(errors)["HTTPError"]
 
 
 @contextmanager
@@ -168,9 +137,8 @@ def _spoken_errors(hub: HubSource, file: str) -> Iterator[None]:
             f"the Hub refused {file} of {hub} with status {status}; check the token's permissions."
         ) from error
     except Exception as error:
-        library = errors.HTTPError.__module__.partition(".")[
-            0
-        ]  # requests, httpx or httpx2, as the client's version has it
+        # requests, httpx or httpx2, as the client's version has it
+        library = http_error(errors).__module__.partition(".")[0]
         if (
             isinstance(error, (ConnectionError, TimeoutError))
             or type(error).__module__.partition(".")[0] == library

@@ -1,7 +1,8 @@
-"""manifest.json: which weights a folder or a Hub repository holds, how large each is and its sha256.
+"""Which weights there are and where: manifest.json, and the Hub commit that may hold one.
 
-A manifest travels beside the files it lists: in the bundled folder, in a user's folder, at a Hub revision.
-Run ``python -m personatalk_core.weights.manifest`` to rewrite the bundled one from the files.
+A manifest lists the weights of a folder or a Hub repository, how large each is and its sha256. It travels
+beside the files it lists: in the bundled folder, in a user's folder, at a Hub revision. Maintenance:
+``python -m personatalk_core.weights.manifest`` rewrites the bundled one from the files.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import OptionsError, WeightsError
@@ -17,10 +18,10 @@ from .checkpoint import sha256_of, write_atomically
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent
 MANIFEST_FILE = "manifest.json"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 MANIFEST_VERSION = 1
-TASK_KIND = (
-    "mediapipe_task"  # a MediaPipe task bundle; every other kind is a safetensors checkpoint of that kind
-)
+TASK_KIND = "mediapipe_task"  # every other kind is a safetensors checkpoint of that kind
 
 WEIGHT_KINDS: dict[str, str] = {
     "face_model": "face_model",
@@ -49,6 +50,49 @@ class WeightFile:
     sha256: str
     bytes: int
     kind: str
+
+
+class HubUnreachableError(WeightsError):
+    """The Hub did not answer, or may not be asked, and the file is not in the local cache."""
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """One commit of one model repository.
+
+    repo_id: OWNER/NAME.  revision: full commit hash, 40 hex digits, so that the content can never change.
+    token: access token, None for the user's login, False for none.  cache_dir: None for the client's own.
+    """
+
+    repo_id: str
+    revision: str
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_repository(self.repo_id)
+        if not COMMIT.fullmatch(self.revision):
+            raise OptionsError(
+                f"Hub revision is '{self.revision}' but expected a full commit hash, 40 hex digits; a "
+                "branch can change."
+            )
+
+    @staticmethod
+    def parse(text: str) -> HubSource:
+        """Parse ``OWNER/NAME@COMMIT``. Raises OptionsError."""
+        repo_id, _, revision = text.partition("@")
+        return HubSource(repo_id, revision)
+
+    def __str__(self) -> str:
+        return f"{self.repo_id} at {self.revision[:10]}"
+
+
+def check_repository(repo_id: str) -> None:
+    """Refuse anything but OWNER/NAME. Raises OptionsError."""
+    if not REPOSITORY.fullmatch(repo_id):
+        raise OptionsError(
+            f"Hub repository is '{repo_id}' but expected OWNER/NAME, such as someone/personatalk-weights."
+        )
 
 
 def default_file(name: str) -> str:

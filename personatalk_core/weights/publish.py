@@ -10,8 +10,16 @@ from pathlib import Path
 from ..errors import WeightsError
 from ..types import OnProgress
 from .checkpoint import load_checkpoint, sha256_of
-from .hub import HubUnreachableError, check_repository
-from .manifest import BUNDLED_FOLDER, MANIFEST_FILE, TASK_KIND, WeightFile, read_manifest
+from .hub import http_error
+from .manifest import (
+    BUNDLED_FOLDER,
+    MANIFEST_FILE,
+    TASK_KIND,
+    HubUnreachableError,
+    WeightFile,
+    check_repository,
+    read_manifest,
+)
 
 MODEL_CARD = "README.md"
 NOTICE = "NOTICE.md"  # licences of parts made by others, where there are any
@@ -125,13 +133,10 @@ def _upload(
         ) from error
     except errors.LocalTokenNotFoundError as error:
         raise WeightsError("no Hub token was found; log in with `hf auth login` or give one.") from error
-    except (OSError, errors.HTTPError) as error:
+    except (OSError, http_error(errors)) as error:
         raise HubUnreachableError(
             f"the Hub cannot be reached ({type(error).__name__}); check the network and try again."
         ) from error
-    except (
-        ValueError,
-        RuntimeError,
-    ) as error:  # the client's wording for refused metadata and for a failed large file
+    except (ValueError, RuntimeError) as error:  # as the client refuses metadata, or fails at a large file
         raise WeightsError(f"{repo_id} was not published ({error}); nothing was committed.") from error
     return PublishedWeights(repo_id, commit.oid, commit.commit_url)

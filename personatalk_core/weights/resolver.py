@@ -14,8 +14,16 @@ from typing import Literal
 from ..errors import WeightsError
 from ..types import OnProgress
 from .checkpoint import sha256_of
-from .hub import HubSource, HubUnreachableError, fetch_file
-from .manifest import BUNDLED_FOLDER, MANIFEST_FILE, WeightFile, default_file, parse_manifest, read_manifest
+from .manifest import (
+    BUNDLED_FOLDER,
+    MANIFEST_FILE,
+    HubSource,
+    HubUnreachableError,
+    WeightFile,
+    default_file,
+    parse_manifest,
+    read_manifest,
+)
 
 LARGEST_MANIFEST = 1 << 20  # bytes
 
@@ -24,8 +32,8 @@ Origin = Literal["folder", "hub", "bundled"]
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """A file that is there and whole. path: on this machine.  sha256: of the file.  note: for people, may be
-    empty."""
+    """A file that is there and complete. path: on this machine.  sha256: of the file.  note: for people, may
+    be empty."""
 
     path: Path
     origin: Origin
@@ -95,6 +103,8 @@ def _in_folder(name: str, folder: Path) -> ResolvedWeights | None:
 def _on_hub(
     name: str, hub: HubSource, offline: bool, on_progress: OnProgress | None
 ) -> ResolvedWeights | None:
+    from .hub import fetch_file  # only where a Hub is asked
+
     listing = fetch_file(hub, MANIFEST_FILE, largest=LARGEST_MANIFEST, offline=offline).path
     try:
         text = listing.read_text(encoding="utf-8")
