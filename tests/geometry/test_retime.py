@@ -5,20 +5,12 @@ import torch
 
 from personatalk_core.errors import OptionsError, ShapeError
 from personatalk_core.geometry.editing import freeze_geometry, geometry_at_speed, retime_geometry
+from personatalk_core.types import FRAME_FIELDS
 
 
 def test_its_own_times_change_nothing(moving_geometry):
     again = retime_geometry(moving_geometry, moving_geometry.times)
-    for name in (
-        "expression",
-        "rotation",
-        "translation",
-        "scale",
-        "shot",
-        "source_frame",
-        "times",
-        "durations",
-    ):
+    for name in FRAME_FIELDS:
         torch.testing.assert_close(getattr(again, name), getattr(moving_geometry, name))
 
 
