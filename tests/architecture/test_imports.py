@@ -449,7 +449,7 @@ def plant(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-NOT_YET = {no_import_circles, only_training_and_the_command_line_import_evaluation}  # rooms at work
+NOT_YET = {only_training_and_the_command_line_import_evaluation}  # the trunk is being redrawn
 
 
 @pytest.mark.parametrize("rule", [r for r in PLANTED if r not in NOT_YET], ids=lambda rule: rule.__name__)
