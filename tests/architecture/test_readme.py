@@ -145,3 +145,21 @@ def test_the_two_commands_of_developers_are_there():
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_name_no_private_place(name):
     assert not re.search(r"\.\./shared|/work/|/tmp/|/home/", text_of(name))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_and_make_targets_exist(name):
+    text = text_of(name)
+    modules = re.findall(r"python -m (personatalk_core\.[\w.]+)", text)
+    targets = [words[0] for words in commands(text, "make")]
+    rules = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    lost = [m for m in modules if not (ROOT / (m.replace(".", "/") + ".py")).exists()]
+    assert lost + sorted(set(targets) - rules) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_of_the_core_that_a_document_names_exist(name):
+    rooms = "|".join(p.name for p in (ROOT / "personatalk_core").iterdir() if p.is_dir())
+    named = re.findall(rf"`((?:(?:personatalk_core/)?(?:{rooms})|nodes|tests)/[\w/.]+\.py)", text_of(name))
+    places = (ROOT, ROOT / "personatalk_core")
+    assert [path for path in named if not any((place / path).exists() for place in places)] == []

@@ -29,7 +29,7 @@ from ...samples.demo import sample_frames
 from .benchmark import peak_rss_mib
 from .long_clip import FPS, write_long_speech
 
-CORE = __package__.split(".")[0]
+CORE = __name__.split(".")[0]
 
 
 def write_close_up(path: Path, seconds: float, size: tuple[int, int]) -> None:
