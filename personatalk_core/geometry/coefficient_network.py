@@ -207,9 +207,9 @@ def read_coefficients(
     network: CoefficientNetwork, crops: Iterable[np.ndarray], device: torch.device | str = "cpu"
 ) -> NetworkCoefficients:
     """Run the network over crops (224, 224, 3) uint8 RGB, in batches; the results are on the CPU."""
-    parts = [network(_as_input(batch, device)) for batch in _batches(crops)]
+    batches = [network(_as_input(batch, device)) for batch in _batches(crops)]
     joined = {
-        name: torch.cat([getattr(part, name) for part in parts]).cpu()
+        name: torch.cat([getattr(batch, name) for batch in batches]).cpu()
         for name in ("identity", "expression", "angle")
     }
     return NetworkCoefficients(**joined)

@@ -1,5 +1,5 @@
-"""Changing generated geometry before it is rendered: how far the mouth moves, how smooth, how early, which
-expression is added."""
+"""Changing generated geometry before it is rendered: how far the mouth moves, how smooth and how early, which
+expression is added; and when it is shown: another rate or speed, a frozen frame."""
 
 from __future__ import annotations
 
@@ -117,19 +117,19 @@ def retime_geometry(geometry: FaceGeometry, times: Sequence[float] | Tensor) -> 
     Raises:
         ShapeError: no times, or non-finite ones.
     """
-    at = as_tensor(
+    moments = as_tensor(
         times if isinstance(times, Tensor) else torch.tensor(list(times), dtype=torch.float64), torch.float64
     )
-    check_shape("times", at, "T")
-    check_finite("times", at)
-    if len(at) == 0:
+    check_shape("times", moments, "T")
+    check_finite("times", moments)
+    if len(moments) == 0:
         raise ShapeError("times has no entries but expected at least one moment.")
-    own = geometry.times.double()
-    last = len(own) - 1
-    early = (torch.searchsorted(own, at, right=True) - 1).clamp(0, last)
+    clock = geometry.times.double()
+    last = len(clock) - 1
+    early = (torch.searchsorted(clock, moments, right=True) - 1).clamp(0, last)
     late = (early + 1).clamp(max=last)
-    span = (own[late] - own[early]).clamp_min(1e-9)
-    weight = ((at - own[early]) / span).clamp(0, 1)
+    span = (clock[late] - clock[early]).clamp_min(1e-9)
+    weight = ((moments - clock[early]) / span).clamp(0, 1)
     nearest = torch.where(weight < 0.5, early, late)
     cut = geometry.shot[early] != geometry.shot[late]
     weight = torch.where(cut, (nearest == late).double(), weight)
@@ -141,10 +141,10 @@ def retime_geometry(geometry: FaceGeometry, times: Sequence[float] | Tensor) -> 
     mixed = {
         name: between(getattr(geometry, name)) for name in ("expression", "rotation", "translation", "scale")
     }
-    steps = at.diff().abs() if len(at) > 1 else geometry.durations[:1].double()
-    durations = torch.cat([steps, steps[-1:]])[: len(at)].clamp_min(1e-6)
-    clock = torch.cat([durations.new_zeros(1), durations[:-1].cumsum(0)])
-    clocks = {"times": clock.to(geometry.times.dtype), "durations": durations.to(geometry.durations.dtype)}
+    steps = moments.diff().abs() if len(moments) > 1 else geometry.durations[:1].double()
+    durations = torch.cat([steps, steps[-1:]])[: len(moments)].clamp_min(1e-6)
+    times = torch.cat([durations.new_zeros(1), durations[:-1].cumsum(0)])
+    clocks = {"times": times.to(geometry.times.dtype), "durations": durations.to(geometry.durations.dtype)}
     return replace(geometry[nearest], **mixed, **clocks, reference=geometry.reference)
 
 
@@ -169,8 +169,8 @@ def geometry_at_speed(geometry: FaceGeometry, speed: float) -> FaceGeometry:
         geometry.times[-1].double() + geometry.durations[-1].double() - geometry.times[0].double()
     )
     count = max(1, round(duration / speed / step))
-    at = geometry.times[0].double() + torch.arange(count, dtype=torch.float64) * step * speed
-    played = retime_geometry(geometry, at)
+    moments = geometry.times[0].double() + torch.arange(count, dtype=torch.float64) * step * speed
+    played = retime_geometry(geometry, moments)
     clock = {"times": played.times / speed, "durations": torch.full_like(played.durations, step)}
     return replace(played, **clock, audio=("", ""), reference=geometry.reference or geometry)
 

@@ -129,23 +129,23 @@ def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None
     centred = geometry.translation - geometry.translation.new_tensor([width / 2, height / 2])
     position = torch.cat([centred * centred.new_tensor([1, -1]) / unit, torch.zeros(len(centred), 1)], 1)
     size = (geometry.scale / unit)[:, None].expand(-1, 3)
-    parts = _Buffer()
+    buffer = _Buffer()
     mesh = {
-        "attributes": {"POSITION": parts.add(rest, "VEC3", VERTEX_BUFFER, bounds=True)},
-        "indices": parts.add(
+        "attributes": {"POSITION": buffer.add(rest, "VEC3", VERTEX_BUFFER, bounds=True)},
+        "indices": buffer.add(
             drawn_triangles(face_model).numpy().reshape(-1).astype(np.uint32), "SCALAR", INDEX_BUFFER
         ),
         "targets": [
-            {"POSITION": parts.add(b, "VEC3", VERTEX_BUFFER, bounds=True)}
+            {"POSITION": buffer.add(b, "VEC3", VERTEX_BUFFER, bounds=True)}
             for b in face_model.expression_basis.numpy()
         ],
     }
-    moments = parts.add(geometry.times.numpy().astype(np.float32), "SCALAR", None, bounds=True)
+    moments = buffer.add(geometry.times.numpy().astype(np.float32), "SCALAR", None, bounds=True)
     tracks = {
-        "weights": parts.add(geometry.expression.numpy().reshape(-1), "SCALAR", None),
-        "rotation": parts.add(quaternions(rotation_matrix(geometry.rotation)).numpy(), "VEC4", None),
-        "translation": parts.add(position.numpy(), "VEC3", None),
-        "scale": parts.add(size.numpy(), "VEC3", None),
+        "weights": buffer.add(geometry.expression.numpy().reshape(-1), "SCALAR", None),
+        "rotation": buffer.add(quaternions(rotation_matrix(geometry.rotation)).numpy(), "VEC4", None),
+        "translation": buffer.add(position.numpy(), "VEC3", None),
+        "scale": buffer.add(size.numpy(), "VEC3", None),
     }
     document = {
         "asset": {"version": "2.0", "generator": "PersonaTalk"},
@@ -161,13 +161,13 @@ def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None
                 ],
             }
         ],
-        "accessors": parts.accessors,
-        "bufferViews": parts.views,
-        "buffers": [{"byteLength": len(parts.data)}],
+        "accessors": buffer.accessors,
+        "bufferViews": buffer.views,
+        "buffers": [{"byteLength": len(buffer.data)}],
     }
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
-    binary = bytes(parts.data)
+    binary = bytes(buffer.data)
     chunks = (
         struct.pack("<II", len(text), 0x4E4F534A)
         + text

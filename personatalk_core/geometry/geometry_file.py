@@ -25,8 +25,8 @@ def save_geometry(path: Path, geometry: FaceGeometry) -> str:
     """Write a geometry, and its ``reference`` where it has one; whole or not at all. Returns the sha256."""
     tensors, config = _pack(geometry)
     if geometry.reference is not None:
-        own, config[SOURCE] = _pack(geometry.reference)
-        tensors |= {SOURCE + name: value for name, value in own.items()}
+        source, config[SOURCE] = _pack(geometry.reference)
+        tensors |= {SOURCE + name: value for name, value in source.items()}
     return save_checkpoint(Path(path), tensors, kind=KIND, config=config)
 
 
@@ -49,8 +49,8 @@ def load_geometry(path: Path, face_model: FaceModel | None = None) -> FaceGeomet
         path, {n: t for n, t in checkpoint.tensors.items() if not n.startswith(SOURCE)}, config
     )
     if source is not None:
-        own = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
-        geometry = replace(geometry, reference=_unpack(path, own, source))
+        of_source = {n.removeprefix(SOURCE): t for n, t in checkpoint.tensors.items() if n.startswith(SOURCE)}
+        geometry = replace(geometry, reference=_unpack(path, of_source, source))
     if (
         int(geometry.source_frame.max()) >= (geometry.reference or geometry).frame_count
         and geometry.reference is not None

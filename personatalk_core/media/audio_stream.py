@@ -1,5 +1,6 @@
-"""Sound of any length in blocks: decoded, laid on the picture's clock, resampled and cut, never whole in
-memory.
+"""Sound of any length in blocks: decoded, laid on the picture's clock, mixed down, resampled and cut.
+
+Only :func:`read_audio` and its companions, for a short clip, hold all of it in memory.
 
 Every step gives the same samples however the sound is cut into blocks. A block is (C, n) float32.
 """
@@ -149,138 +150,13 @@ class AudioStream:
                 yield _planes(converted)
 
 
-def _planes(frame: av.AudioFrame) -> np.ndarray:
-    """(C, S) float32 of a packed frame; PyAV reads beyond its memory where eight channels come as planes."""
-    return rearrange(np.array(frame.to_ndarray(), np.float32), "1 (s c) -> c s", c=frame.layout.nb_channels)
-
-
-class SpeechSamples:
-    """One channel of float32 samples at SAMPLE_RATE in a file: what the speech stages hear, read by slices.
-
-    duration: seconds of the sound it was made from.  source: the file that sound came from.
-    """
-
-    def __init__(self, path: Path, duration: float, source: Path) -> None:
-        self.path, self.duration, self.source = Path(path), duration, Path(source)
-        self.shape = (self.path.stat().st_size // 4,)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        """(n,) float32 of consecutive samples."""
-        begin, end, _ = part.indices(len(self))
-        return np.fromfile(self.path, np.float32, max(0, end - begin), offset=4 * begin)
-
-
-def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
-    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as AudioStream;
-    OSError: the disk is full."""
-    count = 0
-
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal count
-        for block in sound.blocks():
-            count += block.shape[1]
-            yield block
-
-    with Path(path).open("wb") as target:
-        target.writelines(block.tobytes() for block in speech_blocks(counted(), sound.sample_rate))
-    return SpeechSamples(path, count / sound.sample_rate, sound.path)
-
-
-def speech_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """(C, n) blocks at ``rate`` to (n,) blocks of one channel at SAMPLE_RATE (paper 4.1: 16 kHz)."""
-    for block in resampled_blocks(map(_mono, blocks), rate, SAMPLE_RATE):
-        yield block[0]
-
-
-def resampled_blocks(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
-    """The same sound at another rate: ceil(S * wanted / rate) samples, those of one ``resample_poly`` over
-    the whole sound."""
-    if rate == wanted:
-        yield from blocks
-        return
-    divisor = gcd(rate, wanted)
-    up, down = wanted // divisor, rate // divisor
-    reach = (
-        -(-FILTER_REACH * max(up, down) // up) + 1
-    )  # input samples to either side that an output sample hears
-    step = (
-        -(-RESAMPLED_AT_ONCE // down) * down
-    )  # input samples at once: output falls on whole samples at each multiple of ``down``
-    margin = -(-reach // down) * down
-    held, first = None, 0  # first: number of the first held sample
-    done = 0  # input samples whose output is out
-    for block in blocks:
-        held = block if held is None else np.concatenate([held, block], axis=1)
-        while first + held.shape[1] >= done + step + reach:
-            yield _resampled_part(held, first, done, done + step, up, down, reach)
-            done += step
-            keep = max(0, done - margin)
-            held, first = held[:, keep - first :], keep
-    if held is not None and first + held.shape[1] > done:
-        yield _resampled_part(held, first, done, None, up, down, reach)
-
-
-def fitted_blocks(blocks: Iterable[np.ndarray], channels: int, count: int) -> Iterator[np.ndarray]:
-    """Exactly ``count`` samples: cut where there are more, silence where there are fewer."""
-    for block in blocks:
-        part = block[:, :count]
-        count -= part.shape[1]
-        if part.shape[1]:
-            yield part
-        if count == 0:
-            return
-    yield from _silence(channels, count)
-
-
-def _resampled_part(
-    held: np.ndarray, first: int, begin: int, end: int | None, up: int, down: int, reach: int
-) -> np.ndarray:
-    """Output of the input samples begin to end (None: to the last); ``first`` and ``begin`` are multiples of
-    ``down``."""
-    part = held if end is None else held[:, : end + reach - first]
-    output = resample_poly(part, up, down, axis=1)
-    skip = (begin - first) // down * up
-    stop = None if end is None else skip + (end - begin) // down * up
-    return np.ascontiguousarray(output[:, skip:stop], np.float32)
-
-
-def _mono(block: np.ndarray) -> np.ndarray:
-    """(C, n) -> (1, n), channel by channel, so that a sample does not depend on the block it came in."""
-    weights = np.array(_DOWNMIX.get(block.shape[0], np.ones(block.shape[0])), np.float32)
-    mixed = np.zeros((1, block.shape[1]), np.float32)
-    for weight, channel in zip(weights / weights.sum(), block, strict=True):
-        mixed += weight * channel
-    return mixed
-
-
-def _silence(channels: int, count: int) -> Iterator[np.ndarray]:
-    for done in range(0, count, SILENCE):
-        yield np.zeros((channels, min(SILENCE, count - done)), np.float32)
-
-
-def _frames(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-    for packet in packets_of(container, stream):
-        try:
-            yield from packet.decode()
-        except FFmpegError:
-            continue
-    try:
-        yield from stream.decode(None)
-    except FFmpegError:
-        return
-
-
 def read_audio(path: Path, *, aligned: bool = True) -> AudioClip:
     """Decode the first sound stream of a sound or video file at its own rate, all of it at once.
 
     Args:
         path:    any file that FFmpeg reads.
         aligned: pad or cut the beginning of a video's sound so that sample 0 is heard when frame 0 is seen;
-            False leaves
-            the samples as they are and states the difference in ``start``.
+            False leaves the samples as they are and states the difference in ``start``.
     Returns:
         samples (C, S) float32 with C in 1..8 and S >= 1; holes in the stream are silence.
     Raises:
@@ -315,9 +191,9 @@ def fit_audio(clip: AudioClip, duration: float) -> AudioClip:
     if begin == 0 and count == clip.samples.shape[1]:
         return AudioClip(clip.samples, clip.sample_rate)
     fitted = np.zeros((clip.samples.shape[0], max(0, count)), np.float32)
-    part = clip.samples[:, max(0, -begin) : max(0, count - begin)]
-    at = max(0, begin)
-    fitted[:, at : at + part.shape[1]] = part
+    kept = clip.samples[:, max(0, -begin) : max(0, count - begin)]
+    start = max(0, begin)
+    fitted[:, start : start + kept.shape[1]] = kept
     return AudioClip(fitted, clip.sample_rate)
 
 
@@ -330,3 +206,125 @@ def resampled(clip: AudioClip, rate: int) -> AudioClip:
         rate,
         clip.start,
     )
+
+
+class SpeechSamples:
+    """One channel of float32 samples at SAMPLE_RATE in a file: what the speech stages hear, read by slices.
+
+    duration: seconds of the sound it was made from.  source: the file that sound came from.
+    """
+
+    def __init__(self, path: Path, duration: float, source: Path) -> None:
+        self.path, self.duration, self.source = Path(path), duration, Path(source)
+        self.shape = (self.path.stat().st_size // 4,)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, samples: slice) -> np.ndarray:
+        """(n,) float32 of consecutive samples."""
+        begin, end, _ = samples.indices(len(self))
+        return np.fromfile(self.path, np.float32, max(0, end - begin), offset=4 * begin)
+
+
+def write_speech(sound: AudioStream, path: Path) -> SpeechSamples:
+    """Decode a sound once into a file of what the speech stages hear. Raises MediaError as AudioStream;
+    OSError: the disk is full."""
+    count = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal count
+        for block in sound.blocks():
+            count += block.shape[1]
+            yield block
+
+    with Path(path).open("wb") as target:
+        target.writelines(block.tobytes() for block in speech_blocks(counted(), sound.sample_rate))
+    return SpeechSamples(path, count / sound.sample_rate, sound.path)
+
+
+def speech_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """(C, n) blocks at ``rate`` to (n,) blocks of one channel at SAMPLE_RATE (paper 4.1: 16 kHz)."""
+    for block in resampled_blocks(map(_mono, blocks), rate, SAMPLE_RATE):
+        yield block[0]
+
+
+def resampled_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """The same sound at another rate: ceil(S * new_rate / rate) samples, those of one ``resample_poly``
+    over all of it."""
+    if rate == new_rate:
+        yield from blocks
+        return
+    divisor = gcd(rate, new_rate)
+    up, down = new_rate // divisor, rate // divisor
+    # input samples to either side that an output sample depends on
+    reach = -(-FILTER_REACH * max(up, down) // up) + 1
+    # input samples at once: output falls on whole samples at each multiple of ``down``
+    step = -(-RESAMPLED_AT_ONCE // down) * down
+    margin = -(-reach // down) * down
+    held, first = None, 0  # first: number of the first held sample
+    done = 0  # input samples whose output is out
+    for block in blocks:
+        held = block if held is None else np.concatenate([held, block], axis=1)
+        while first + held.shape[1] >= done + step + reach:
+            yield _resample_piece(held, first, done, done + step, up, down, reach)
+            done += step
+            keep = max(0, done - margin)
+            held, first = held[:, keep - first :], keep
+    if held is not None and first + held.shape[1] > done:
+        yield _resample_piece(held, first, done, None, up, down, reach)
+
+
+def fitted_blocks(blocks: Iterable[np.ndarray], channels: int, count: int) -> Iterator[np.ndarray]:
+    """Exactly ``count`` samples: cut where there are more, silence where there are fewer."""
+    for block in blocks:
+        block = block[:, :count]
+        count -= block.shape[1]
+        if block.shape[1]:
+            yield block
+        if count == 0:
+            return
+    yield from _silence(channels, count)
+
+
+def _resample_piece(
+    held: np.ndarray, first: int, begin: int, end: int | None, up: int, down: int, reach: int
+) -> np.ndarray:
+    """Output of the input samples begin to end (None: to the last); ``first`` and ``begin`` are multiples of
+    ``down``."""
+    piece = held if end is None else held[:, : end + reach - first]
+    output = resample_poly(piece, up, down, axis=1)
+    skip = (begin - first) // down * up
+    stop = None if end is None else skip + (end - begin) // down * up
+    return np.ascontiguousarray(output[:, skip:stop], np.float32)
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """(C, n) -> (1, n), channel by channel, so that a sample does not depend on the block it came in."""
+    weights = np.array(_DOWNMIX.get(block.shape[0], np.ones(block.shape[0])), np.float32)
+    mixed = np.zeros((1, block.shape[1]), np.float32)
+    for weight, channel in zip(weights / weights.sum(), block, strict=True):
+        mixed += weight * channel
+    return mixed
+
+
+def _silence(channels: int, count: int) -> Iterator[np.ndarray]:
+    for done in range(0, count, SILENCE):
+        yield np.zeros((channels, min(SILENCE, count - done)), np.float32)
+
+
+def _frames(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    for packet in packets_of(container, stream):
+        try:
+            yield from packet.decode()
+        except FFmpegError:
+            continue
+    try:
+        yield from stream.decode(None)
+    except FFmpegError:
+        return
+
+
+def _planes(frame: av.AudioFrame) -> np.ndarray:
+    """(C, S) float32 of a packed frame; PyAV reads beyond its memory where eight channels come as planes."""
+    return rearrange(np.array(frame.to_ndarray(), np.float32), "1 (s c) -> c s", c=frame.layout.nb_channels)

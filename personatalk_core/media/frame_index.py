@@ -85,9 +85,9 @@ def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     return streams[0]
 
 
-def exact_time_base(part: Stream | av.Packet | av.AudioFrame) -> Fraction:
+def exact_time_base(timed: Stream | av.Packet | av.AudioFrame) -> Fraction:
     """Seconds a tick of a stream's or packet's time stamps."""
-    return Fraction(part.time_base or 1)
+    return Fraction(timed.time_base or 1)
 
 
 def packets_of(container: InputContainer, stream: Stream) -> Iterator[av.Packet]:
@@ -128,7 +128,7 @@ def index_frames(container: InputContainer, stream: av.VideoStream, path: Path) 
         raise MediaError(f"{path} has a video stream without a single frame; export the video again.")
     hints = (stream.guessed_rate, stream.average_rate)
     promised = max(0, stream.frames - hidden)
-    pts, shown, keyframe = (
+    pts, ticks, keyframe = (
         (np.array(column) for column in zip(*sorted(rows), strict=True))
         if rows
         else (np.zeros(0, np.int64),) * 3
@@ -157,7 +157,7 @@ def index_frames(container: InputContainer, stream: av.VideoStream, path: Path) 
         times, durations = rate_times(rate, count), np.full(count, float(1 / rate))
     else:
         typical = float(np.median(np.diff(times))) if count > 1 else float(1 / FALLBACK_RATE)
-        durations = durations_of(times, float(shown[-1]) * tick or typical)
+        durations = durations_of(times, float(ticks[-1]) * tick or typical)
     if container.format.name in NO_SEEKING:
         return FrameIndex(times, durations, rate, None, None, time_base, float(pts[0]) * tick, promised)
     return FrameIndex(

@@ -1,4 +1,4 @@
-"""From measured frame starts back to the exact rate that a camera or an encoder meant.
+"""When each frame is shown: the exact rate behind measured frame starts, and the timeline of an output.
 
 Containers round: Matroska to milliseconds, others to 1/90000 s. A constant rate is recognised through that
 rounding, so that frame k of a 30000/1001 video starts at exactly k * 1001 / 30000 s again. Knows nothing of
@@ -44,14 +44,14 @@ def exact_rate(
         return stated[0] if stated else None
     mean = (count - 1) / float(times[-1])
     standard = sorted(STANDARD_RATES, key=lambda rate: abs(float(rate) / mean - 1))
-    near = [r for r in (*stated, *standard) if abs(float(r) / mean - 1) < 0.02]
-    near += [Fraction(mean).limit_denominator(limit) for limit in (1, 100, 1001, 100_000)]
+    candidates = [r for r in (*stated, *standard) if abs(float(r) / mean - 1) < 0.02]
+    candidates += [Fraction(mean).limit_denominator(limit) for limit in (1, 100, 1001, 100_000)]
     index = np.arange(count)
     precision = np.maximum(
         np.abs(times) * np.finfo(np.float32).eps, SLACK
     )  # times may have been float32 once
     for allowed in (precision, precision + min(tick, 0.002)):
-        for rate in near:
+        for rate in candidates:
             if rate > 0 and bool(
                 (np.abs(times - index * rate.denominator / rate.numerator) <= allowed).all()
             ):
@@ -131,8 +131,8 @@ def _timeline(order: np.ndarray, times: np.ndarray, durations: np.ndarray) -> Ti
     rate = _constant_rate(times, durations)
     if rate is not None:
         return Timeline(order, rate_times(rate, len(order)), np.full(len(order), float(1 / rate)))
-    shown = durations[order]
-    return Timeline(order, np.concatenate([[0.0], np.cumsum(shown)[:-1]]), shown)
+    ordered = durations[order]
+    return Timeline(order, np.concatenate([[0.0], np.cumsum(ordered)[:-1]]), ordered)
 
 
 def _remapped(times: np.ndarray, durations: np.ndarray, end: float) -> Timeline:
@@ -147,17 +147,14 @@ def _remapped(times: np.ndarray, durations: np.ndarray, end: float) -> Timeline:
     return Timeline(order.astype(np.int64), starts, np.full(count, step))
 
 
-def _constant_rate(times: np.ndarray, durations: np.ndarray):
+def _constant_rate(times: np.ndarray, durations: np.ndarray) -> Fraction | None:
+    """The rate of the frames, the last one's duration included; None where it varies."""
     rate = exact_rate(times, hints=[] if len(times) > 1 else [_rate_of_one(durations)])
     tolerance = SLACK + np.finfo(np.float32).eps * float(durations[-1])
-    return (
-        rate
-        if rate is not None and abs(float(durations[-1]) * float(rate) - 1) * float(1 / rate) <= tolerance
-        else None
-    )
+    if rate is None or abs(float(durations[-1]) * float(rate) - 1) * float(1 / rate) > tolerance:
+        return None
+    return rate
 
 
-def _rate_of_one(durations: np.ndarray):
-    from fractions import Fraction
-
+def _rate_of_one(durations: np.ndarray) -> Fraction | None:
     return Fraction(1 / float(durations[0])).limit_denominator(1001) if durations[0] > 0 else None

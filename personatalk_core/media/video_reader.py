@@ -57,14 +57,14 @@ def probe(path: Path) -> VideoInfo:
     first, tags = first_frame(path)
     orientation = Orientation.of_frame(first)
     aperture = clean_aperture(path)
-    shown = orientation.apply(cut_to(to_rgb(first), aperture))
+    picture = orientation.apply(cut_to(to_rgb(first), aperture))
     average = index.rate or Fraction(
         len(index.times) / float(index.times[-1] + index.durations[-1])
     ).limit_denominator(100_000)
     return VideoInfo(
         path=path,
-        width=shown.shape[1],
-        height=shown.shape[0],
+        width=picture.shape[1],
+        height=picture.shape[0],
         times=index.times,
         durations=index.durations,
         rate=average,
@@ -144,13 +144,13 @@ class VideoReader:
                     )
                 if number != last or picture is None:
                     frame = decoder.get(number)
-                    picture, last = self._shown(frame), number
+                    picture, last = self._displayed(frame), number
                     self.damaged |= decoder.damaged
                     yield picture
                 else:
                     yield picture.copy()
 
-    def _shown(self, frame: av.VideoFrame) -> np.ndarray:
+    def _displayed(self, frame: av.VideoFrame) -> np.ndarray:
         picture = cut_to(to_rgb(frame), self.info.clean_aperture)
         return same_size(self._oriented(frame).apply(picture), self.info)
 

@@ -1,4 +1,7 @@
-"""Keep MediaPipe's C++ start-up chatter off the terminal. Knows nothing of faces."""
+"""MediaPipe's face detector and landmarker on square crops of a frame: landmarks, blendshapes and colours.
+
+Its C++ start-up chatter is kept off the terminal.
+"""
 
 from __future__ import annotations
 
@@ -22,50 +25,6 @@ from ..errors import DependencyError, WeightsError
 from ..weights.checkpoint import sha256_of
 from .appearance import head_pose, landmark_colours
 
-# "W0000 00:00:1795363659.5 11604 file.cc:14] ...", "INFO: [file.cc:36] ...", "INFO: Created TensorFlow Lite
-# ...", "WARNING: Logging before InitGoogle() ..."
-CHATTER = re.compile(
-    rb"^([IWE]\d{4} \d\d:\d\d:|(INFO|WARNING|VERBOSE): "
-    rb"(\[\w+\.cc:\d+\]|Created TensorFlow|Logging before|All log messages))"
-)
-
-
-_ONE_AT_A_TIME = (
-    threading.RLock()
-)  # the descriptor belongs to the whole process: two overlapping redirections would lose it
-
-
-@contextlib.contextmanager
-def without_native_chatter() -> Iterator[None]:
-    """Hold file descriptor 2 while a native library starts, then print what was not its chatter.
-
-    The library writes to the descriptor directly, so Python's sys.stderr cannot filter it. Lines of other
-    writers that arrive meanwhile are kept and printed at the end, in order.
-    """
-    with _ONE_AT_A_TIME:
-        try:
-            sys.stderr.flush()
-            saved = os.dup(2)
-        except (OSError, AttributeError, ValueError):  # no standard error at all: nothing to keep quiet
-            saved = -1
-        if saved < 0:
-            yield
-            return
-        with tempfile.TemporaryFile() as held:
-            os.dup2(held.fileno(), 2)
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError, AttributeError, ValueError):
-                    sys.stderr.flush()
-                os.dup2(saved, 2)
-                os.close(saved)
-                held.seek(0)
-                kept = b"".join(line for line in held if not CHATTER.match(line))
-                if kept:
-                    os.write(2, kept)
-
-
 LANDMARK_COUNT = 478
 BLENDSHAPE_COUNT = 52
 TASK_FILE = Path(__file__).parent.parent / "weights" / "face_landmarker.task"
@@ -75,8 +34,14 @@ OUTER_EYE_CORNERS = (33, 263)
 LIP_MIDDLES = (13, 14)  # upper and lower middle of the inner lips
 INPUT_SIZE = 256  # the landmark network's own input; larger crops were measured to gain nothing
 MAX_FACES_IN_CROP = 3
-CONFIDENCE = (
-    0.3  # of the landmarker; at its default of 0.5 heads turned by 55 to 65 degrees are lost, on 4 of 4 tried
+# of the landmarker; at its default of 0.5 heads turned by 55 to 65 degrees are lost, on 4 of 4 tried
+CONFIDENCE = 0.3
+
+# "W0000 00:00:1795363659.5 11604 file.cc:14] ...", "INFO: [file.cc:36] ...", "INFO: Created TensorFlow Lite
+# ...", "WARNING: Logging before InitGoogle() ..."
+CHATTER = re.compile(
+    rb"^([IWE]\d{4} \d\d:\d\d:|(INFO|WARNING|VERBOSE): "
+    rb"(\[\w+\.cc:\d+\]|Created TensorFlow|Logging before|All log messages))"
 )
 
 
@@ -86,7 +51,7 @@ class FaceReading:
 
     landmarks (478, 3) float32: image pixels, z larger is nearer.  blendshapes (52,) float32 in [0, 1].
     colours (468, 3) float32: RGB at the landmarks of the skin, 0 to 255.
-    pose: yaw and pitch of the face in degrees, 0 frontal (see pose.py).
+    pose: yaw and pitch of the face in degrees, 0 frontal (see :func:`head_pose`).
     """
 
     landmarks: np.ndarray
@@ -182,8 +147,8 @@ def warp_square(frame: np.ndarray, box: tuple[float, float, float], size: int) -
         right, bottom = np.minimum(high, (frame.shape[1], frame.shape[0]))
         width, height = (right - left) // factor, (bottom - top) // factor
         if width >= 1 and height >= 1:
-            part = frame[top : top + height * factor, left : left + width * factor]
-            frame = cv2.resize(part, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+            region = frame[top : top + height * factor, left : left + width * factor]
+            frame = cv2.resize(region, (int(width), int(height)), interpolation=cv2.INTER_AREA)
             x, y, scale = (x - left) / factor, (y - top) / factor, scale * factor
     # continuous coordinates: u = (x_source - x) * scale + size / 2, with pixel centres at index + 0.5
     shift = (0.5 - np.array([x, y])) * scale + size / 2 - 0.5
@@ -220,8 +185,8 @@ class FaceLandmarker:
                 self._several = self._landmarker(
                     vision, base_options(model_asset_buffer=model), MAX_FACES_IN_CROP
                 )
-                with zipfile.ZipFile(path) as parts:
-                    detector = base_options(model_asset_buffer=parts.read("face_detector.tflite"))
+                with zipfile.ZipFile(path) as bundle:
+                    detector = base_options(model_asset_buffer=bundle.read("face_detector.tflite"))
                 self._detector = vision.FaceDetector.create_from_options(
                     vision.FaceDetectorOptions(base_options=detector)
                 )
@@ -310,3 +275,38 @@ def _reading(landmarks, scores, box: tuple[float, float, float], crop: np.ndarra
         colours=landmark_colours(crop, unit[:, :2] * len(crop)),
         pose=head_pose(points),
     )
+
+
+# the descriptor belongs to the whole process: two overlapping redirections would lose it
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextlib.contextmanager
+def without_native_chatter() -> Iterator[None]:
+    """Hold file descriptor 2 while a native library starts, then print what was not its chatter.
+
+    The library writes to the descriptor directly, so Python's sys.stderr cannot filter it. Lines of other
+    writers that arrive meanwhile are kept and printed at the end, in order.
+    """
+    with _ONE_AT_A_TIME:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+        except (OSError, AttributeError, ValueError):  # no standard error at all: nothing to keep quiet
+            saved = -1
+        if saved < 0:
+            yield
+            return
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError, AttributeError, ValueError):
+                    sys.stderr.flush()
+                os.dup2(saved, 2)
+                os.close(saved)
+                held.seek(0)
+                other_lines = b"".join(line for line in held if not CHATTER.match(line))
+                if other_lines:
+                    os.write(2, other_lines)

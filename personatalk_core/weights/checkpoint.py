@@ -160,19 +160,19 @@ def load_into(module: Network, checkpoint: Checkpoint, source: str = "checkpoint
     Raises:
         WeightsError: a name is missing or extra, or a shape differs; the first few are listed.
     """
-    own = module.state_dict()
-    missing = sorted(set(own) - set(checkpoint.tensors))
-    extra = sorted(set(checkpoint.tensors) - set(own))
+    expected = module.state_dict()
+    missing = sorted(set(expected) - set(checkpoint.tensors))
+    extra = sorted(set(checkpoint.tensors) - set(expected))
     came = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
     wrong = [
-        f"{n} {came[n]} instead of {tuple(own[n].shape)}"
-        for n in own
-        if n in came and came[n] != tuple(own[n].shape)
+        f"{n} {came[n]} instead of {tuple(expected[n].shape)}"
+        for n in expected
+        if n in came and came[n] != tuple(expected[n].shape)
     ]
     if missing or extra or wrong:
         what = f"missing {missing[:3]}, unexpected {extra[:3]}, shapes {wrong[:3]}"
         raise WeightsError(
             f"{source} does not fit {type(module).__name__}: {what}; use weights made for this release."
         )
-    module.load_state_dict({n: t.to(own[n].dtype) for n, t in checkpoint.tensors.items()})
+    module.load_state_dict({n: t.to(expected[n].dtype) for n, t in checkpoint.tensors.items()})
     return module.eval()
