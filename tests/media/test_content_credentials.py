@@ -221,15 +221,17 @@ def test_the_command_line_signs_what_it_dubs(choice, clip, tmp_path, monkeypatch
     from types import SimpleNamespace
 
     from personatalk_core import pipeline
+    from personatalk_core.cli import dub as verb
     from personatalk_core.cli.parser import main
-    from personatalk_core.cli.parser import verbs as commands
     from personatalk_core.types import DubReport
 
     source, speech = clip("source.mp4"), tmp_path / "speech.wav"
     speech.write_bytes(b"RIFF" + bytes(40))
-    monkeypatch.setattr(commands, "_models", lambda *_, **__: SimpleNamespace(face_model=None, speech=None))
+    monkeypatch.setattr(verb, "load_models", lambda *_: SimpleNamespace(face_model=None, speech=None))
     monkeypatch.setattr(
-        pipeline, "dub", lambda video, audio, out, *_, **__: clip(out.name) and DubReport(frames=3, dubbed=3)
+        pipeline,
+        "dub",
+        lambda video, audio, files, *_, **__: clip(files.video.name) and DubReport(frames=3, dubbed=3),
     )
     signing = ["--sign-certificate", str(choice.certificate), "--sign-key", str(choice.key)]
     base = ["dub", "--video", str(source), "--audio", str(speech), "--device", "cpu"]
