@@ -65,15 +65,7 @@ class DubImages(io.ComfyNode):
         return check_face(face)
 
     @classmethod
-    def execute(
-        cls,
-        models,
-        images,
-        fps: float,
-        audio,
-        style=None,
-        **choices,
-    ) -> io.NodeOutput:
+    def execute(cls, models, images, fps: float, audio, style=None, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.dubbing.run import OutputFiles
         from ..personatalk_core.pipeline import dub

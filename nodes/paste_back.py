@@ -77,14 +77,7 @@ class PasteBack(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        video,
-        rendered,
-        mask,
-        geometry,
-        strength: float,
-        feather: float,
-        **choices,
+        cls, video, rendered, mask, geometry, strength: float, feather: float, **choices
     ) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.dubbing.blend_video import blend_videos

@@ -51,15 +51,7 @@ class RenderFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        models,
-        video,
-        geometry,
-        references=None,
-        audio=None,
-        **choices,
-    ) -> io.NodeOutput:
+    def execute(cls, models, video, geometry, references=None, audio=None, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.dubbing.run import OutputFiles, Run
         from ..personatalk_core.media.video_reader import probe

@@ -160,10 +160,15 @@ class DubOptions:
         min=0,
         metavar="K",
         help="references are at least K frames away (default %(default)s)",
+        tooltip="References for a frame are at least this many frames away from it; 0 allows all.",
         refusal="exclude window is {exclude_window} frames but expected 0 or more.",
     )
     device: str = _option(
-        "auto", choices=DEVICES, help="auto takes the GPU where there is one", loads_models=True
+        "auto",
+        choices=DEVICES,
+        help="auto takes the GPU where there is one",
+        tooltip="Where the networks compute. auto takes the GPU where there is one.",
+        loads_models=True,
     )
     dtype: str = _option(
         "auto",

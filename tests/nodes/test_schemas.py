@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from personatalk_core.config import option_fields
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads(Path(__file__).with_name("object_info.json").read_text(encoding="utf-8"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -63,6 +65,18 @@ def test_every_number_has_its_range(node):
     for name, (kind, options) in inputs_of(GOLDEN[node]).items():
         if kind in ("INT", "FLOAT"):
             assert options["min"] <= options["default"] <= options["max"] and options["step"] > 0, name
+
+
+@pytest.mark.parametrize("node", GOLDEN)
+def test_widgets_that_are_options_of_a_dub_are_the_option_tables(node):
+    options = option_fields()
+    for name, (kind, shown) in inputs_of(GOLDEN[node]).items():
+        option = options.get(name)
+        if option is None or kind not in WIDGETS:
+            continue
+        assert (shown["tooltip"], shown["default"]) == (option.tooltip, option.default)
+        assert shown.get("min") == option.min and option.accepts(shown.get("max", option.default))
+        assert bool(shown.get("advanced")) == option.advanced
 
 
 @pytest.mark.parametrize("node", GOLDEN)
