@@ -68,7 +68,8 @@ class EvaluateDub(io.ComfyNode):
     @classmethod
     def execute(cls, models, source, dubbed, audio, most_frames: int = 0, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
-        from ..personatalk_core.evaluation.studies.dub_comparison import compare_with_source, score_table
+        from ..personatalk_core.dubbing.run import Run
+        from ..personatalk_core.evaluation.metrics.dub_comparison import compare_with_source, score_table
         from .media_sockets import audio_path, video_path
         from .progress_bar import NodeProgress
 
@@ -80,7 +81,6 @@ class EvaluateDub(io.ComfyNode):
             models.ready("speech"),
         )
         with NodeProgress(cls.hidden.unique_id, "tracking", "geometry", "comparing") as progress:
-            rows = compare_with_source(
-                output, given, speech, ready, options, progress, most_frames=most_frames or None
-            )
+            run = Run(ready, options, progress)
+            rows = compare_with_source(output, given, speech, run, most_frames=most_frames or None)
         return io.NodeOutput(score_table(rows), json.dumps(rows))

@@ -133,20 +133,14 @@ def reconstruct(args: argparse.Namespace, progress: Progress) -> str:
 
 def evaluate(args: argparse.Namespace, progress: Progress) -> str:
     """Scores of one dub."""
+    from ..dubbing.run import Run
     from ..evaluation.judges.networks import load_judges
     from ..evaluation.metrics.video_scores import evaluate_video
     from ..weights.checkpoint import write_atomically
 
     options = options_of(args)
-    result = evaluate_video(
-        args.video,
-        args.reference,
-        args.audio,
-        load_models(args, options),
-        options,
-        progress,
-        judges=load_judges(args.judges),
-    )
+    run = Run(load_models(args, options), options, progress)
+    result = evaluate_video(args.video, args.reference, args.audio, run, load_judges(args.judges))
     if args.out:
         write_atomically(args.out, (json.dumps(result, indent=2, default=str) + "\n").encode())
     return "\n".join(f"{name:<28} {value:.4g}" for name, value in result["metrics"].items())
@@ -154,30 +148,29 @@ def evaluate(args: argparse.Namespace, progress: Progress) -> str:
 
 def benchmark_quality(args: argparse.Namespace, progress: Progress) -> str:
     """The paper's protocol on a folder."""
+    from ..dubbing.run import Run
+    from ..evaluation.benchmark import run as benchmark
     from ..evaluation.benchmark.rows import ROWS
-    from ..evaluation.benchmark.run import benchmark_quality as run
-    from ..evaluation.benchmark.talking_clips import load_judge
     from ..evaluation.judges.networks import load_judges
+    from ..evaluation.studies.talking_clips import load_judge
 
     options = options_of(args)
     unknown = sorted(set(args.rows or ()) - set(ROWS))
     if unknown:
         raise OptionsError(f"rows {', '.join(unknown)} are unknown; expected some of {', '.join(ROWS)}.")
-    run(
-        args.data,
-        args.out,
-        load_models(args, options),
-        options,
-        progress,
+    covered = benchmark.BenchmarkOptions(
         rows=tuple(args.rows or ROWS),
         outputs=_named_folders(args.outputs),
         foreign_outputs=_named_folders(args.foreign_outputs),
-        judges=load_judges(args.judges),
         ridge=load_judge(args.pretrained, args.ridge),
         frames=args.frames,
         seconds=args.seconds,
         most_frames=args.compare,
         clips=args.clips,
+    )
+    judges = load_judges(args.judges)
+    benchmark.benchmark_quality(
+        args.data, args.out, Run(load_models(args, options), options, progress), covered, judges
     )
     return (args.out / "quality.md").read_text(encoding="utf-8")
 

@@ -18,16 +18,17 @@ import numpy as np
 
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...errors import MediaError
 from ...media.audio_stream import read_audio
 from ...media.video_writer import VideoWriter
-from ...models import Models, load_models
+from ...models import load_models
 from ...samples.demo import DEMO_SPEECH, SAMPLE_RATE, SAMPLES, sample_frames
 from ...types import Timeline
 from ...weights.checkpoint import write_atomically
 from ..metrics.table import METRICS, worse_by
 from ..studies import Verdict
-from .run import benchmark_quality
+from .run import BenchmarkOptions, benchmark_quality
 
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERATED_SHARE = 0.03  # of a value that it may get worse by, where nothing else is stated
@@ -60,10 +61,9 @@ PROTOCOLS = {
 
 def check_quality(
     out: Path,
-    models: Models,
+    run: Run,
     baseline: Path = BASELINE,
     corpus: Path | None = None,
-    progress: Progress | None = None,
     *,
     store: bool = False,
 ) -> tuple[list[str], list[str]]:
@@ -75,9 +75,9 @@ def check_quality(
         MediaError: there is no baseline, or it is of other clips.
     """
     out, notes, worse = Path(out), [], []
-    results = {"sample": _run("sample", _write_samples(out / "clips"), out / "sample", models, progress)}
+    results = {"sample": _run_protocol("sample", _write_samples(out / "clips"), out / "sample", run)}
     if corpus is not None and corpus.is_dir():
-        results["corpus"] = _run("corpus", corpus, out / "corpus", models, progress)
+        results["corpus"] = _run_protocol("corpus", corpus, out / "corpus", run)
     else:
         missing = "none was named" if corpus is None else f"not at {corpus}"
         notes.append(f"corpus: {missing}, left out; the samples were checked.")
@@ -151,8 +151,8 @@ def load_baselines(path: Path) -> dict[str, dict]:
     """Baselines by name, as ``make quality`` stores them. Raises MediaError when the file cannot be read."""
     try:
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        for baseline in stored.values():
-            baseline["rows"], baseline["clips"]
+        if any(not {"rows", "clips"} <= baseline.keys() for baseline in stored.values()):
+            raise KeyError("rows, clips")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MediaError(
             f"{path} holds no quality baselines ({type(error).__name__}); write them with --store."
@@ -180,27 +180,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, progress: Progress) -> Verdict:
     """What was compared, and what got worse, which fails the check."""
     models = load_models(DubOptions())
-    notes, worse = check_quality(args.out, models, args.baseline, args.corpus, progress, store=args.store)
+    shared = Run(models, progress=progress)
+    notes, worse = check_quality(args.out, shared, args.baseline, args.corpus, store=args.store)
     return Verdict("\n".join([*notes, *worse]), passed=not worse)
 
 
-def _run(name: str, folder: Path, out: Path, models: Models, progress: Progress | None) -> dict:
+def _run_protocol(name: str, folder: Path, out: Path, run: Run) -> dict:
     protocol = PROTOCOLS[name]
-    for cached in [
-        *out.glob("*/*.json"),
-        *out.glob("geometry/*"),
-    ]:  # code may have changed, which an earlier run does not know
-        cached.unlink()
-    return benchmark_quality(
-        folder,
-        out,
-        models,
-        DubOptions(),
-        progress,
-        rows=protocol.rows,
-        frames=protocol.frames,
-        clips=protocol.clips,
-    )
+    for cached in [*out.glob("*/*.json"), *out.glob("geometry/*")]:
+        cached.unlink()  # code may have changed, which an earlier run does not know
+    options = BenchmarkOptions(protocol.rows, frames=protocol.frames, clips=protocol.clips)
+    return benchmark_quality(folder, out, run, options)
 
 
 def _write_samples(folder: Path) -> Path:

@@ -4,17 +4,14 @@ video's hash."""
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ... import pipeline
-from ...config import DubOptions
-from ...dubbing.progress import Progress
 from ...dubbing.run import Run
 from ...errors import FaceError, MediaError, OptionsError, PersonaTalkError
 from ...geometry.geometry_file import load_geometry, save_geometry
 from ...media.video_reader import probe
-from ...models import Models
 from ...types import FaceGeometry, VideoInfo
 from .rows import QualityClip, in_step
 
@@ -70,40 +67,46 @@ def choose_clips(found: Sequence[VideoInfo], chosen: Sequence[str] | None) -> li
 
 
 def load_clip(
-    info: VideoInfo,
-    found: Sequence[VideoInfo],
-    out: Path,
-    models: Models,
-    options: DubOptions,
-    progress: Progress,
-    *,
-    lags: dict[str, float],
-    frames: int | None,
-    seconds: float | None,
+    info: VideoInfo, following: Path, out: Path, run: Run, lags: Mapping[str, float]
 ) -> QualityClip:
     """Fit one clip, or take it from ``out/geometry``, and write the sounds it speaks, in step with the
     picture, to ``out/sound``.
 
-    The foreign sound is that of the next video in the folder, whichever clips are chosen.
+    Args:
+        following: the next video of the folder, whichever clips are chosen: its sound is the foreign one.
+        lags:      by file name; see :func:`read_lags`.
     Raises:
         FaceError, MediaError: the clip cannot be used.
     """
-    cached = out / "geometry" / f"{info.path.stem}.safetensors"
-    geometry = _cached_geometry(cached, info.sha256, models)
-    if geometry is None:
-        geometry = pipeline.estimate_geometry(info, Run(models, options, progress))
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        save_geometry(cached, geometry)
+    geometry = cached_geometry(info, run, out / "geometry")
     if not bool(geometry.usable.any()):
         raise FaceError(f"no frame of {info.path} shows a usable face.")
-    place = [other.path for other in found].index(info.path)
-    following = found[(place + 1) % len(found)].path
     own, foreign = (
         in_step(p, out / "sound" / f"{p.stem}.wav", lags.get(p.name, 0.0)) for p in (info.path, following)
     )
-    if seconds is not None:
-        frames = max(1, int((geometry.times < seconds - 1e-6).sum()))
-    return QualityClip(info.path, geometry, own, foreign, frames)
+    return QualityClip(info.path, geometry, own, foreign)
+
+
+def cached_geometry(info: VideoInfo, run: Run, folder: Path | None = None) -> FaceGeometry:
+    """Track and fit one video, or take its geometry from a folder, where it is kept by the video's hash.
+
+    Raises:
+        MediaError, FaceError: the video cannot be read or shows no face.
+    """
+    if folder is None:
+        return pipeline.estimate_geometry(info, run)
+    cached = Path(folder) / f"{info.path.stem}.safetensors"
+    if cached.is_file():
+        try:
+            geometry = load_geometry(cached, run.models.face_model)
+            if geometry.source == info.sha256:
+                return geometry
+        except PersonaTalkError:
+            pass  # of another face model or release: made again below
+    geometry = pipeline.estimate_geometry(info, run)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    save_geometry(cached, geometry)
+    return geometry
 
 
 def read_lags(folder: Path) -> dict[str, float]:
@@ -119,13 +122,3 @@ def read_lags(folder: Path) -> dict[str, float]:
                 if r.get("file") and r.get("av_lag_frames")
             }
     return {}
-
-
-def _cached_geometry(path: Path, source: str, models: Models) -> FaceGeometry | None:
-    if not path.is_file():
-        return None
-    try:
-        geometry = load_geometry(path, models.face_model)
-    except PersonaTalkError:
-        return None
-    return geometry if geometry.source == source else None

@@ -115,16 +115,16 @@ def _extent(result: dict) -> str:
 def figure_5(result: dict) -> str:
     """Figure 5 of the paper as an SVG: windows of the clips and of the dubs in their speakers' styles; empty
     where there are too few."""
-    vectors, speakers, made = [], [], []
-    for name, is_made in (("ground_truth", False), ("self_dub", True), ("cross_audio", True)):
+    vectors, speakers, generated = [], [], []
+    for name, is_generated in (("ground_truth", False), ("self_dub", True), ("cross_audio", True)):
         for clip, scores in result["rows"].get(name, {"clips": {}})["clips"].items():
-            windows = scores.get("styles", {}).get("output" if is_made else "source", [])
+            windows = scores.get("styles", {}).get("output" if is_generated else "source", [])
             vectors += windows
             speakers += [Path(clip).stem.split("__")[0]] * len(windows)
-            made += [is_made] * len(windows)
-    if len(vectors) < 4 or not any(made):
+            generated += [is_generated] * len(windows)
+    if len(vectors) < 4 or not any(generated):
         return ""
-    return draw_style_map(tsne(torch.tensor(vectors)), speakers, made)
+    return draw_style_map(tsne(torch.tensor(vectors)), speakers, generated)
 
 
 def html_page(result: dict, sources: Mapping[str, Path], picture: str = "") -> str:

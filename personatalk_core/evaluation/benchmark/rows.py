@@ -11,25 +11,22 @@ import numpy as np
 import torch
 
 from ... import pipeline
-from ...config import DubOptions
-from ...dubbing.progress import Progress
 from ...dubbing.run import Run
 from ...errors import FaceModelMismatchError, WeightsError
 from ...media.audio_stream import read_audio, speech_samples
 from ...media.video_reader import probe
-from ...models import Models
 from ...rendering.references import usable_frames
 from ...speech.audio_encoder import AudioEncoder
 from ...speech.timeline import at_model_rate, frames_to_cover, interpolate_frames
 from ...types import AudioClip, FaceGeometry, ReferenceSelection
-from ..studies.nearest_mouth import nearest_mouths, paste_nearest_mouths
-from ..studies.renderer_ablations import (
+from ..judges.speech_ridge import SpeechRidge, ridge_features
+from .nearest_mouth import nearest_mouths, paste_nearest_mouths
+from .renderer_ablations import (
     FACE_ATTENTION_ONLY,
     LIP_ATTENTION_ONLY,
     WITHOUT_GEOMETRIC_START,
     ablated,
 )
-from ..studies.speech_ridge import SpeechRidge, ridge_features
 
 EXCLUDE_WINDOW = 12  # a self-dub never samples the pixels it is compared with
 
@@ -45,21 +42,28 @@ class QualityClip:
     foreign: Path
     frames: int | None = None
 
+    def beginning(self, frames: int | None, seconds: float | None = None) -> QualityClip:
+        """The same, of which only the first frames or seconds are dubbed; None: all."""
+        if seconds is not None:
+            frames = max(1, int((self.geometry.times < seconds - 1e-6).sum()))
+        return replace(self, frames=frames)
+
 
 @dataclass(frozen=True, eq=False)
 class RowTools:
-    """What rows share: models, options, stages, and the
-    ridge regression with the encoder it was fitted on, Moonshine-tiny as released
-    (``talking_clips.load_judge``); None without that encoder's file."""
+    """What rows share: a run, and the ridge regression with the encoder it was fitted on, Moonshine-tiny as
+    released (``talking_clips.load_judge``); None without that encoder's file."""
 
-    models: Models
-    options: DubOptions
-    progress: Progress
+    run: Run
     ridge: tuple[SpeechRidge, AudioEncoder] | None = None
 
-    def apart(self) -> DubOptions:
-        """Options of a self-dub: references at least EXCLUDE_WINDOW frames away."""
-        return replace(self.options, exclude_window=max(self.options.exclude_window, EXCLUDE_WINDOW))
+    def with_options(self, **changed: object) -> RowTools:
+        """The same with other options of a dub."""
+        return replace(self, run=replace(self.run, options=replace(self.run.options, **changed)))
+
+    def apart(self) -> RowTools:
+        """The same for a self-dub: references at least EXCLUDE_WINDOW frames away."""
+        return self.with_options(exclude_window=max(self.run.options.exclude_window, EXCLUDE_WINDOW))
 
 
 @dataclass(frozen=True)
@@ -80,62 +84,63 @@ def reconstruction(clip: QualityClip, out: Path, tools: RowTools) -> None:
     def keep(target: FaceGeometry) -> FaceGeometry:
         return replace(target, expression=clip.geometry.expression[target.source_frame])
 
-    _render(clip, clip.own, out, tools, tools.apart(), change=keep)
+    _render(clip, clip.own, out, tools.apart(), change=keep)
 
 
 def self_dub(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The clip's own words; references at least EXCLUDE_WINDOW frames away (paper, Table 1)."""
-    _render(clip, clip.own, out, tools, tools.apart())
+    _render(clip, clip.own, out, tools.apart())
 
 
 def cross_audio(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """Another clip's words: what a dub is for, and where copying the source's mouth is found out."""
-    _render(clip, clip.foreign, out, tools, tools.options)
+    _render(clip, clip.foreign, out, tools)
 
 
 def random_references(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub without the frame selection of Algorithm 1 (paper, Table 4: w/o frame-selection)."""
-    own = tools.apart()
-    generator = torch.Generator().manual_seed(own.seed)
+    tools = tools.apart()
+    options = tools.run.options
+    generator = torch.Generator().manual_seed(options.seed)
 
     def choose(target: FaceGeometry) -> ReferenceSelection:
         usable = usable_frames(clip.geometry)
-        lip = usable[torch.randperm(len(usable), generator=generator)[: own.lip_references]].sort().values
+        lip = usable[torch.randperm(len(usable), generator=generator)[: options.lip_references]].sort().values
         rows = []
         for shown in target.source_frame.tolist():
-            far = usable[(usable - shown).abs() >= own.exclude_window]
+            far = usable[(usable - shown).abs() >= options.exclude_window]
             pool = far if len(far) else usable
-            rows.append(pool[torch.randint(len(pool), (own.face_references,), generator=generator)])
+            rows.append(pool[torch.randint(len(pool), (options.face_references,), generator=generator)])
         return ReferenceSelection(lip, torch.stack(rows))
 
-    _render(clip, clip.own, out, tools, own, choose=choose)
+    _render(clip, clip.own, out, tools, choose=choose)
 
 
 def without_style(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub in the average speaker's style (paper, Table 4: w/o style embedding)."""
-    _render(clip, clip.own, out, tools, replace(tools.apart(), style_strength=0.0))
+    _render(clip, clip.own, out, tools.apart().with_options(style_strength=0.0))
 
 
 def without_face_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub with Lip-Attention alone (paper, Table 4)."""
-    _render(clip, clip.own, out, _ablated(tools, LIP_ATTENTION_ONLY), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools.apart(), LIP_ATTENTION_ONLY))
 
 
 def without_lip_attention(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub with Face-Attention alone (paper, Table 4)."""
-    _render(clip, clip.own, out, _ablated(tools, FACE_ATTENTION_ONLY), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools.apart(), FACE_ATTENTION_ONLY))
 
 
 def without_geometric_start(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub whose attention does not know mouth shape and head pose: this project's own addition taken
     away."""
-    _render(clip, clip.own, out, _ablated(tools, WITHOUT_GEOMETRIC_START), tools.apart())
+    _render(clip, clip.own, out, _ablated(tools.apart(), WITHOUT_GEOMETRIC_START))
 
 
 def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub with the lower face by ridge regression on a pretrained encoder's features, about the
     person's own mean mouth."""
-    models = tools.models
+    models = tools.run.models
     if tools.ridge is None:
         raise WeightsError(
             "the ridge regression hears with Moonshine-tiny as released; pass its encoder with "
@@ -158,17 +163,17 @@ def ridge_speech(clip: QualityClip, out: Path, tools: RowTools) -> None:
         expression[:, :lower] = interpolate_frames(motion, times, durations).to(expression.dtype)
         return replace(target, expression=expression)
 
-    _render(clip, clip.own, out, tools, tools.apart(), change=speak)
+    _render(clip, clip.own, out, tools.apart(), change=speak)
 
 
 def nearest_mouth(clip: QualityClip, out: Path, tools: RowTools) -> None:
     """The self-dub's geometry, shown by pasting the source frame with the nearest mouth at least
     EXCLUDE_WINDOW frames away."""
-    target = _target(clip, clip.own, tools, tools.options)
-    chosen = nearest_mouths(target, clip.geometry, tools.models.face_model, tools.apart().exclude_window)
-    paste_nearest_mouths(
-        probe(clip.video), clip.geometry, target, chosen, read_audio(clip.own), out, tools.models.face_model
-    )
+    face_model, target = tools.run.models.face_model, _target(clip, clip.own, tools)
+    window = tools.apart().run.options.exclude_window
+    chosen = nearest_mouths(target, clip.geometry, face_model, window)
+    sound = read_audio(clip.own)
+    paste_nearest_mouths(probe(clip.video), clip.geometry, target, chosen, sound, out, face_model)
 
 
 ROWS: dict[str, Row] = {
@@ -205,12 +210,14 @@ def in_step(source: Path, target: Path, lag: float) -> Path:
 
 
 def _ablated(tools: RowTools, changes: dict[str, object]) -> RowTools:
-    return replace(tools, models=replace(tools.models, renderer=ablated(tools.models.renderer, **changes)))
+    models = tools.run.models
+    renderer = ablated(models.need_renderer(), **changes)
+    return replace(tools, run=replace(tools.run, models=replace(models, renderer=renderer)))
 
 
-def _target(clip: QualityClip, audio: Path, tools: RowTools, options: DubOptions) -> FaceGeometry:
+def _target(clip: QualityClip, audio: Path, tools: RowTools) -> FaceGeometry:
     """The clip's first frames speaking."""
-    target = pipeline.animate(clip.geometry, audio, Run(tools.models, options, tools.progress))
+    target = pipeline.animate(clip.geometry, audio, tools.run)
     if clip.frames is not None and clip.frames < target.frame_count:
         target = replace(target[range(clip.frames)], audio=target.audio, reference=target.reference)
     return target
@@ -221,13 +228,11 @@ def _render(
     audio: Path,
     out: Path,
     tools: RowTools,
-    options: DubOptions,
     *,
     choose: Callable[[FaceGeometry], ReferenceSelection] | None = None,
     change: Callable[[FaceGeometry], FaceGeometry] | None = None,
 ) -> None:
-    target = _target(clip, audio, tools, options)
+    target = _target(clip, audio, tools)
     target = change(target) if change else target
     references = choose(target) if choose else None
-    run = Run(tools.models, options, tools.progress)
-    pipeline.render_video(probe(clip.video), target, out, run, references=references)
+    pipeline.render_video(probe(clip.video), target, out, tools.run, references=references)

@@ -51,13 +51,13 @@ def onnx_features(path: Path, size: int, mean: float = 0.5, scale: float = 2.0) 
         WeightsError: the file is missing or no network.  DependencyError: onnxruntime is missing.
     """
     session = load_onnx(path)
-    given = session.get_inputs()[0]
-    one_by_one = given.shape[0] == 1  # many files are exported for one picture
+    entry = session.get_inputs()[0]
+    one_by_one = entry.shape[0] == 1  # many files are exported for one picture
 
     def features(images: Tensor) -> Tensor:
         small = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
         batches = ((small - mean) * scale).split(1 if one_by_one else len(images))
-        rows = [torch.from_numpy(session.run(None, {given.name: batch.numpy()})[0]) for batch in batches]
+        rows = [torch.from_numpy(session.run(None, {entry.name: batch.numpy()})[0]) for batch in batches]
         return torch.cat([row.flatten(1) for row in rows])
 
     return features
@@ -73,7 +73,7 @@ def onnx_distance(path: Path) -> Callable[[Tensor, Tensor], Tensor]:
         DependencyError: onnxruntime is missing.
     """
     session = load_onnx(path)
-    names = [given.name for given in session.get_inputs()]
+    names = [entry.name for entry in session.get_inputs()]
     if len(names) != 2:
         raise WeightsError(
             f"{path} takes {len(names)} inputs but a distance needs two pictures; export LPIPS with both."

@@ -8,6 +8,7 @@ with ``weights_only=True`` and save it with ``safetensors.torch.save_file``; nam
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,14 @@ MFCC_WINDOW = 20
 MAX_SHIFT = 15
 
 
-def _stage(make: type[nn.Module], inner: int, outer: int, kernel, stride=1, padding=0) -> list[nn.Module]:
+def _stage(
+    make: type[nn.Conv2d] | type[nn.Conv3d],
+    inner: int,
+    outer: int,
+    kernel: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+) -> list[nn.Module]:
     norm = nn.BatchNorm2d if make is nn.Conv2d else nn.BatchNorm3d
     return [make(inner, outer, kernel, stride, padding), norm(outer), nn.ReLU(inplace=True)]
 
@@ -90,9 +98,9 @@ def load_syncnet(path: Path) -> SyncNet:
     tensors = {
         name: tensor for name, tensor in tensors.items() if not name.startswith("netfcspk")
     }  # an unused third head
-    own = network.state_dict()
-    wrong = sorted(set(own) ^ set(tensors)) + sorted(
-        n for n in own if n in tensors and own[n].shape != tensors[n].shape
+    expected = network.state_dict()
+    wrong = sorted(set(expected) ^ set(tensors)) + sorted(
+        n for n in expected if n in tensors and expected[n].shape != tensors[n].shape
     )
     if wrong:
         raise WeightsError(
@@ -115,7 +123,7 @@ def mfcc(samples: Tensor) -> Tensor:
     power = np.abs(np.fft.rfft(frames, 512)) ** 2 / 512  # (N, 257)
     energy = np.maximum(power.sum(1), np.finfo(float).eps)
     bands = np.maximum(power @ _mel_filters().T, np.finfo(float).eps)
-    coefficients = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :13]
+    coefficients = np.asarray(dct(np.log(bands), type=2, axis=1, norm="ortho"))[:, :13]
     coefficients *= 1 + 11 * np.sin(np.pi * np.arange(13) / 22)
     coefficients[:, 0] = np.log(energy)
     return torch.from_numpy(coefficients.T.astype(np.float32))

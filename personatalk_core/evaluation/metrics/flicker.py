@@ -3,6 +3,8 @@ still."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,10 +42,10 @@ def flicker(
     check_shape("mask around the lips", around, frames, 1, *pixels.shape[-2:])
     still = (opening.diff().abs() < STILL_OPENING).nonzero()[:, 0].tolist()[::every]
     values = []
-    seen = torch.ones(1, face_model.vertex_count)
+    visibility = torch.ones(1, face_model.vertex_count)
     for t in still:
         surface = draw_surface(points[t + 1 : t + 2], face_model, pixels.shape[-1])[0]
-        positions, _ = corresponding_positions(surface, points[t : t + 1], seen)
+        positions, _ = corresponding_positions(surface, points[t : t + 1], visibility)
         carried = sample_at(pixels[t : t + 1], positions)
         values.append((carried - pixels[t + 1 : t + 2]).abs().mean(dim=1)[around[t + 1]].mean())
     return 255.0 * float(torch.stack(values).nanmean()) if values else float("nan")
@@ -63,30 +65,30 @@ def second_difference(points: Tensor) -> Tensor:
     return (points[2:] - 2 * points[1:-1] + points[:-2])[..., :2].norm(dim=-1)
 
 
-def head_speed(points: Tensor, unit: float, seen: Tensor) -> Tensor:
+def head_speed(points: Tensor, unit: float, observed: Tensor) -> Tensor:
     """How fast the head moves.
 
     Args:
         points: (T, K, 2 or more) landmarks of the rigid upper face, pixels.
         unit:   pixels between the outer eye corners.
-        seen:   (T,) bool.
+        observed: (T,) bool.
     Returns:
-        (T,) eye distances a frame; infinite where one of the five frames around is not seen, and at both
+        (T,) eye distances a frame; infinite where one of the five frames around is not observed, and at both
         ends.
     """
     smooth = _smooth(points[..., :2], 5)
-    return _over_four(smooth, seen, lambda change: change.norm(dim=-1).mean(1)) / unit
+    return _over_four(smooth, observed, lambda change: change.norm(dim=-1).mean(1)) / unit
 
 
-def mouth_speed(opening: Tensor, seen: Tensor) -> Tensor:
+def mouth_speed(opening: Tensor, observed: Tensor) -> Tensor:
     """How fast the opening (T,) changes, a frame, in its own unit; infinite as in :func:`head_speed`."""
-    return _over_four(_smooth(opening[:, None], 3)[:, 0], seen, torch.abs)
+    return _over_four(_smooth(opening[:, None], 3)[:, 0], observed, torch.abs)
 
 
-def still_frames(points: Tensor, unit: float, seen: Tensor) -> Tensor:
+def still_frames(points: Tensor, unit: float, observed: Tensor) -> Tensor:
     """(T - 2,) bool: inner frames whose head is still, or the ``FEWEST`` stillest where there are fewer of
     them."""
-    speed = head_speed(points, unit, seen)[1:-1]
+    speed = head_speed(points, unit, observed)[1:-1]
     still = speed < STILL_HEAD
     if int(still.sum()) < FEWEST and int(torch.isfinite(speed).sum()):
         limit = speed.sort().values[min(FEWEST, int(torch.isfinite(speed).sum())) - 1]
@@ -109,10 +111,10 @@ def _smooth(values: Tensor, width: int) -> Tensor:
     return F.avg_pool1d(flat, width, 1, width // 2, count_include_pad=False)[0].T.reshape(values.shape)
 
 
-def _over_four(values: Tensor, seen: Tensor, length) -> Tensor:
+def _over_four(values: Tensor, observed: Tensor, length: Callable[[Tensor], Tensor]) -> Tensor:
     speed = values.new_full((len(values),), float("inf"))
     if len(values) < 5:
         return speed
-    whole = torch.stack([seen[k : len(seen) - 4 + k] for k in range(5)]).all(0)
-    speed[2:-2] = torch.where(whole, length(values[4:] - values[:-4]) / 4, float("inf"))
+    all_five = torch.stack([observed[k : len(observed) - 4 + k] for k in range(5)]).all(0)
+    speed[2:-2] = torch.where(all_five, length(values[4:] - values[:-4]) / 4, float("inf"))
     return speed

@@ -102,8 +102,8 @@ def seam_visibility(image: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     gradient[..., :-1, :-1] = (change[..., 1:, :-1] - change[..., :-1, :-1]).square() + (
         change[..., :-1, 1:] - change[..., :-1, :-1]
     ).square()
-    most, least = F.max_pool2d(mask, 3, 1, 1), -F.max_pool2d(-mask, 3, 1, 1)
-    band = (most > SEAM_BAND[0]) & (least < SEAM_BAND[1])
+    highest, lowest = F.max_pool2d(mask, 3, 1, 1), -F.max_pool2d(-mask, 3, 1, 1)
+    band = (highest > SEAM_BAND[0]) & (lowest < SEAM_BAND[1])
     rows = [
         g[b].sqrt().quantile(0.95) if bool(b.any()) else g.new_tensor(float("nan"))
         for g, b in zip(gradient, band, strict=True)

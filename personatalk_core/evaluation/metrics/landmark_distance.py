@@ -61,11 +61,11 @@ def mouth_correlation(
             "The two geometries were made with different face models; estimate both with the same one."
         )
     check_shape("reference expression", reference.expression, output.frame_count, "E")
-    keep = output.usable & reference.usable
-    keep = keep if valid is None else keep & valid
-    opening, width = (x[keep] for x in mouth_series(output, face_model))
-    true_opening, true_width = (x[keep] for x in mouth_series(reference, face_model))
-    spread = true_opening.std() if int(keep.sum()) > 1 else torch.tensor(0.0)
+    usable = output.usable & reference.usable
+    usable = usable if valid is None else usable & valid
+    opening, width = (x[usable] for x in mouth_series(output, face_model))
+    true_opening, true_width = (x[usable] for x in mouth_series(reference, face_model))
+    spread = true_opening.std() if int(usable.sum()) > 1 else torch.tensor(0.0)
     return {
         "opening_r": correlation(opening, true_opening),
         "width_r": correlation(width, true_width),

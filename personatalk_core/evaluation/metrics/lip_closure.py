@@ -71,8 +71,8 @@ def silent_frames(samples: Tensor, frames: int, seconds: float = SILENCE_SECONDS
     sound count as silent."""
     check_shape("samples", samples, "S")
     padded = torch.zeros(frames * SAMPLES_PER_FRAME)
-    kept = min(len(samples), len(padded))
-    padded[:kept] = samples[:kept]
+    count = min(len(samples), len(padded))
+    padded[:count] = samples[:count]
     loudness = padded.reshape(frames, SAMPLES_PER_FRAME).square().mean(dim=1).clamp_min(1e-12)
     quiet = 10 * torch.log10(loudness / loudness.quantile(0.95)) < SILENCE_DB
     silent = torch.zeros(frames, dtype=torch.bool)
@@ -128,11 +128,11 @@ def hama_recogniser() -> Recogniser:
 
 
 def phoneme_times(
-    samples: np.ndarray, recognise: Recogniser, wanted: frozenset[str] = LIPS_MEET
+    samples: np.ndarray, recognise: Recogniser, phonemes: frozenset[str] = LIPS_MEET
 ) -> list[float]:
-    """Seconds at which the wanted sounds begin, in order; (S,) at 16 kHz of any length.
+    """Seconds at which the phonemes begin, in order; (S,) at 16 kHz of any length.
 
-    A label counts as wanted by its first letter, so that aspiration and other marks do not matter. Long sound
+    A label counts by its first letter, so that aspiration and other marks do not matter. Long sound
     is heard in overlapping pieces, of which the inner parts are kept.
     """
     length, step = int(PIECE_SECONDS * SAMPLE_RATE), int((PIECE_SECONDS - OVERLAP_SECONDS) * SAMPLE_RATE)
@@ -146,6 +146,6 @@ def phoneme_times(
         high = PIECE_SECONDS - margin if begin + length < len(samples) else PIECE_SECONDS
         for number, label in enumerate(labels):
             fresh = number == 0 or labels[number - 1] != label
-            if fresh and label[:1] in wanted and low <= number * seconds < high:
+            if fresh and label[:1] in phonemes and low <= number * seconds < high:
                 found.append(begin / SAMPLE_RATE + number * seconds)
     return found

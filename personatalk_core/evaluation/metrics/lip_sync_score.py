@@ -63,11 +63,13 @@ class SyncCurve:
         return float(self.r[self.lags == lag][0])
 
 
-def sync_curve(seen: Tensor, heard: Tensor, valid: Tensor | None = None, max_lag: int = MAX_LAG) -> SyncCurve:
+def sync_curve(
+    opening: Tensor, heard: Tensor, valid: Tensor | None = None, max_lag: int = MAX_LAG
+) -> SyncCurve:
     """Correlate what is seen with what is heard at every lag.
 
     Args:
-        seen:    (T,) mouth opening in the video at 25 fps.
+        opening: (T,) of the mouth in the video at 25 fps.
         heard:   (T',) opening that the sound asks for, the same clock.
         valid:   (T,) bool, frames with a usable face; None: all.
         max_lag: frames to either side.
@@ -76,7 +78,7 @@ def sync_curve(seen: Tensor, heard: Tensor, valid: Tensor | None = None, max_lag
     Raises:
         ShapeError: fewer than MIN_OVERLAP + max_lag frames, or wrong shapes.
     """
-    frames = check_shape("opening seen", seen, "T")["T"]
+    frames = check_shape("opening seen", opening, "T")["T"]
     check_shape("opening heard", heard, "S")
     valid = torch.ones(frames, dtype=torch.bool) if valid is None else valid
     check_shape("valid frames", valid, frames)
@@ -87,12 +89,12 @@ def sync_curve(seen: Tensor, heard: Tensor, valid: Tensor | None = None, max_lag
         )
     lags = torch.arange(-max_lag, max_lag + 1)
     values = []
-    for lag in lags.tolist():  # seen[t] belongs to heard[t - lag]
+    for lag in lags.tolist():  # opening[t] belongs to heard[t - lag]
         first, last = max(0, lag), min(frames, len(heard) + lag)
-        keep = valid[first:last]
+        usable = valid[first:last]
         values.append(
-            correlation(seen[first:last][keep], heard[first - lag : last - lag][keep])
-            if int(keep.sum()) >= MIN_OVERLAP
+            correlation(opening[first:last][usable], heard[first - lag : last - lag][usable])
+            if int(usable.sum()) >= MIN_OVERLAP
             else 0.0
         )
     return SyncCurve(lags, torch.tensor(values))
@@ -141,8 +143,8 @@ def sound_features(samples: Tensor, frames: int) -> Tensor:
     """
     check_shape("samples", samples, "S")
     padded = torch.zeros(frames * SAMPLES_PER_FRAME)
-    kept = min(len(samples), len(padded))
-    padded[:kept] = samples[:kept]
+    count = min(len(samples), len(padded))
+    padded[:count] = samples[:count]
     hop = SAMPLES_PER_FRAME // STEPS_A_FRAME
     window = torch.hann_window(FFT_SIZE)
     pieces = F.pad(padded, (FFT_SIZE // 2 - hop // 2, FFT_SIZE // 2)).unfold(0, FFT_SIZE, hop)[

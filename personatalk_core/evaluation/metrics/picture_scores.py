@@ -20,11 +20,12 @@ from ...geometry.face_model import FaceModel
 from ...geometry.vertices import posed_vertices
 from ...media.video_reader import VideoReader
 from ...models import Models
-from ...types import CropBoxes, FaceGeometry, OnProgress, VideoInfo
+from ...types import CropBoxes, FaceGeometry, OnProgress
 from ..judges.networks import JudgeNetworks
 from ..judges.syncnet import sync_score
 from .feature_distance import Features, cosine_similarity, filter_bank, frechet_distance
 from .flicker import flicker
+from .frame_pairing import VideoPair
 from .image_quality import gmsd, psnr, seam_visibility, ssim
 from .landmark_distance import mouth_series
 from .reconstruction import around_lips, at_size, lip_detail, masked_psnr, region_masks
@@ -43,7 +44,7 @@ class FrameScores:
     def add(self, name: str, rows: Tensor) -> None:
         self.values.setdefault(name, []).extend(rows.tolist())
 
-    def keep(self, name: str, rows: Tensor) -> None:
+    def add_features(self, name: str, rows: Tensor) -> None:
         self.features.setdefault(name, []).append(rows)
 
     def mean(self, name: str) -> float:
@@ -53,8 +54,8 @@ class FrameScores:
         return float(torch.tensor(self.values.get(name, [float("nan")])).nanmedian())
 
 
-class Look:
-    """A chunk of one video's crops: pixels (T, 3, 256, 256), points (T, V, 3) at 256, masks drawn once,
+class CropChunk:
+    """A few frames of one video's crops: pixels (T, 3, 256, 256), points (T, V, 3) at 256, masks drawn once,
     detail (T,) at the source's own resolution, and flicker () of every second still pair."""
 
     def __init__(self, native: Tensor, points: Tensor, opening: Tensor, face_model: FaceModel) -> None:
@@ -83,83 +84,95 @@ class Look:
         return self._features[name]
 
 
-class SourceLooks:
-    """What was seen of one source, by frame numbers, so that several outputs of it are compared with less
-    work."""
+class SourceCrops:
+    """Chunks of one source, by frame numbers, so that several outputs of it are compared with less work."""
 
-    def __init__(self, most: int = 128) -> None:
-        self._looks: dict[tuple[int, ...], Look] = {}
-        self._most = most  # chunks: about 8 MB each
+    def __init__(self, max_chunks: int = 128) -> None:
+        self._chunks: dict[tuple[int, ...], CropChunk] = {}
+        self._max_chunks = max_chunks  # about 8 MB each
 
-    def known(self, index: Tensor) -> Look | None:
-        """The chunk of these frames (T,), where it was looked at before."""
-        return self._looks.get(tuple(index.tolist()))
+    def get(self, index: Tensor) -> CropChunk | None:
+        """The chunk of these frames (T,), where it was cropped before."""
+        return self._chunks.get(tuple(index.tolist()))
 
-    def remember(self, index: Tensor, look: Look) -> Look:
+    def add(self, index: Tensor, chunk: CropChunk) -> CropChunk:
         """Keep a chunk, while there is room."""
-        if len(self._looks) < self._most:
-            self._looks[tuple(index.tolist())] = look
-        return look
+        if len(self._chunks) < self._max_chunks:
+            self._chunks[tuple(index.tolist())] = chunk
+        return chunk
+
+
+class _Cropper:
+    """Crops frames of either video where the source's face is, at the source's own resolution."""
+
+    def __init__(self, pair: VideoPair, face_model: FaceModel) -> None:
+        self.boxes, self.face_model = crop_boxes(pair.source_geometry, face_model), face_model
+        self.size = crop_size(self.boxes, pair.source_geometry)
+
+    def chunk(
+        self, frames: Iterable[np.ndarray], geometry: FaceGeometry, source_frame: Tensor, opening: Tensor
+    ) -> CropChunk:
+        """geometry: of these frames.  source_frame: (T,) whose boxes are taken.  opening: (T,)."""
+        box = CropBoxes(self.boxes.box[source_frame])
+        crops = [_tensor(crop_image(f, b, self.size)) for f, b in zip(frames, box.box, strict=True)]
+        points = crop_points(posed_vertices(geometry, self.face_model), box, CROP_SIZE)
+        return CropChunk(torch.stack(crops), points, opening, self.face_model)
 
 
 def picture_scores(
-    made: VideoInfo,
-    given: VideoInfo,
-    seen: FaceGeometry,
-    truth: FaceGeometry,
-    shown: Tensor,
-    keep: Tensor,
+    pair: VideoPair,
+    frames: Tensor,
     models: Models,
     judges: JudgeNetworks,
-    looks: SourceLooks,
-    progress: OnProgress,
+    source_crops: SourceCrops,
+    on_progress: OnProgress,
 ) -> FrameScores:
     """Walk through both videos together, a few frames in memory at a time; crops lie where the source's face
-    is."""
-    face_model, scores = models.face_model, FrameScores()
-    boxes = crop_boxes(truth, face_model)
-    native = crop_size(boxes, truth)
-    made_frames = VideoReader(made).frames(keep.tolist())
-    opening, true_opening = (
-        mouth_series(seen, face_model)[0],
-        mouth_series(truth[shown], face_model)[0],
+    is.
+
+    Args:
+        frames:       (K,) output frames to compare.
+        source_crops: of this source, from earlier outputs; filled on the way.
+    Raises:
+        MediaError: a video cannot be read.
+    """
+    scores, cropper = FrameScores(), _Cropper(pair, models.face_model)
+    opening = mouth_series(pair.output_geometry, models.face_model)[0]
+    true_opening = mouth_series(pair.source_geometry[pair.source_frame], models.face_model)[0]
+    identical = pair.identical
+    # readers of the frames that were not cropped before
+    chunks = frames.split(CHUNK)
+    missing = [rows for rows in chunks if source_crops.get(pair.source_frame[rows]) is None]
+    source_frames = VideoReader(pair.source).frames(
+        [int(i) for rows in missing for i in pair.source_frame[rows]]
     )
+    output_frames = VideoReader(pair.output).frames(frames.tolist())
     done = 0
-
-    def look(
-        frames: Iterable[np.ndarray], box: CropBoxes, geometry: FaceGeometry, index: Tensor, series: Tensor
-    ) -> Look:
-        crops = torch.stack(
-            [_tensor(crop_image(frame, b, native)) for frame, b in zip(frames, box.box, strict=True)]
-        )
-        return Look(
-            crops,
-            crop_points(posed_vertices(geometry[index], face_model), box, CROP_SIZE),
-            series,
-            face_model,
-        )
-
-    chunks = keep.split(CHUNK)
-    unseen = [int(i) for rows in chunks if looks.known(shown[rows]) is None for i in shown[rows]]
-    given_frames = VideoReader(given).frames(unseen)
     for rows in chunks:
-        index = shown[rows]
-        box = CropBoxes(boxes.box[index])
-        real = looks.known(index) or looks.remember(
-            index, look(islice(given_frames, len(rows)), box, truth, index, true_opening[rows])
-        )
-        same = made.path == given.path and bool((rows == index).all()) and seen is truth
-        ours = real if same else look(islice(made_frames, len(rows)), box, seen, rows, opening[rows])
+        # the source's chunk, then the output's
+        index = pair.source_frame[rows]
+        real = source_crops.get(index)
+        if real is None:
+            pictures = islice(source_frames, len(rows))
+            real = source_crops.add(
+                index, cropper.chunk(pictures, pair.source_geometry[index], index, true_opening[rows])
+            )
+        if identical:
+            ours = real
+        else:
+            pictures = islice(output_frames, len(rows))
+            ours = cropper.chunk(pictures, pair.output_geometry[rows], index, opening[rows])
+        # scores
         scores.add("lip_detail", ours.detail / real.detail)
         scores.add("flicker", ours.flicker[None])
         scores.add("source_flicker", real.flicker[None])
         _compare(scores, ours, real, judges)
         done += len(rows)
-        progress(done, len(keep))
+        on_progress(done, len(frames))
     return scores
 
 
-def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks) -> None:
+def _compare(scores: FrameScores, ours: CropChunk, real: CropChunk, judges: JudgeNetworks) -> None:
     """Picture metrics of one chunk of 256 x 256 crops; the pasted region is drawn for every fourth frame
     only."""
     for name, rows in (
@@ -170,11 +183,11 @@ def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks)
         ("psnr_lips", masked_psnr(ours.pixels, real.pixels, real.masks.lips)),
     ):
         scores.add(name, rows)
-    some = slice(None, None, 4)
-    pairs = zip(real.points[some], ours.points[some], strict=True)
+    fourth = slice(None, None, 4)
+    pairs = zip(real.points[fourth], ours.points[fourth], strict=True)
     lower = torch.stack([lower_face_mask(a, b, real.face_model, CROP_SIZE) for a, b in pairs])[:, None]
-    scores.add("psnr_outside", masked_psnr(ours.pixels[some], real.pixels[some], lower == 0))
-    scores.add("seam", seam_visibility(ours.pixels[some], real.pixels[some], lower))
+    scores.add("psnr_outside", masked_psnr(ours.pixels[fourth], real.pixels[fourth], lower == 0))
+    scores.add("seam", seam_visibility(ours.pixels[fourth], real.pixels[fourth], lower))
     features: dict[str, Features | None] = {
         "filter_bank": filter_bank,
         "fid": judges.inception,
@@ -182,7 +195,7 @@ def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks)
     }
     for name, extract in features.items():
         if extract is not None:
-            scores.keep(
+            scores.add_features(
                 name, torch.stack([ours.features(name, extract), real.features(name, extract)], dim=1)
             )
     if judges.lpips is not None:
@@ -192,11 +205,11 @@ def _compare(scores: FrameScores, ours: Look, real: Look, judges: JudgeNetworks)
 
 
 def picture_means(
-    scores: FrameScores, own: bool, judges: JudgeNetworks, samples: Tensor | None
+    scores: FrameScores, own_sound: bool, judges: JudgeNetworks, samples: Tensor | None
 ) -> dict[str, float]:
     """One number a metric from what the frames gave."""
     found = {name: scores.mean(name) for name in ("psnr_outside", "seam")}
-    if own:
+    if own_sound:
         found |= {
             name: scores.mean(name) for name in ("ssim", "psnr", "psnr_face", "psnr_lips", "gmsd", "lpips")
         }

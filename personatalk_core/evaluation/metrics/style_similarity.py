@@ -169,4 +169,5 @@ def load_style_metric(path: Path) -> StyleMetric:
         raise WeightsError(
             f"{path} has settings this release does not know ({error}); update PersonaTalk or its weights."
         ) from error
-    return load_into(metric, checkpoint, str(path)).requires_grad_(False)
+    load_into(metric, checkpoint, str(path))
+    return metric.requires_grad_(False)

@@ -52,11 +52,12 @@ class NormedConvolution(nn.Module):
         up: bool = False,
     ) -> None:
         super().__init__()
-        make = nn.ConvTranspose2d if up else nn.Conv2d
-        extra = {"output_padding": 1} if up and stride == 2 else {}
-        self.layers = nn.Sequential(
-            make(inner, outer, kernel, stride, padding, **extra), nn.BatchNorm2d(outer)
+        convolution = (
+            nn.ConvTranspose2d(inner, outer, kernel, stride, padding, output_padding=int(stride == 2))
+            if up
+            else nn.Conv2d(inner, outer, kernel, stride, padding)
         )
+        self.layers = nn.Sequential(convolution, nn.BatchNorm2d(outer))
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:

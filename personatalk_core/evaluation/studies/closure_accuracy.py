@@ -18,7 +18,6 @@ from ...geometry.vertices import mouth_opening, shape_vertices
 from ...models import Models, load_models
 from ...speech.timeline import at_model_rate
 from ...types import FaceGeometry
-from ..benchmark.talking_clips import TalkingClip, add_clip_options, load_judge, read_clips, spoken_by
 from ..metrics.lip_closure import (
     SILENCE_DB,
     SILENCE_SECONDS,
@@ -28,6 +27,7 @@ from ..metrics.lip_closure import (
     hama_recogniser,
     phoneme_times,
 )
+from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips, spoken_by
 
 EVENT_SLACK = 3  # frames by which the recogniser's time and the real closure may differ
 OUTPUT_SLACK = 1  # frames by which the output's closure may come early or late
@@ -108,10 +108,10 @@ def pauses(samples: np.ndarray, frames: int) -> Tensor:
 
 def settled(silent: Tensor) -> Tensor:
     """Silent frames (T,) without the first SETTLE_FRAMES and the last two of every pause."""
-    kept = torch.zeros_like(silent)
+    settled_frames = torch.zeros_like(silent)
     for first, last in closures((~silent).float(), 0.5):
-        kept[first + SETTLE_FRAMES : max(first + SETTLE_FRAMES, last - 2)] = True
-    return kept
+        settled_frames[first + SETTLE_FRAMES : max(first + SETTLE_FRAMES, last - 2)] = True
+    return settled_frames
 
 
 def opening_of(geometry: FaceGeometry, models: Models) -> tuple[Tensor, Tensor, Tensor]:

@@ -88,33 +88,33 @@ def fit_report(
         FaceError: no frame has a face.
     """
     ids, vertex = face_model.landmark_id, face_model.landmark_vertex
-    seen = as_tensor(track.status, torch.int64) == int(FrameStatus.OK)
+    observed = as_tensor(track.status, torch.int64) == int(FrameStatus.OK)
     raw = as_tensor(track.landmarks)[:, ids]
     fitted = posed_vertices(estimate_geometry(track, face_model, weights=weights), face_model)
-    unit = float((raw[:, ids == 33] - raw[:, ids == 263]).norm(dim=-1)[seen].median().clamp_min(1e-6))
+    unit = float((raw[:, ids == 33] - raw[:, ids == 263]).norm(dim=-1)[observed].median().clamp_min(1e-6))
 
     def distance(points: Tensor, which: Tensor) -> float:
-        return float((points - raw[seen])[:, which, :2].norm(dim=-1).mean() / unit) * 100
+        return float((points - raw[observed])[:, which, :2].norm(dim=-1).mean() / unit) * 100
 
     odd = torch.arange(len(ids)) % 2 == 1
     half = posed_vertices(
         estimate_geometry(track, face_model, weights=weights, landmarks=ids[~odd]), face_model
     )[:, vertex]
     alone = reconstruct(
-        initial_coefficients(raw[seen], face_model, (~odd).nonzero()[:, 0]), face_model, vertex
+        initial_coefficients(raw[observed], face_model, (~odd).nonzero()[:, 0]), face_model, vertex
     )
-    held_out, held_out_raw = distance(half[seen], odd), distance(alone, odd)
+    held_out, held_out_raw = distance(half[observed], odd), distance(alone, odd)
     head = face_model.rigid_weight[vertex] > 0.5
-    still = still_frames(raw[:, head], unit, seen)
+    still = still_frames(raw[:, head], unit, observed)
     true, found = image_openings(raw, fitted, face_model, unit)
-    rest = still & (mouth_speed(true, seen)[1:-1] < STILL_MOUTH)
-    shut = seen & (true <= true[seen].quantile(0.1))
+    rest = still & (mouth_speed(true, observed)[1:-1] < STILL_MOUTH)
+    shut = observed & (true <= true[observed].quantile(0.1))
     points = fitted[:, vertex]
     truth = KnownReport(float("nan"), float("nan"))
-    if known and int(seen.sum()) >= FEWEST:
+    if known and int(observed.sum()) >= FEWEST:
         truth = known_report(track, face_model, weights)
     return FitReport(
-        error=distance(points[seen], torch.ones(len(ids), dtype=torch.bool)),
+        error=distance(points[observed], torch.ones(len(ids), dtype=torch.bool)),
         held_out=held_out,
         held_out_raw=held_out_raw,
         over=(held_out / held_out_raw - 1) * 100,
@@ -132,20 +132,20 @@ def fit_report(
 def track_video(path: Path, cache: Path | None = None) -> FaceTrack:
     """The most prominent face of a video; ``cache`` is a folder that keeps tracks by the video's sha256."""
     info = probe(path)
-    kept = None if cache is None else Path(cache) / f"{info.sha256[:16]}.face_track.safetensors"
+    cached = None if cache is None else Path(cache) / f"{info.sha256[:16]}.face_track.safetensors"
     names = ("landmarks", "blendshapes", "status", "shot", "times")
-    if kept is not None:
+    if cached is not None:
         try:
             return FaceTrack(
-                **{name: load_file(kept)[name] for name in names},
+                **{name: load_file(cached)[name] for name in names},
                 frame_size=(info.height, info.width),
                 source=info.sha256,
             )
         except (OSError, SafetensorError, KeyError):
             pass
     track = track_face(VideoReader(info).clip_frames())
-    if kept is not None:
-        write_atomically(kept, save({name: np.ascontiguousarray(getattr(track, name)) for name in names}))
+    if cached is not None:
+        write_atomically(cached, save({name: np.ascontiguousarray(getattr(track, name)) for name in names}))
     return track
 
 

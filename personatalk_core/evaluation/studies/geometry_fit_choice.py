@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def choose_weights(
     start: FittingWeights = DEFAULT_WEIGHTS,
     *,
     rounds: int = 1,
-    report=None,
+    report: Callable[[str], object] | None = None,
 ) -> FittingWeights:
     """Coordinate descent from ``start``.
 
@@ -82,9 +82,9 @@ def choose_weights(
     Returns:
         The best weights allowed; ``start`` itself when nothing is noticeably better.
     """
-    say = report or (lambda line: None)
+    report = report or (lambda line: None)
     best = try_weights(tracks, face_model, start)
-    say(_line("start", best))
+    report(_line("start", best))
     for _ in range(rounds):
         before = best
         for name in CHOSEN:
@@ -95,7 +95,7 @@ def choose_weights(
                     face_model,
                     replace(middle.weights, **{name: getattr(middle.weights, name) * factor}),
                 )
-                say(_line(f"{name} {getattr(trial.weights, name):g}", trial))
+                report(_line(f"{name} {getattr(trial.weights, name):g}", trial))
                 if trial.score < best.score - NOTICEABLE:
                     best = trial
         if best is before:
@@ -106,11 +106,11 @@ def choose_weights(
 def shortened(track: FaceTrack, frames: int) -> FaceTrack:
     """The middle frames of a track."""
     first = max(0, (track.frame_count - frames) // 2)
-    part = slice(first, first + frames)
+    middle = slice(first, first + frames)
     return replace(
         track,
         **{
-            name: getattr(track, name)[part]
+            name: getattr(track, name)[middle]
             for name in ("landmarks", "blendshapes", "status", "shot", "times")
         },
     )

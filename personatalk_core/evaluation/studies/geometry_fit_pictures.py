@@ -3,6 +3,7 @@ as a plot."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -36,14 +37,15 @@ def write_pictures(folder: Path, video: Path, track: FaceTrack, face_model: Face
         FaceError: no frame has a face.
     """
     geometry = estimate_geometry(track, face_model)
-    fitted = posed_vertices(geometry, face_model)
-    raw = as_tensor(track.landmarks)[:, face_model.landmark_id]
-    seen = as_tensor(track.status, torch.int64) == int(FrameStatus.OK)
-    unit = float(geometry.scale[seen].median())
-    true, found = image_openings(raw, fitted, face_model, unit)
-    frames = _frames_to_show(seen, torch.where(seen, true, 0), geometry.rotation.norm(dim=1) * seen)
+    vertices = posed_vertices(geometry, face_model)
+    curves = _curves(track, vertices, float(geometry.scale[geometry.usable].median()), face_model)
+    observed, opening = curves.observed, curves.openings[0]
+    # the sheet
+    frames = _frames_to_show(
+        observed, torch.where(observed, opening, 0), geometry.rotation.norm(dim=1) * observed
+    )
     boxes = CropBoxes(crop_boxes(geometry, face_model).box[frames])
-    inside = crop_points(fitted[frames], boxes, SIDE)
+    inside = crop_points(vertices[frames], boxes, SIDE)
     columns = []
     for frame, box, points in zip(VideoReader(probe(video)).frames(frames), boxes.box, inside, strict=True):
         picture = crop_image(frame, box, SIDE)
@@ -53,58 +55,72 @@ def write_pictures(folder: Path, video: Path, track: FaceTrack, face_model: Face
             draw_coordinates(np.zeros_like(picture), points, face_model),
         )
         columns.append(np.concatenate(rows))
+    # both files
     folder.mkdir(parents=True, exist_ok=True)
     sheet, plot = folder / f"{video.stem}_sheet.png", folder / f"{video.stem}_jitter.png"
     cv2.imwrite(str(sheet), np.ascontiguousarray(np.concatenate(columns, 1)[..., ::-1]))
-    _plot(
-        plot,
-        video.stem,
-        np.asarray(track.times),
-        raw,
-        fitted[:, face_model.landmark_vertex],
-        (true, found),
-        unit,
-        seen,
-        face_model,
-    )
+    _plot(plot, video.stem, curves, face_model)
     return [sheet, plot]
 
 
-def _frames_to_show(seen: Tensor, opening: Tensor, turn: Tensor) -> list[int]:
-    known = seen.nonzero()[:, 0]
-    spread = known[torch.linspace(0, len(known) - 1, min(COLUMNS - 2, len(known))).long()]
+@dataclass(frozen=True, eq=False)
+class FitCurves:
+    """times (T,) seconds.  landmarks, fitted: (T, K, 3) pixels.  openings: of both, two of (T,) eye
+    distances.  unit: pixels an eye distance.  observed: (T,) bool."""
+
+    times: np.ndarray
+    landmarks: Tensor
+    fitted: Tensor
+    openings: tuple[Tensor, Tensor]
+    unit: float
+    observed: Tensor
+
+
+def _curves(track: FaceTrack, vertices: Tensor, unit: float, face_model: FaceModel) -> FitCurves:
+    landmarks = as_tensor(track.landmarks)[:, face_model.landmark_id]
+    return FitCurves(
+        np.asarray(track.times),
+        landmarks,
+        vertices[:, face_model.landmark_vertex],
+        image_openings(landmarks, vertices, face_model, unit),
+        unit,
+        as_tensor(track.status, torch.int64) == int(FrameStatus.OK),
+    )
+
+
+def _frames_to_show(observed: Tensor, opening: Tensor, turn: Tensor) -> list[int]:
+    index = observed.nonzero()[:, 0]
+    spread = index[torch.linspace(0, len(index) - 1, min(COLUMNS - 2, len(index))).long()]
     return sorted({*spread.tolist(), int(opening.argmax()), int(turn.argmax())})
 
 
-def _plot(
-    path: Path,
-    title: str,
-    times,
-    raw: Tensor,
-    fitted: Tensor,
-    opening,
-    unit: float,
-    seen: Tensor,
-    face_model: FaceModel,
-) -> None:
+def _plot(path: Path, title: str, curves: FitCurves, face_model: FaceModel) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DependencyError("plots need matplotlib; install it with 'pip install matplotlib'.") from error
+    times, observed = curves.times, curves.observed
     head = face_model.rigid_weight[face_model.landmark_vertex] > 0.5
-    still = still_frames(raw[:, head], unit, seen)
-    whole = seen[2:] & seen[1:-1] & seen[:-2]
-    gone = torch.full((len(whole),), float("nan"))
+    still = still_frames(curves.landmarks[:, head], curves.unit, observed)
+    all_three = observed[2:] & observed[1:-1] & observed[:-2]
+    missing = torch.full((len(all_three),), float("nan"))
     figure = Figure(figsize=(11, 6), layout="constrained")
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
     for axes, which, name in ((upper, slice(None), "all vertices"), (middle, head, "upper face")):
-        for points, label, colour in ((raw, "landmarks", "tab:red"), (fitted, "fit", "tab:blue")):
-            value = torch.where(whole, second_difference(points[:, which]).mean(1) / unit * 100, gone)
+        for points, label, colour in (
+            (curves.landmarks, "landmarks", "tab:red"),
+            (curves.fitted, "fit", "tab:blue"),
+        ):
+            value = torch.where(
+                all_three, second_difference(points[:, which]).mean(1) / curves.unit * 100, missing
+            )
             axes.plot(times[1:-1], value, label=label, color=colour, linewidth=0.9)
         axes.set_ylabel(f"second difference\n% of eye distance\n{name}", fontsize=8)
-    for values, label, colour in zip(opening, ("landmarks", "fit"), ("tab:red", "tab:blue"), strict=True):
+    for values, label, colour in zip(
+        curves.openings, ("landmarks", "fit"), ("tab:red", "tab:blue"), strict=True
+    ):
         lower.plot(
-            times, torch.where(seen, values * 100, float("nan")), label=label, color=colour, linewidth=0.9
+            times, torch.where(observed, values * 100, float("nan")), label=label, color=colour, linewidth=0.9
         )
     lower.set_ylabel("mouth opening\n% of eye distance", fontsize=8)
     lower.set_xlabel("seconds; grey: the head is still")

@@ -41,7 +41,7 @@ def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
     check_shape("identities", identities, len(speakers), "A")
     unit = identities.double() / identities.double().norm(dim=1, keepdim=True).clamp_min(1e-12)
     first, second = torch.triu_indices(len(speakers), len(speakers), 1)
-    alike = (unit @ unit.T)[first, second]
+    similarity = (unit @ unit.T)[first, second]
     same = torch.tensor(
         [speakers[i] == speakers[j] for i, j in zip(first.tolist(), second.tolist(), strict=True)],
         dtype=torch.bool,
@@ -51,12 +51,12 @@ def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
             "identities are compared within and between people; pass clips of two people or more, one "
             "of them twice."
         )
-    own, others = alike[same], alike[~same].sort().values
+    within, between = similarity[same], similarity[~same].sort().values
     below = (
-        torch.searchsorted(others, own, right=False).double()
-        + torch.searchsorted(others, own, right=True).double()
+        torch.searchsorted(between, within, right=False).double()
+        + torch.searchsorted(between, within, right=True).double()
     )
-    return float(below.mean() / 2 / len(others))
+    return float(below.mean() / 2 / len(between))
 
 
 def identities_in(folder: Path, face_model: FaceModel, tracks: Path | None = None) -> Mapping[str, Tensor]:
@@ -64,14 +64,14 @@ def identities_in(folder: Path, face_model: FaceModel, tracks: Path | None = Non
     for neither."""
     files = sorted(Path(folder).glob("*.safetensors"))
     if files:
-        return {path.name: load_geometry(path, face_model).identity for path in _at_most(files)}
+        return {path.name: load_geometry(path, face_model).identity for path in _first_clips(files)}
     videos = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in ENDINGS)
     if not videos:
         raise OptionsError(
             f"{folder} holds neither geometry files nor videos; expected some named SPEAKER__ANYTHING."
         )
     found = {}
-    for path, track in tracks_of(_at_most(videos), tracks).items():
+    for path, track in tracks_of(_first_clips(videos), tracks).items():
         points = as_tensor(track.landmarks)[observed_frames(track)][:, face_model.landmark_id]
         found[path.name] = initial_coefficients(points, face_model).identity
     return found
@@ -84,15 +84,15 @@ def speaker_in(name: str) -> str:
     return parts[1] if parts[0] in ("train", "test", "hires") and len(parts) > 2 else parts[0]
 
 
-def _at_most(paths: Sequence[Path]) -> list[Path]:
+def _first_clips(paths: Sequence[Path]) -> list[Path]:
     count: dict[str, int] = {}
-    kept = []
+    chosen = []
     for path in paths:
         speaker = speaker_in(path.name)
         count[speaker] = count.get(speaker, 0) + 1
         if count[speaker] <= CLIPS_A_SPEAKER:
-            kept.append(path)
-    return kept
+            chosen.append(path)
+    return chosen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

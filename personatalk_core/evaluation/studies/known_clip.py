@@ -20,7 +20,7 @@ from ..metrics.flicker import jitter_ratio, still_frames
 
 # frames, standard deviation of the Gaussian that parts motion from noise: 4 Hz at 25 fps passes by half
 LOW_PASS = 1.5
-FEWEST = 20  # seen frames
+FEWEST = 20  # observed frames
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ def known_clip(track: FaceTrack, face_model: FaceModel) -> tuple[FaceTrack, Tens
     the fitting has seen it. The noise is what that leaves of the real landmarks, without each landmark's
     mean, moved by half a clip, so that it has nothing to do with the truth's motion.
     Returns:
-        The noisy track of the seen frames, and the true points (T, K, 3) of the face model's landmarks.
+        The noisy track of the observed frames, and the true points (T, K, 3) of the face model's landmarks.
     Raises:
         FaceError: fewer than ``FEWEST`` frames with a face.
     """
-    seen = track.status == int(FrameStatus.OK)
-    frames = int(seen.sum())
+    observed = track.status == int(FrameStatus.OK)
+    frames = int(observed.sum())
     if frames < FEWEST:
         raise FaceError(
             f"{frames} frames show a face but a known clip is made of at least {FEWEST}; use a longer clip."
         )
-    marks = torch.from_numpy(track.landmarks[seen])
+    marks = torch.from_numpy(track.landmarks[observed])
     raw = marks[:, face_model.landmark_id]
     found = initial_coefficients(raw, face_model)
     calm = {
@@ -60,12 +60,12 @@ def known_clip(track: FaceTrack, face_model: FaceModel) -> tuple[FaceTrack, Tens
     noise = raw - truth
     noise = (noise - noise.mean(0)).roll(frames // 2, 0)
     marks[:, face_model.landmark_id] = truth + noise
-    parts = {
-        "blendshapes": track.blendshapes[seen],
-        "status": track.status[seen],
+    fields = {
+        "blendshapes": track.blendshapes[observed],
+        "status": track.status[observed],
         "times": track.times[: int(frames)],
     }
-    return replace(track, landmarks=marks.numpy(), shot=track.shot[seen] * 0, **parts), truth
+    return replace(track, landmarks=marks.numpy(), shot=track.shot[observed] * 0, **fields), truth
 
 
 def known_report(track: FaceTrack, face_model: FaceModel, weights: FittingWeights) -> KnownReport:
@@ -78,7 +78,7 @@ def known_report(track: FaceTrack, face_model: FaceModel, weights: FittingWeight
         geometry = estimate_geometry(noisy, face_model, weights=weights, landmarks=landmarks)
         return posed_vertices(geometry, face_model)[:, vertex]
 
-    whole, half = fit(None), fit(face_model.landmark_id[~odd])
+    fitted, half = fit(None), fit(face_model.landmark_id[~odd])
 
     def off(points: Tensor) -> Tensor:
         return (points - truth)[:, odd, :2].norm(dim=-1).mean()
@@ -90,7 +90,7 @@ def known_report(track: FaceTrack, face_model: FaceModel, weights: FittingWeight
         .median()
     )
     still = still_frames(truth[:, head], unit, torch.ones(len(truth), dtype=torch.bool))
-    return KnownReport(float(off(half) / off(raw)), jitter_ratio(whole - truth, raw - truth, still))
+    return KnownReport(float(off(half) / off(raw)), jitter_ratio(fitted - truth, raw - truth, still))
 
 
 def _low_pass(values: Tensor) -> Tensor:

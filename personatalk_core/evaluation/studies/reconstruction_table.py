@@ -21,22 +21,24 @@ import torch
 
 from ...config import CROP_SIZE, DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import Run
 from ...geometry.face_model import FaceModel
+from ...media.video_reader import probe
 from ...models import Models, load_models
 from ...rendering.references import ReferenceOptions
-from ..benchmark.talking_clips import fitted
-from ..metrics.flicker import flicker
-from ..metrics.image_quality import gmsd, psnr, ssim
-from ..metrics.reconstruction import around_lips, reconstruction_report, region_masks
-from .reconstructed_clip import ReconstructedClip, Reconstruction
-from .reconstruction_sheet import write_reconstruction_sheet
-from .renderer_ablations import (
+from ..benchmark.clips import cached_geometry
+from ..benchmark.renderer_ablations import (
     FACE_ATTENTION_ONLY,
     GLOBAL_ATTENTION,
     LIP_ATTENTION_ONLY,
     WITHOUT_GEOMETRIC_START,
     ablated,
 )
+from ..metrics.flicker import flicker
+from ..metrics.image_quality import gmsd, psnr, ssim
+from ..metrics.reconstruction import around_lips, reconstruction_report, region_masks
+from .reconstructed_clip import ReconstructedClip, Reconstruction
+from .reconstruction_sheet import write_reconstruction_sheet
 
 TITLES = (
     "psnr_face",
@@ -149,7 +151,7 @@ def reconstruction_table(
     """
     table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in rows}
     for path in videos:
-        geometry = fitted(path, models, cache)
+        geometry = cached_geometry(probe(path), Run(models), cache)
         clips: dict[int | None, ReconstructedClip] = {}
         for name, row in rows.items():
             clip = clips.setdefault(row.size, ReconstructedClip(path, geometry, models.face_model, row.size))

@@ -24,8 +24,11 @@ from ...models import Models, load_models
 from ...speech.audio_encoder import AudioEncoder
 from ...speech.timeline import at_model_rate, interpolate_frames
 from ...types import FaceGeometry
-from ..benchmark.sound_disturbances import DISTURBANCES, disturb
-from ..benchmark.talking_clips import (
+from ..judges.speech_ridge import SpeechRidge, ridge_features
+from ..metrics.landmark_distance import landmark_distance, lip_landmarks, mouth_correlation, mouth_series
+from ..metrics.lip_sync_score import correlation
+from .sound_disturbances import DISTURBANCES, disturb
+from .talking_clips import (
     TalkingClip,
     add_clip_options,
     delayed,
@@ -33,9 +36,6 @@ from ..benchmark.talking_clips import (
     read_clips,
     spoken_by,
 )
-from ..metrics.landmark_distance import landmark_distance, lip_landmarks, mouth_correlation, mouth_series
-from ..metrics.lip_sync_score import correlation
-from .speech_ridge import SpeechRidge, ridge_features
 
 CROP = 256  # pixels a side of the crop that LMD is measured in
 OUTPUT_LAGS = range(-4, 5)  # frames
@@ -72,7 +72,9 @@ def speech_accuracy(
         outputs["ours, another clip's sound"] = spoken_by(
             clip.geometry, np.resize(other.heard, len(clip.samples)), models
         )
-        for kind in DISTURBANCES if decibels is not None else ():
+        for kind in DISTURBANCES:
+            if decibels is None:
+                continue
             others = [c.samples for c in clips if c is not clip]
             noisy = delayed(disturb(clip.samples, kind, decibels, others), clip.lag)
             outputs[f"{last}, {kind} at {decibels:g} dB"] = spoken_by(clip.geometry, noisy, models)

@@ -22,7 +22,8 @@ from ...media.video_writer import VideoWriter
 from ...models import Models, load_models
 from ...previews.mesh_overlay import draw_mesh
 from ...types import AudioClip, FaceGeometry
-from ..benchmark.talking_clips import (
+from ..metrics.landmark_distance import mouth_correlation, mouth_series
+from .talking_clips import (
     TalkingClip,
     add_clip_options,
     load_judge,
@@ -30,7 +31,6 @@ from ..benchmark.talking_clips import (
     spoken_by,
     timeline_of,
 )
-from ..metrics.landmark_distance import mouth_correlation, mouth_series
 
 SIDE = 384  # pixels of each of the three pictures
 PANEL_SECONDS = 10.0  # of a plot; longer clips show their beginning

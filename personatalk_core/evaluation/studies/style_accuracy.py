@@ -26,9 +26,9 @@ from ...speech.style import style_vector
 from ...speech.timeline import at_model_rate
 from ...types import StyleEmbedding
 from ...weights.resolver import resolve_weights
-from ..benchmark.talking_clips import TalkingClip, add_clip_options, load_judge, read_clips
 from ..metrics.style_map import draw_style_map, tsne
 from ..metrics.style_similarity import StyleMetric, load_style_metric, style_of_motion, window_styles
+from .talking_clips import TalkingClip, add_clip_options, load_judge, read_clips
 
 PIECE_FRAMES = 100  # four seconds
 STRENGTHS = (0.0, 1.0, 2.0)
@@ -164,20 +164,20 @@ def figure(clips: Sequence[TalkingClip], models: Models, metric: StyleMetric) ->
     """Figure 5: an SVG of two-second windows of the clips and of what is generated in their styles from the
     next clip's sound."""
     generator, lower = own_style(models), models.face_model.lower_count
-    points, speakers, made = [], [], []
+    points, speakers, generated = [], [], []
     for k, clip in enumerate(clips):
         expression, usable = at_model_rate(clip.geometry)
         other = clips[(k + 1) % len(clips)]
         spoken = speak(other, generator(motion_of(clip, models)), models)
-        for motion, keep, generated in (
+        for motion, frames, is_generated in (
             (expression[:, :lower], usable, False),
             (spoken, torch.ones(len(spoken), dtype=torch.bool), True),
         ):
-            windows = window_styles(motion, keep, metric)
+            windows = window_styles(motion, frames, metric)
             points.append(windows)
             speakers += [clip.name.split("__")[0]] * len(windows)
-            made += [generated] * len(windows)
-    return draw_style_map(tsne(torch.cat(points)), speakers, made)
+            generated += [is_generated] * len(windows)
+    return draw_style_map(tsne(torch.cat(points)), speakers, generated)
 
 
 def read_speakers(folder: Path) -> dict[str, str]:

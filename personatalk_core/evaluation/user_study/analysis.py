@@ -159,7 +159,7 @@ def _preference(answers: list[Answer]) -> dict:
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for a in answers:
         winner = {"A": a.first, "B": a.second}.get(a.answer)
-        pair = tuple(sorted((a.first, a.second)))
+        pair = (min(a.first, a.second), max(a.first, a.second))
         counts[pair][2 if winner is None else pair.index(winner)] += 1
     table = {}
     for pair in combinations(sorted({name for names in counts for name in names}), 2):

@@ -99,9 +99,9 @@ def make_user_study(
             item = _fresh(numbers, key)
             key[item] = {"system": name, "clip": clip}
             media[item] = files[name][clip]
-    shown = {clip: _fresh(numbers, key | {k: {} for k in media}) for clip in clips if clip in originals}
-    media |= {shown[clip]: originals[clip] for clip in shown}
-    trials = _trials(kind, key, clips, shown)
+    references = {clip: _fresh(numbers, key | {k: {} for k in media}) for clip in clips if clip in originals}
+    media |= {references[clip]: originals[clip] for clip in references}
+    trials = _trials(kind, key, clips, references)
     size = sum(path.stat().st_size for path in media.values()) * 4 / 3 / (1 << 20)
     if size > MOST_MIB:
         raise MediaError(
@@ -124,7 +124,7 @@ def make_user_study(
 
 
 def _trials(
-    kind: str, key: Mapping[str, Mapping[str, str]], clips: list[str], shown: Mapping[str, str]
+    kind: str, key: Mapping[str, Mapping[str, str]], clips: list[str], references: Mapping[str, str]
 ) -> list[dict]:
     """One a video for MOS, one a pair of systems and clip for A/B; in random order only once the page is
     open."""
@@ -134,7 +134,7 @@ def _trials(
         groups = (
             [[item] for item in items] if kind == "mos" else [list(pair) for pair in combinations(items, 2)]
         )
-        trials += [{"items": group, "reference": shown.get(clip, "")} for group in groups]
+        trials += [{"items": group, "reference": references.get(clip, "")} for group in groups]
     return trials
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ...evaluation.studies.speech_ridge import ridge_features, shift_between
+from ...evaluation.judges.speech_ridge import ridge_features, shift_between
 from ...speech.audio_encoder import AudioEncoder
 from .data import SpeechClip
 from .losses import MouthMeasure

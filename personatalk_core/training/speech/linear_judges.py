@@ -16,8 +16,8 @@ from torch import Tensor
 from ...config import SAMPLES_PER_FRAME
 from ...dubbing.progress import Progress
 from ...errors import OptionsError
+from ...evaluation.judges.speech_ridge import SpeechRidge, ridge_features, save_speech_ridge
 from ...evaluation.metrics.lip_sync_score import SoundOpening, save_sound_opening, sound_features
-from ...evaluation.studies.speech_ridge import SpeechRidge, ridge_features, save_speech_ridge
 from ...geometry.face_model import FaceModel, load_face_model
 from ...geometry.vertices import mouth_opening, shape_vertices
 from ...speech.audio_encoder import AudioEncoder, from_moonshine

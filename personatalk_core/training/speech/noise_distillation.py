@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...evaluation.benchmark.sound_disturbances import DISTURBANCES, disturb
+from ...evaluation.studies.sound_disturbances import DISTURBANCES, disturb
 from ...geometry.face_model import FaceModel
 from ...speech.audio_encoder import AudioEncoder
 from ...speech.lip_sync import template_offsets

@@ -10,6 +10,7 @@ import pytest
 from scipy.io import wavfile
 
 from personatalk_core.config import DubOptions
+from personatalk_core.dubbing.run import Run
 from personatalk_core.errors import MediaError, OptionsError
 from personatalk_core.evaluation.benchmark import rows as quality_rows
 from personatalk_core.evaluation.benchmark import run as quality_benchmark
@@ -21,7 +22,7 @@ from personatalk_core.evaluation.benchmark.report import (
     write_report,
 )
 from personatalk_core.evaluation.benchmark.rows import in_step
-from personatalk_core.evaluation.benchmark.run import benchmark_quality, means
+from personatalk_core.evaluation.benchmark.run import BenchmarkOptions, benchmark_quality, means
 from personatalk_core.evaluation.speed.synthetic_clip import synthetic_clip
 from personatalk_core.media.audio_stream import read_audio
 from personatalk_core.media.video_reader import probe
@@ -152,9 +153,8 @@ def known(folder, models, monkeypatch):
 
 
 def run(data, out, models, **choices):
-    return benchmark_quality(
-        data, out, models, DubOptions(provenance=False), frames=36, most_frames=8, **choices
-    )
+    options = BenchmarkOptions(frames=36, most_frames=8, **choices)
+    return benchmark_quality(data, out, Run(models, DubOptions(provenance=False)), options)
 
 
 def test_rows_are_dubbed_scored_and_written(known, models, tmp_path):
@@ -228,19 +228,11 @@ def test_clips_are_chosen_by_number_or_name_and_still_speak_the_next_ones_words(
 
 
 def test_seconds_say_how_much_of_a_clip_is_dubbed(known, models, tmp_path):
-    result = benchmark_quality(
-        known,
-        tmp_path,
-        models,
-        DubOptions(),
-        rows=["ground_truth"],
-        seconds=1.4,
-        most_frames=1,
-        clips=["ann"],
-    )
+    options = BenchmarkOptions(rows=["ground_truth"], seconds=1.4, most_frames=1, clips=["ann"])
+    result = benchmark_quality(known, tmp_path, Run(models), options)
     assert result["rows"]["ground_truth"]["clips"]["ann.mp4"]["frames"] == 35
     with pytest.raises(OptionsError, match="both frames and seconds"):
-        benchmark_quality(known, tmp_path, models, DubOptions(), frames=3, seconds=1.0)
+        benchmark_quality(known, tmp_path, Run(models), BenchmarkOptions(frames=3, seconds=1.0))
 
 
 def test_figure_5_shows_originals_and_what_was_generated():
@@ -256,8 +248,8 @@ def test_figure_5_shows_originals_and_what_was_generated():
 
 def test_bad_requests_are_refused_before_any_work(models, tmp_path):
     with pytest.raises(OptionsError, match="not a row"):
-        benchmark_quality(tmp_path, tmp_path, models, DubOptions(), rows=["nonsense"])
+        benchmark_quality(tmp_path, tmp_path, Run(models), BenchmarkOptions(rows=["nonsense"]))
     with pytest.raises(MediaError, match="not a folder"):
-        benchmark_quality(tmp_path / "nowhere", tmp_path, models, DubOptions())
+        benchmark_quality(tmp_path / "nowhere", tmp_path, Run(models))
     with pytest.raises(MediaError, match="needs two"):
-        benchmark_quality(tmp_path, Path(tmp_path) / "out", models, DubOptions())
+        benchmark_quality(tmp_path, Path(tmp_path) / "out", Run(models))

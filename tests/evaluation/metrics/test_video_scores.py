@@ -10,10 +10,11 @@ import torch
 from scipy.io import wavfile
 from torch.nn import functional as F
 
-from personatalk_core.config import DubOptions
+from personatalk_core.dubbing.run import Run
 from personatalk_core.errors import MediaError
+from personatalk_core.evaluation.judges.networks import load_judges
 from personatalk_core.evaluation.metrics.landmark_distance import mouth_series
-from personatalk_core.evaluation.metrics.video_scores import evaluate_video, same_sound
+from personatalk_core.evaluation.metrics.video_scores import ComparisonOptions, evaluate_video, same_sound
 from personatalk_core.evaluation.speed.synthetic_clip import synthetic_clip
 from personatalk_core.media.video_writer import VideoWriter
 from personatalk_core.types import AudioClip, Timeline
@@ -48,21 +49,23 @@ def scene(face_model, tmp_path_factory):
     wavfile.write(folder / "own.wav", 16000, own)
     wavfile.write(folder / "foreign.wav", 16000, foreign)
     opening = mouth_series(clip.geometry, face_model)[0]
-    return folder, source, soft, clip.geometry, lambda samples, frames: opening[:frames]
+    return folder, source, soft, clip.geometry, judged_by(lambda samples, frames: opening[:frames])
+
+
+def judged_by(hear):
+    """The bundled judges with another one of sync."""
+    return replace(load_judges(None), sound=hear)
 
 
 def test_the_source_itself_is_perfect(scene, models):
-    folder, source, _, geometry, hear = scene
+    folder, source, _, geometry, judges = scene
     found = evaluate_video(
         source,
         source,
         folder / "own.wav",
-        models,
-        DubOptions(),
-        hear=hear,
-        source_geometry=geometry,
-        output_geometry=geometry,
-        most_frames=4,
+        Run(models),
+        judges,
+        ComparisonOptions(geometry, geometry, most_frames=4),
     )
     metrics = found["metrics"]
     assert found["own_sound"] and found["frames"] == FRAMES == found["frames_compared"]
@@ -86,12 +89,9 @@ def test_a_softened_video_with_a_foreign_sound_is_told_from_the_truth(scene, mod
         soft,
         source,
         folder / "foreign.wav",
-        models,
-        DubOptions(),
-        hear=lambda samples, frames: noise[:frames],
-        source_geometry=geometry,
-        output_geometry=geometry,
-        most_frames=4,
+        Run(models),
+        judged_by(lambda samples, frames: noise[:frames]),
+        ComparisonOptions(geometry, geometry, most_frames=4),
     )
     metrics = found["metrics"]
     assert not found["own_sound"] and "ssim" not in metrics and "opening_r" not in metrics
@@ -101,30 +101,25 @@ def test_a_softened_video_with_a_foreign_sound_is_told_from_the_truth(scene, mod
 
 
 def test_a_late_mouth_shows_as_a_lag(scene, models):
-    folder, source, _, geometry, hear = scene
+    folder, source, _, geometry, judges = scene
     late = replace(geometry, expression=torch.roll(geometry.expression, 3, 0))
     metrics = evaluate_video(
         source,
         source,
         folder / "own.wav",
-        models,
-        DubOptions(),
-        hear=hear,
-        source_geometry=geometry,
-        output_geometry=late,
-        most_frames=1,
+        Run(models),
+        judges,
+        ComparisonOptions(geometry, late, most_frames=1),
     )["metrics"]
     assert metrics["sync_lag"] == 3.0 and metrics["sync_best_r"] > 0.99 > metrics["opening_r"]
     assert metrics["lmd"] > 0.1
 
 
 def test_videos_of_other_sizes_are_refused(scene, models, tmp_path):
-    folder, source, _, geometry, hear = scene
+    folder, source, _, geometry, judges = scene
     small = write(tmp_path / "small.mp4", torch.zeros(FRAMES, 3, 64, 64), np.zeros(FRAMES * 640, np.float32))
     with pytest.raises(MediaError, match="64x64"):
-        evaluate_video(
-            small, source, folder / "own.wav", models, DubOptions(), hear=hear, source_geometry=geometry
-        )
+        evaluate_video(small, source, folder / "own.wav", Run(models), judges, ComparisonOptions(geometry))
 
 
 def test_the_same_sound_is_known_when_shifted_and_quieter():
@@ -137,12 +132,12 @@ def test_the_same_sound_is_known_when_shifted_and_quieter():
 
 
 def test_the_beginning_can_be_looked_at_alone(scene, models):
-    folder, source, _, geometry, hear = scene
+    folder, source, _, geometry, judges = scene
     broken = geometry.expression.clone()
     broken[34:] = torch.randn(broken[34:].shape, generator=torch.Generator().manual_seed(0))
     spoiled = replace(geometry, expression=broken)
-    given = {"hear": hear, "source_geometry": geometry, "output_geometry": spoiled, "most_frames": 1}
-    whole = evaluate_video(source, source, folder / "own.wav", models, DubOptions(), **given)
-    begun = evaluate_video(source, source, folder / "own.wav", models, DubOptions(), **given, first_frames=34)
+    given = (source, source, folder / "own.wav", Run(models), judges)
+    options = ComparisonOptions(geometry, spoiled, most_frames=1)
+    whole, begun = (evaluate_video(*given, o) for o in (options, replace(options, first_frames=34)))
     assert begun["frames"] == 34 and begun["metrics"]["opening_r"] == pytest.approx(1.0, abs=1e-4)
     assert whole["metrics"]["opening_r"] < 0.99

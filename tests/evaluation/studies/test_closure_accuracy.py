@@ -10,7 +10,6 @@ import torch
 
 from personatalk_core.config import SAMPLE_RATE, DubOptions
 from personatalk_core.dubbing.run import Run
-from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.metrics.lip_closure import hama_recogniser, phoneme_times
 from personatalk_core.evaluation.studies.closure_accuracy import (
     closure_accuracy,
@@ -22,6 +21,7 @@ from personatalk_core.evaluation.studies.closure_accuracy import (
     settled,
     sound_dips,
 )
+from personatalk_core.evaluation.studies.talking_clips import TalkingClip, spoken_by
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import probe
 from personatalk_core.models import load_models

@@ -12,9 +12,8 @@ import torch
 
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.run import Run
-from personatalk_core.evaluation.benchmark.sound_disturbances import DISTURBANCES, disturb
-from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, delayed, spoken_by
 from personatalk_core.evaluation.metrics.landmark_distance import mouth_correlation
+from personatalk_core.evaluation.studies.sound_disturbances import DISTURBANCES, disturb
 from personatalk_core.evaluation.studies.speech_accuracy import (
     best_lag,
     mean_mouth,
@@ -23,6 +22,7 @@ from personatalk_core.evaluation.studies.speech_accuracy import (
     speech_accuracy,
     table,
 )
+from personatalk_core.evaluation.studies.talking_clips import TalkingClip, delayed, spoken_by
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import probe
 from personatalk_core.models import load_models

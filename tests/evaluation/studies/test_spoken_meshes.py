@@ -6,8 +6,8 @@ import pytest
 
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.run import Run
-from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip, spoken_by
 from personatalk_core.evaluation.studies.spoken_meshes import SIDE, draw_openings, write_meshes
+from personatalk_core.evaluation.studies.talking_clips import TalkingClip, spoken_by
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.media.video_reader import VideoReader, probe
 from personatalk_core.models import load_models

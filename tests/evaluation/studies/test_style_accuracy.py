@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from personatalk_core.config import DubOptions
-from personatalk_core.evaluation.benchmark.talking_clips import TalkingClip
 from personatalk_core.evaluation.metrics.style_similarity import StyleMetric, StyleMetricConfig
 from personatalk_core.evaluation.studies.style_accuracy import (
     figure,
@@ -21,6 +20,7 @@ from personatalk_core.evaluation.studies.style_accuracy import (
     strengths,
     swaps,
 )
+from personatalk_core.evaluation.studies.talking_clips import TalkingClip
 from personatalk_core.media.audio_stream import read_audio, speech_samples
 from personatalk_core.models import load_models
 from personatalk_core.samples.demo import DEMO_SPEECH

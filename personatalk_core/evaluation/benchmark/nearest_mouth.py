@@ -28,14 +28,14 @@ from ...types import AudioClip, FaceGeometry, Timeline, VideoInfo
 def nearest_mouths(
     target: FaceGeometry, source: FaceGeometry, face_model: FaceModel, exclude_window: int
 ) -> Tensor:
-    """The source frame most alike in mouth shape and head pose to each target frame, weighed as Lip-Attention
+    """The source frame nearest in mouth shape and head pose to each target frame, weighed as Lip-Attention
     does: (T,) int64.
 
     Frames nearer than ``exclude_window`` to the one shown are left out. Raises OptionsError when that leaves
     none.
     """
     by_shape, by_pose = LIP_SHARPNESS
-    looks = [
+    descriptors = [
         torch.cat(
             [
                 by_shape**0.5 * mouth_shape(g.expression, face_model),
@@ -46,11 +46,11 @@ def nearest_mouths(
         for g in (target, source)
     ]
     usable = usable_frames(source)
-    distance = torch.cdist(looks[0], looks[1][usable])  # (T, M)
-    near = (target.source_frame[:, None] - usable[None]).abs() < exclude_window
-    if bool(near.all(dim=1).any()):
+    distance = torch.cdist(descriptors[0], descriptors[1][usable])  # (T, M)
+    too_near = (target.source_frame[:, None] - usable[None]).abs() < exclude_window
+    if bool(too_near.all(dim=1).any()):
         raise OptionsError(f"no usable frame is {exclude_window} or more frames away; use a longer clip.")
-    return usable[distance.masked_fill(near, torch.inf).argmin(dim=1)]
+    return usable[distance.masked_fill(too_near, torch.inf).argmin(dim=1)]
 
 
 def paste_nearest_mouths(
@@ -79,24 +79,24 @@ def paste_nearest_mouths(
     weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy())
     usable = target.usable & source.usable[target.source_frame]
     shown_frames = VideoReader(info).frames(target.source_frame.tolist())
-    lent_frames = VideoReader(info).frames(chosen.tolist())
+    reference_frames = VideoReader(info).frames(chosen.tolist())
     with VideoWriter(
         out, info.width, info.height, timeline, audio=fit_audio(audio, timeline.duration), like=info
     ) as video:
-        for t, (frame, lent) in enumerate(zip(shown_frames, lent_frames, strict=True)):
+        for t, (frame, reference) in enumerate(zip(shown_frames, reference_frames, strict=True)):
             shown, other = int(target.source_frame[t]), int(chosen[t])
             if bool(usable[t]):
-                crop = crop_image(lent, boxes.box[other], size, LANCZOS)
-                way = similarity(points[other][rigid, :2].numpy(), points[shown][rigid, :2].numpy())
+                crop = crop_image(reference, boxes.box[other], size, LANCZOS)
+                transform = similarity(points[other][rigid, :2].numpy(), points[shown][rigid, :2].numpy())
                 moved = cv2.warpAffine(
-                    crop, way, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+                    crop, transform, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
                 )
-                carried = points[other].clone()
-                carried[:, :2] = (
-                    points[other][:, :2] @ torch.from_numpy(way[:, :2].T).float()
-                    + torch.from_numpy(way[:, 2]).float()
+                warped_points = points[other].clone()
+                warped_points[:, :2] = (
+                    points[other][:, :2] @ torch.from_numpy(transform[:, :2].T).float()
+                    + torch.from_numpy(transform[:, 2]).float()
                 )
-                mask = lower_face_mask(points[shown], carried, face_model, size)
+                mask = lower_face_mask(points[shown], warped_points, face_model, size)
                 pixels = torch.from_numpy(moved).permute(2, 0, 1).float() / 255
                 frame, _ = paste_back(frame, pixels, mask, boxes.box[shown], weight=float(weight[t]))
             video.write(frame)

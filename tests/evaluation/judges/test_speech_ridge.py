@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from personatalk_core.errors import WeightsError
-from personatalk_core.evaluation.studies.speech_ridge import (
+from personatalk_core.evaluation.judges.speech_ridge import (
     SpeechRidge,
     load_speech_ridge,
     ridge_features,

@@ -1,7 +1,7 @@
 """The table that Evaluate Dub shows."""
 
+from personatalk_core.evaluation.metrics.dub_comparison import score_table
 from personatalk_core.evaluation.metrics.table import METRICS
-from personatalk_core.evaluation.studies.dub_comparison import score_table
 
 
 def test_one_line_a_metric_and_a_gap_where_one_video_has_none():

@@ -12,8 +12,6 @@ import torch
 from ... import pipeline
 from ...config import MODEL_FPS, SAMPLE_RATE
 from ...dubbing.run import Run
-from ...errors import PersonaTalkError
-from ...geometry.geometry_file import load_geometry, save_geometry
 from ...geometry.vertices import mouth_opening, shape_vertices
 from ...media.audio_stream import read_audio, speech_samples
 from ...media.video_reader import probe
@@ -23,14 +21,14 @@ from ...speech.lip_sync import generate_geometry
 from ...speech.style import style_vector
 from ...speech.timeline import at_model_rate
 from ...types import FaceGeometry, StyleEmbedding, Timeline
-from ..studies.speech_ridge import (
+from ..benchmark.clips import cached_geometry, read_lags
+from ..judges.speech_ridge import (
     BUNDLED_RIDGE,
     SpeechRidge,
     load_speech_ridge,
     ridge_features,
     shift_between,
 )
-from .run import read_lags
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,29 +118,11 @@ def read_clips(
     lags = read_lags(Path(folder))
     clips = []
     for path in sorted(Path(folder).glob("*.mp4")):
-        geometry = fitted(path, models, cache)
+        geometry = cached_geometry(probe(path), Run(models), cache)
         samples = speech_samples(read_audio(path))
         found = None if judge is None else found_lag(geometry, samples, models, *judge)
         clips.append(TalkingClip(path.stem, geometry, samples, lags.get(path.name, 0.0), found))
     return clips
-
-
-def fitted(path: Path, models: Models, cache: Path | None = None) -> FaceGeometry:
-    """Geometry of one video, kept in ``cache`` by the video's hash. Raises MediaError, FaceError."""
-    info = probe(path)
-    kept = None if cache is None else Path(cache) / f"{path.stem}.safetensors"
-    if kept is not None and kept.is_file():
-        try:
-            geometry = load_geometry(kept, models.face_model)
-            if geometry.source == info.sha256:
-                return geometry
-        except PersonaTalkError:
-            pass  # of another face model or release: made again below
-    geometry = pipeline.estimate_geometry(info, Run(models))
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_geometry(kept, geometry)
-    return geometry
 
 
 def found_lag(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from personatalk_core.evaluation.studies.renderer_ablations import (
+from personatalk_core.evaluation.benchmark.renderer_ablations import (
     FACE_ATTENTION_ONLY,
     GLOBAL_ATTENTION,
     LIP_ATTENTION_ONLY,

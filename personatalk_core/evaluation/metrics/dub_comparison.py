@@ -4,34 +4,25 @@ metrics."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ... import pipeline
-from ...config import DubOptions
-from ...dubbing.progress import Progress
 from ...dubbing.run import Run
 from ...media.video_reader import probe
-from ...models import Models
-from ..metrics.table import METRICS
-from ..metrics.video_scores import evaluate_video
+from .table import METRICS
+from .video_scores import ComparisonOptions, evaluate_video
 
 
 def compare_with_source(
-    output: Path,
-    source: Path,
-    audio: Path,
-    models: Models,
-    options: DubOptions,
-    progress: Progress | None = None,
-    *,
-    most_frames: int | None = None,
+    output: Path, source: Path, audio: Path, run: Run, *, most_frames: int | None = None
 ) -> dict[str, dict]:
     """Score a dub and, where the source has sound of its own, the source speaking it.
 
     Args:
         output, source: the dubbed video and the one it was made from.
         audio:          the speech it was made with.
-        options:        ``length`` and ``face`` as the output was made with.
+        run:            models; ``length`` and ``face`` as the output was made with.
         most_frames:    compare the pixels of this many frames at most; None: of all.
     Returns:
         {"dub": scores, "source": scores} as of evaluate_video; "source" is left out where the source is
@@ -39,15 +30,13 @@ def compare_with_source(
     Raises:
         MediaError, FaceError: see evaluate_video.
     """
-    progress = progress or Progress()
-    given = probe(source)
-    truth = pipeline.estimate_geometry(given, Run(models, options, progress))
-    shared = {"source_geometry": truth, "most_frames": most_frames}
-    rows = {"dub": evaluate_video(output, source, audio, models, options, progress, **shared)}
-    if given.has_audio:
-        rows["source"] = evaluate_video(
-            source, source, source, models, options, progress, output_geometry=truth, own_sound=True, **shared
-        )
+    source_video = probe(source)
+    geometry = pipeline.estimate_geometry(source_video, run)
+    options = ComparisonOptions(source_geometry=geometry, most_frames=most_frames)
+    rows = {"dub": evaluate_video(output, source, audio, run, options=options)}
+    if source_video.has_audio:
+        options = replace(options, output_geometry=geometry, own_sound=True)
+        rows["source"] = evaluate_video(source, source, source, run, options=options)
     return rows
 
 
