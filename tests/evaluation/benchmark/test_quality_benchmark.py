@@ -148,7 +148,7 @@ def known(folder, models, monkeypatch):
         return replace(geometry, reference=geometry)
 
     monkeypatch.setattr(quality_rows.pipeline, "animate", animate)
-    monkeypatch.setattr(quality_rows.pipeline, "check_face_model", lambda *_: None)
+    monkeypatch.setattr(type(models), "check_face_model", lambda *_: None)
     return data
 
 
