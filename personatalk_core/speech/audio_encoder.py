@@ -108,7 +108,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, span: slice) -> Tensor | np.ndarray:
+    def __getitem__(self, span: slice, /) -> Tensor | np.ndarray:
         """(n,) consecutive samples."""
         ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,10 @@ class Distributed:
         learning = [p for p in parameters if p.grad is not None]
         if self.count > 1:
             gradients = [p.grad for p in learning if p.grad is not None]
-            flat = self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+            flat = cast(
+                Tensor,
+                self._accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean"),
+            )
             for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(mean.view_as(gradient))
         self._accelerator.clip_grad_norm_(learning, max_norm)

@@ -258,13 +258,14 @@ def warmup_cosine(steps: int, warmup: int, begin: int = 0) -> Schedule:
     return share
 
 
-def warmed_up_ema(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def warmed_up_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """For :class:`AveragedModel`: an exponential moving average that keeps less while it is young."""
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         kept = min(decay, int(count) / (int(count) + 9))
-        torch._foreach_lerp_(averaged, current, 1 - kept)
+        for old, new in zip(averaged, current, strict=True):
+            old.lerp_(new, 1 - kept)
 
     return update
 

@@ -197,15 +197,15 @@ def align_generalised(
     """
     mean = np.einsum("m,mvc->vc", weight, frames)
     rigid = np.ones(len(mean), np.float32)
-    mirror = None
-    for _ in range(rounds):
+    aligned, mirror = frames, np.arange(len(mean))
+    for number in range(rounds):
         shapes, towards = torch.from_numpy(frames), torch.from_numpy(mean.astype(np.float32))
         rotation, scale, shift = align_similarity(shapes, towards, torch.from_numpy(rigid))
         aligned = (
             torch.einsum("tij,tvj->tvi", rotation * scale[:, None, None], shapes) + shift[:, None]
         ).numpy()
         mean = np.einsum("m,mvc->vc", weight, aligned)
-        if mirror is None:
+        if number == 0:
             mean = mean - mean.mean(0)
             mirror = mirror_map(mean)
         mean = (mean + mirrored(mean, mirror)) / 2

@@ -30,7 +30,7 @@ from .losses import RendererLossWeights, renderer_loss
 
 DISCRIMINATOR_LR = 2e-4
 WARMUP = 100  # steps
-ENCODED_TOGETHER = 8  # frames
+ENCODE_BATCH = 8  # frames
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,16 @@ class RendererTask(TrainingTask[DualAttentionRenderer, RenderingExample]):
     def end_step(self) -> dict[str, float]:
         """The discriminator learns from the mouths of the step."""
         losses: dict[str, float] = {}
-        for crops, truth in self.rendered if self.discriminator is not None else ():
-            losses["discriminator"] = float(self._teach_discriminator(crops, truth).detach())
+        if self.discriminator is None:
+            return losses
+        for crops, truth in self.rendered:
+            rows, columns = mouth_cut(crops.lip)
+            self.discriminator_optimiser.zero_grad(set_to_none=True)
+            loss = gan_loss(self.discriminator, crops.rgb[..., rows, columns], truth[..., rows, columns])
+            self.distributed.backward_and_clip(loss, self.discriminator.parameters(), MAX_NORM)
+            self.discriminator_optimiser.step()
+            losses["discriminator"] = float(loss.detach())
         return losses
-
-    def _teach_discriminator(self, crops: RenderedCrops, truth: Tensor) -> Tensor:
-        rows, columns = mouth_cut(crops.lip)
-        self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss = gan_loss(self.discriminator, crops.rgb[..., rows, columns], truth[..., rows, columns])
-        self.distributed.backward_and_clip(loss, self.discriminator.parameters(), MAX_NORM)
-        self.discriminator_optimiser.step()
-        return loss
 
     def validate(self, model: DualAttentionRenderer) -> Validation:
         """PSNR in face and lips on the validation speakers chooses."""
@@ -198,34 +197,34 @@ def reconstruct_clip(
     renderer: DualAttentionRenderer,
     clip: PreparedClip,
     face_model: FaceModel,
-    targets: int,
+    count: int,
     exclude_window: int,
     lip_count: int = 50,
     face_count: int = 5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Render evenly spread frames of a prepared clip from references at least ``exclude_window`` source
-    frames away.
+    """Render ``count`` evenly spread frames of a prepared clip from references at least ``exclude_window``
+    source frames away.
 
     Returns:
         image (B, 3, R, R), truth (B, 3, R, R), points (B, V, 3).
     """
     frame, device = torch.tensor(clip.frame), face_model.mean.device
-    everything = torch.arange(clip.frame_count)
-    parts = (clip.read(part).to(device) for part in everything.split(ENCODED_TOGETHER))
-    encoded = EncodedReferences.join([encode(renderer, part, face_model) for part in parts])
+    frames = torch.arange(clip.frame_count)
+    batches = (clip.read(rows).to(device) for rows in frames.split(ENCODE_BATCH))
+    encoded = EncodedReferences.join([encode(renderer, batch, face_model) for batch in batches])
     expression = clip.read_expression().to(device)
     vertices = face_model.mean + torch.einsum("te,evk->tvk", expression, face_model.expression_basis)
-    rows = spread_by_opening(mouth_opening(vertices, face_model).cpu(), everything, lip_count)
+    rows = spread_by_opening(mouth_opening(vertices, face_model).cpu(), frames, lip_count)
     lip, shot = encoded[rows], torch.zeros(int(frame[-1]) + 1, dtype=torch.long)
-    looks = torch.zeros(int(frame[-1]) + 1, encoded.pose.shape[1] + encoded.shape.shape[1])
+    appearance = torch.zeros(int(frame[-1]) + 1, encoded.pose.shape[1] + encoded.shape.shape[1])
     by_shape, by_pose = FACE_SHARPNESS
-    looks[frame] = torch.cat([by_pose**0.5 * encoded.pose, by_shape**0.5 * encoded.shape], dim=1).cpu()
-    chosen = torch.linspace(0, clip.frame_count - 1, targets).round().long()
+    appearance[frame] = torch.cat([by_pose**0.5 * encoded.pose, by_shape**0.5 * encoded.shape], dim=1).cpu()
+    chosen = torch.linspace(0, clip.frame_count - 1, count).round().long()
     target, images = clip.read(chosen).to(device), []
     for k, i in enumerate(frame[chosen]):
         face = encoded[
             torch.searchsorted(
-                frame, most_similar_frames(int(i), frame, shot, looks, face_count, exclude_window)
+                frame, most_similar_frames(int(i), frame, shot, appearance, face_count, exclude_window)
             )
         ]
         allowed = allowed_references(frame[rows], i[None], exclude_window)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from ...geometry.face_model import FaceModel
 from ...speech.audio_encoder import clip_statistics
+from ...speech.calibration import StyleCalibration
 from ...speech.lip_sync import template_offsets
 from ...speech.network import LipSyncNetwork
 from ...speech.networks import SpeechNetworks
@@ -50,22 +52,22 @@ def calibrate(
     network.load_state_dict(
         {k: v for k, v in old.state_dict().items() if not k.startswith("calibration.")}, strict=False
     )
-    kept = network.calibration
-    kept.speech.copy_(
+    calibration = cast(StyleCalibration, network.calibration)  # there is one, as there is reference speech
+    calibration.speech.copy_(
         torch.stack([reference_features(reference[name], frames, networks) for name in sorted(reference)])
     )
-    styles, wanted = style_examples(network, clips, seed)
-    weight, bias = _ridge(styles, wanted)
-    kept.weight.copy_(weight)
-    kept.bias.copy_(bias)
-    kept.free.copy_(lip_free(face_model))
+    styles, statistics = style_examples(network, clips, seed)
+    weight, bias = _ridge(styles, statistics)
+    calibration.weight.copy_(weight)
+    calibration.bias.copy_(bias)
+    calibration.free.copy_(lip_free(face_model))
     slope = opening_slope(face_model)
-    kept.opening.copy_(slope)
-    kept.way.copy_(opening_way(slope, face_model))
+    calibration.opening.copy_(slope)
+    calibration.way.copy_(opening_way(slope, face_model))
     network.eval()
     ratios, shifts = usual(network, clips, face_model)
-    kept.usual_ratio.copy_(ratios)
-    kept.usual_shift.copy_(shifts)
+    calibration.usual_ratio.copy_(ratios)
+    calibration.usual_shift.copy_(shifts)
     return SpeechNetworks(networks.audio_encoder, network)
 
 
@@ -80,8 +82,8 @@ def usual(
         motion = clip.expression[clip.valid].to(network.basis.device)
         style = network.style(network.offsets(motion[None]))[0]
         template = template_offsets(clip.identity, face_model).to(style)
-        seen = network.calibration.compare(network, style, template)
-        found.setdefault(clip.speaker, []).append((seen.ratio.log(), seen.shift))
+        spoken = cast(StyleCalibration, network.calibration).compare(network, style, template)
+        found.setdefault(clip.speaker, []).append((spoken.ratio.log(), spoken.shift))
     means = [
         torch.stack([torch.stack(pair) for pair in pairs]).mean(0) for pairs in found.values()
     ]  # (2, E) a speaker
@@ -104,7 +106,7 @@ def style_examples(
     """Styles (N, D) of pieces of clips, and the mean and spread (N, 2 E) of these pieces; each piece once as
     it is and once livelier or stiller and on another face."""
     rng = np.random.default_rng(seed)
-    styles, wanted = [], []
+    styles, statistics = [], []
     for clip in clips:
         frames = clip.expression[clip.valid].to(network.basis.device)
         if len(frames) < 2:
@@ -118,8 +120,8 @@ def style_examples(
             mean = piece.mean(0)
             for motion in (piece, mean + shift + gain * (piece - mean)):
                 styles.append(network.style(network.offsets(motion[None]))[0])
-                wanted.append(torch.cat((motion.mean(0), motion.std(0, correction=0))))
-    return torch.stack(styles), torch.stack(wanted)
+                statistics.append(torch.cat((motion.mean(0), motion.std(0, correction=0))))
+    return torch.stack(styles), torch.stack(statistics)
 
 
 def lip_free(face_model: FaceModel) -> Tensor:
@@ -147,13 +149,13 @@ def opening_way(slope: Tensor, face_model: FaceModel) -> Tensor:
     return way / (slope @ way)
 
 
-def _ridge(inputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Weight (D, K) and bias (K,) of a linear map, least squares with a small penalty on standardised
     inputs."""
-    centre, scale, middle = inputs.mean(0), inputs.std(0) + 1e-6, wanted.mean(0)
+    centre, scale, middle = inputs.mean(0), inputs.std(0) + 1e-6, targets.mean(0)
     x = (inputs - centre) / scale
     weight = (
-        torch.linalg.solve(x.T @ x + RIDGE * torch.eye(x.shape[1]).to(x), x.T @ (wanted - middle))
+        torch.linalg.solve(x.T @ x + RIDGE * torch.eye(x.shape[1]).to(x), x.T @ (targets - middle))
         / scale[:, None]
     )
     return weight, middle - centre @ weight

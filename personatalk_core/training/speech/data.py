@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,10 +66,9 @@ class SpeechBatch:
     identity: Tensor
     weight: Tensor
 
-    def to(self, device: torch.device | str) -> "SpeechBatch":
+    def to(self, device: torch.device | str) -> SpeechBatch:
         """The same batch on another device."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return SpeechBatch(**moved)
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 class WindowSampler:

@@ -31,6 +31,10 @@ class MouthMeasure(nn.Module):
     """Mouth opening and width as functions of the lower coefficients, the same as ``geometry.mouth``
     measures."""
 
+    mean: Tensor
+    identity: Tensor
+    expression: Tensor
+
     def __init__(self, face_model: FaceModel) -> None:
         super().__init__()
         ring, half = face_model.inner_lips, len(face_model.inner_lips) // 2
@@ -61,6 +65,8 @@ class SpeechLosses(nn.Module):
     style: mean and standard deviation over time of the output differ from those of the style asked for.
     liveliness: squared logarithm of the ratio of the spreads of opening and width to the true ones, because
     squared errors alone shrink what cannot be foreseen."""
+
+    root: Tensor
 
     def __init__(self, face_model: FaceModel, weights: SpeechLossWeights) -> None:
         super().__init__()
@@ -117,7 +123,8 @@ class SpeechLosses(nn.Module):
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
-        return sum(getattr(self.weights, name) * value for name, value in terms.items())
+        weighted = (getattr(self.weights, name) * value for name, value in terms.items())
+        return sum(weighted, start=torch.zeros(()))
 
 
 def _mean(value: Tensor, weight: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from ...geometry.face_model import FaceModel, load_face_model
 from ...speech.timeline import at_model_rate
 from ...types import OnProgress
 from ...weights.checkpoint import write_atomically
+from ..data.hold_out import HELD_OUT_SHARE, draw_speakers
 from ..data.preparation import prepare_folder
 
 STEPS = 700
@@ -34,7 +35,6 @@ OFFSET, NOISE = (
     0.3,
     0.05,
 )  # standard deviations of the face model: a fit's bias of a whole clip, and its noise of a frame
-HELD_OUT = 0.2  # of the speakers
 CHECK_EVERY = 100
 
 
@@ -116,16 +116,14 @@ def fit_style_metric(
             "needs 4; add videos."
         )
     generator = torch.Generator().manual_seed(seed)
-    order = [long_enough[k] for k in torch.randperm(len(long_enough), generator=generator).tolist()]
-    few = [s for s in order if len(pool[s]) == 1] or order
-    held = few[: max(2, round(HELD_OUT * len(order)))]
-    training = [s for s in order if s not in held]
+    held = draw_speakers({s: sum(map(len, pool[s])) for s in long_enough}, HELD_OUT_SHARE, least=2)
+    training = [s for s in long_enough if s not in held]
     torch.manual_seed(seed)
     metric = StyleMetric(StyleMetricConfig(face_model.lower_count, face_model.sha256))
     optimizer = torch.optim.AdamW(metric.parameters(), LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    held_windows = [(s, w) for s in held for clip in pool[s] for w in clip[::10]]
-    history, best, kept = [], -1.0, metric.state_dict()
+    held_windows = [(s, w) for s in sorted(held) for clip in pool[s] for w in clip[::10]]
+    history, best, best_state = [], -1.0, metric.state_dict()
     for step in range(steps):
         speakers = [training[k] for k in torch.randperm(len(training), generator=generator)[:PAIRS].tolist()]
         left, right = zip(*(draw_pair(pool[s], generator) for s in speakers), strict=True)
@@ -141,10 +139,13 @@ def fit_style_metric(
             accuracy = nearest_neighbour_accuracy(held_windows, metric)
             history.append({"step": step + 1, "loss": float(loss.detach()), "held_out_1nn": accuracy})
             if accuracy >= best:
-                best, kept = accuracy, {name: value.clone() for name, value in metric.state_dict().items()}
+                best, best_state = (
+                    accuracy,
+                    {name: value.clone() for name, value in metric.state_dict().items()},
+                )
         if on_progress:
             on_progress(step + 1, steps)
-    metric.load_state_dict(kept)
+    metric.load_state_dict(best_state)
     return metric.eval(), history
 
 

@@ -1,10 +1,14 @@
+import argparse
+
 import pytest
 import torch
 
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.errors import WeightsError
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
-from personatalk_core.training.speech.encoder_average import average_backbones, average_encoders
+from personatalk_core.training.speech import encoder_average
+from personatalk_core.training.speech.encoder_average import average_backbones
 
 TINY = {"width": 24, "inner_width": 24, "layers": 1, "heads": 2, "rotary_share": 0.9, "reach": 5}
 
@@ -36,7 +40,12 @@ def test_the_command_writes_a_matching_pair(face_model, tmp_path):
             tmp_path / name / "lip_sync.safetensors",
             tmp_path / name / "audio_encoder.safetensors",
         )
-    average_encoders(tmp_path / "a", tmp_path / "b" / "audio_encoder.safetensors", tmp_path / "c")
+    parser = argparse.ArgumentParser()
+    encoder_average.add_arguments(parser)
+    other = str(tmp_path / "b" / "audio_encoder.safetensors")
+    args = ["--networks", str(tmp_path / "a"), "--other", other, "--out", str(tmp_path / "c")]
+    path = encoder_average.run(parser.parse_args(args), Progress())
+    assert path == str(tmp_path / "c" / "lip_sync.safetensors")
     mean = load_speech_networks(
         tmp_path / "c" / "lip_sync.safetensors", tmp_path / "c" / "audio_encoder.safetensors", face_model
     )

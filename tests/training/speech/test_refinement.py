@@ -1,10 +1,11 @@
+import argparse
 import json
 
 import torch
 
+from personatalk_core.dubbing.progress import Progress
 from personatalk_core.speech.audio_encoder import AudioEncoder, AudioEncoderConfig
 from personatalk_core.speech.networks import load_speech_networks, network_for, save_speech_networks
-from personatalk_core.training.recipe import TrainOptions
 from personatalk_core.training.speech import refinement as speech_refinement
 
 
@@ -27,9 +28,12 @@ def test_networks_of_a_folder_are_refined_into_another(talker, face_model, tmp_p
             }
         )
     )
-    options = TrainOptions(recipe=recipe, hold_out=("v",))
+    parser = argparse.ArgumentParser()
+    speech_refinement.add_arguments(parser)
+    folders = ["--data", str(tmp_path), "--networks", str(tmp_path / "start"), "--out", str(tmp_path / "out")]
+    args = parser.parse_args([*folders, "--recipe", str(recipe), "--hold-out", "v"])
     path = tmp_path / "out" / "lip_sync.safetensors"
-    assert speech_refinement.refine_speech(tmp_path, tmp_path / "start", tmp_path / "out", options) == path
+    assert speech_refinement.run(args, Progress()) == str(path)
     refined = load_speech_networks(path, tmp_path / "out" / "audio_encoder.safetensors", face_model)
     assert refined.lip_sync.config.reference == 2
     assert [h["step"] for h in json.loads((tmp_path / "out" / "hearing" / "history.json").read_text())] == [
