@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fast.pooling import mean_channel, mean_pool
+from .surface import AlignedReferences
 
 # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by
 TEXTURE_POWER = 1.25
@@ -77,6 +78,21 @@ def blend_in_detail(
     expected = around((mean_pool(sharper, step) * strength).sum(dim=1, keepdim=True))
     gain = detail_gain(detail, (1.0 + BLENDED * shared).square() * expected, step)
     return torch.addcmul(blended, _enlarged(gain, step), detail)
+
+
+def blend_aligned(
+    weights: Tensor, aligned: AlignedReferences, lip_mask: Tensor, surroundings: Tensor | None = None
+) -> Tensor:
+    """Blend aligned references into pictures (B, 3, R, R) by weights (B, N, R, R).
+
+    surroundings (B, 3, R, R): along the outline of the lip mask (B, 1, R, R) each reference gets their mean
+    colour.
+    """
+    shift, step = None, weights.shape[-1] // aligned.strength.shape[-1]
+    if surroundings is not None:
+        outline = 4.0 * lip_mask * (1.0 - lip_mask)
+        shift = colour_shift(aligned.pixels, aligned.visibility, surroundings, outline)
+    return blend_in_detail(weights, aligned.pixels, aligned.strength, step, shift)
 
 
 def colour_shift(pixels: Tensor, visibility: Tensor, target: Tensor, weight: Tensor) -> Tensor:

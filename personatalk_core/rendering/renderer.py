@@ -19,7 +19,7 @@ from ..config import CROP_SIZE, LATENT_SIZE, LATENT_STRIDE
 from ..errors import ShapeError, WeightsError
 from ..geometry.face_model import FaceModel
 from ..weights.checkpoint import load_checkpoint, load_into, save_checkpoint
-from .batch import EncodedReferences, ReferenceFrames, RenderedCrops, Targets
+from .batch import EncodedReferences, ReferenceBatch, ReferenceFrames, RenderedCrops, Targets
 from .detail import fine_strength, soften_hairlines
 from .fast.attention import (
     Queries,
@@ -36,7 +36,7 @@ from .fast.surface import draw_surface, geometry_map
 from .fast.window import Window, bounding_window
 from .network import DualAttentionRenderer, RendererConfig, fuse
 from .regions import vertex_visibility
-from .similarity import describe, head_pose, mouth_shape, nearest_pixels
+from .similarity import describe, head_pose, mouth_shape, nearest_pixels, shape_and_pose
 from .surface import DrawnTargets, at_crop_size
 
 KIND = "renderer"
@@ -72,7 +72,7 @@ def encode_chunk(
     network: DualAttentionRenderer, frames: ReferenceFrames, face_model: FaceModel
 ) -> EncodedReferences:
     """As :func:`encode_references`, all frames together and on the caller's thread."""
-    frames = describe(frames, face_model)
+    shape, pose = shape_and_pose(frames, face_model)
     crops, points = frames.crops, frames.points
     size, device = crop_size(crops), crops.device.type
     half = half_precision(device)
@@ -92,8 +92,8 @@ def encode_chunk(
             pixels=pixels,
             points=points,
             visibility=vertex_visibility(scaled, surface.depth, face_model),
-            shape=frames.shape,
-            pose=frames.pose,
+            shape=shape,
+            pose=pose,
             pncc=placed(drawn, window),
             lip_key_value=lip,
             face_key_value=face,
@@ -171,17 +171,18 @@ def render_chunk(
     """As :func:`render`, all targets together and on the caller's thread."""
     check_shape("target points", targets.points, len(targets), face_model.vertex_count, 3)
     check_shape("target expression", targets.expression, len(targets), face_model.expression_count)
-    targets = describe(targets, face_model)
     size, device = crop_size(face.pixels), targets.points.device.type
     step, half = size // LATENT_SIZE, half_precision(device)
     with torch.autocast(device, enabled=False):
-        # G_tgt as a picture of PNCC and M^l; the references of each target
+        # G_tgt as a picture of PNCC and M^l, and the references of each target
         surface = draw_surface(targets.points, face_model, size)
-        target = DrawnTargets(surface, geometry_map(surface, face_model), targets.shape, targets.pose)
-        base, mesh = at_crop_size(target.geometry), surface.mesh[:, None]
-        mask = network.fusion_mask(target.geometry, surface.mesh)
+        geometry = geometry_map(surface, face_model)
+        target = DrawnTargets(surface, geometry, *shape_and_pose(targets, face_model))
+        small, mask = at_crop_size(geometry), network.fusion_mask(target)
         lips, correction = network.choose_lips(target, lip, targets.lips(len(lip)))
         faces = face.gather(targets.face_rows(len(face)))
+        if network.config.variant == "global":
+            return _render_globally(network, target, lips, faces, half)
 
         # the rectangle of pixels that is asked for, and what the decoder looks at around it
         everywhere = window = Window(0, size, 0, size)
@@ -190,53 +191,67 @@ def render_chunk(
             window = bounding_window(shown, step)
             window = window if window.empty else window.grown(DECODER_REACH * step, size, size)
 
-        if network.config.variant == "global":
-            with torch.autocast(device, half, enabled=half is not None):
-                where = network.geometry_encoder(base)
-            pixels, latent = network.attend(network.face_attention, where.float(), target, faces)
-            lip_pixels, lip_latent = network.attend(network.lip_attention, where.float(), target, lips)
-            pixels, latent = fuse(lip_pixels, pixels, mask), fuse(lip_latent, latent, mean_pool(mask, step))
-        else:
-            # E_ref(G_tgt): queries of both layers
-            with torch.autocast(device, half, enabled=half is not None):
-                (lip_query, lip_sharpness), (query, sharpness) = queries_in_window(
-                    network, base, window.scaled(step)
-                )
+        # E_ref(G_tgt), the queries of both layers
+        with torch.autocast(device, half, enabled=half is not None):
+            of_lips, of_face = queries_in_window(network, small, window.scaled(step))
 
-            # Face-Attention (eq. 3); beside the mesh, the nearest reference's pixels
-            distance = network.face_attention.distance(target, faces)
-            pixels, latent = nearest_pixels(faces, distance, sharpness), query.new_zeros(query.shape)
-            near = everywhere if dense else vertex_window(targets.points[..., :2], 2 * step, size, step)
-            near = near.intersection(window)
-            if not near.empty:
-                queries = Queries(query, sharpness, distance)
-                drawn = near.cut(mesh.to(mask.dtype))
-                attended = attend(queries, surface, faces, face.face_key_value, near)
-                near.paste(pixels, fuse(attended[0], near.cut(pixels), drawn))
-                near.scaled(step).paste(latent, attended[1] * (mean_pool(drawn, step) > 0))
+        # Face-Attention (eq. 3); beside the mesh, the nearest reference's pixels
+        query, sharpness = of_face
+        distance = network.face_attention.distance(target, faces)
+        pixels, latent = nearest_pixels(faces, distance, sharpness), query.new_zeros(query.shape)
+        near = everywhere if dense else vertex_window(targets.points[..., :2], 2 * step, size, step)
+        near = near.intersection(window)
+        if not near.empty:
+            queries, drawn = Queries(query, sharpness, distance), near.cut(target.mesh)
+            face_pixels, face_latent = attend(queries, surface, faces, face.face_key_value, near)
+            near.paste(pixels, fuse(face_pixels, near.cut(pixels), drawn))
+            near.scaled(step).paste(latent, face_latent * (mean_pool(drawn, step) > 0))
 
-            # Lip-Attention (eq. 3), fused by the lip mask (eq. 4)
-            near = (everywhere if dense else lip_window(mask, step)).intersection(window)
-            if not near.empty:
-                distance = network.lip_attention.distance(target, lips)
-                queries = Queries(lip_query, lip_sharpness, distance, lips.present, correction)
-                inside, coarse = near.cut(mask), near.scaled(step)
-                outline = 4.0 * inside * (1.0 - inside)
-                around = near.cut(pixels), outline
-                attended = attend(queries, surface, lips, lip.lip_key_value, near, around)
-                near.paste(pixels, fuse(attended[0], near.cut(pixels), inside))
-                coarse.paste(latent, fuse(attended[1], coarse.cut(latent), mean_pool(inside, step)))
+        # Lip-Attention (eq. 3), fused by the lip mask (eq. 4)
+        near = (everywhere if dense else lip_window(mask, step)).intersection(window)
+        if not near.empty:
+            distance = network.lip_attention.distance(target, lips)
+            queries = Queries(*of_lips, distance, lips.present, correction)
+            inside, coarse = near.cut(mask), near.scaled(step)
+            colour = near.cut(pixels), 4.0 * inside * (1.0 - inside)
+            lip_pixels, lip_latent = attend(queries, surface, lips, lip.lip_key_value, near, colour)
+            near.paste(pixels, fuse(lip_pixels, near.cut(pixels), inside))
+            coarse.paste(latent, fuse(lip_latent, coarse.cut(latent), mean_pool(inside, step)))
 
         # D_tex
         if not window.empty:
             with torch.autocast(device, half, enabled=half is not None):
-                residual = decode_window(network, latent, pixels, base, window).float()
+                residual = decode_window(network, latent, pixels, small, window).float()
             pixels = pixels.clone() if torch.is_grad_enabled() else pixels
-            window.paste(pixels, window.cut(pixels) + residual * window.cut(mesh))
-            if not network.training and network.config.variant == "aligned":
-                pixels = soften_hairlines(pixels, surface.cavity)
+            window.paste(pixels, window.cut(pixels) + residual * window.cut(target.mesh))
+            pixels = pixels if network.training else soften_hairlines(pixels, surface.cavity)
+    return _rendered(network, pixels, target)
+
+
+def _render_globally(
+    network: DualAttentionRenderer,
+    target: DrawnTargets,
+    lips: ReferenceBatch,
+    faces: ReferenceBatch,
+    half: torch.dtype | None,
+) -> RenderedCrops:
+    """The variant ``global``: every latent of every reference, over whole crops."""
+    size, device = target.geometry.shape[-1], target.geometry.device.type
+    small, mask = at_crop_size(target.geometry), network.fusion_mask(target)
+    with torch.autocast(device, half, enabled=half is not None):
+        where = network.geometry_encoder(small)
+    pixels, latent = network.attend(network.face_attention, where.float(), target, faces)
+    lip_pixels, lip_latent = network.attend(network.lip_attention, where.float(), target, lips)
+    pixels = fuse(lip_pixels, pixels, mask)
+    latent = fuse(lip_latent, latent, mean_pool(mask, size // LATENT_SIZE))
+    with torch.autocast(device, half, enabled=half is not None):
+        residual = decode_window(network, latent, pixels, small, Window(0, size, 0, size)).float()
+    return _rendered(network, pixels + residual * target.mesh, target)
+
+
+def _rendered(network: DualAttentionRenderer, pixels: Tensor, target: DrawnTargets) -> RenderedCrops:
     rgb = pixels if network.training else pixels.clamp(0, 1)
-    return RenderedCrops(rgb, target.geometry[:, 3:], surface.face[:, None].float())
+    return RenderedCrops(rgb, target.lip_mask, target.face)
 
 
 def decode_window(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..checks import check_shape
 from ..geometry.face_model import FaceModel, Region
-from .batch import EncodedReferences, Frames, ReferenceBatch
+from .batch import EncodedReferences, Frames, ReferenceBatch, ReferenceFrames, Targets
 from .regions import mouth_vertices
 
 # Before training: logit per squared canonical unit of mouth shape difference, and per squared unit of
@@ -35,6 +35,7 @@ MAX_CORRECTION = 4.0
 RIDGE = 1e-5  # squared units of mouth shape: differences below its root need not cancel
 UNSEEN = 1e-3  # weight left to what no reference saw, so that something is always drawn
 MIN_TOTAL = 0.2  # least sum of the corrected weights, of 1, that is divided by
+Weighted = tuple[ReferenceBatch, "Tensor | None"]  # references for each target, and factors of their weights
 
 
 def mouth_shape(expression: Tensor, face_model: FaceModel) -> Tensor:
@@ -71,16 +72,21 @@ def head_pose(points: Tensor, face_model: FaceModel) -> Tensor:
 
 
 def describe(frames: Frames, face_model: FaceModel) -> Frames:
-    """Targets or reference frames with mouth shape and head pose filled in, where they are not yet.
+    """Targets or reference frames with mouth shape and head pose filled in.
 
     Describe all frames of a batch before it is cut into chunks: in single precision the last bits of these
     products depend on how many frames are multiplied together.
     """
-    if frames.shape is not None:
-        return frames
-    with torch.autocast(frames.points.device.type, enabled=False):
-        shape, pose = mouth_shape(frames.expression, face_model), head_pose(frames.points, face_model)
+    shape, pose = shape_and_pose(frames, face_model)
     return replace(frames, shape=shape, pose=pose)
+
+
+def shape_and_pose(frames: ReferenceFrames | Targets, face_model: FaceModel) -> tuple[Tensor, Tensor]:
+    """(N, S) and (N, 9): mouth shape and head pose, as they were filled in or worked out."""
+    if frames.shape is not None and frames.pose is not None:
+        return frames.shape, frames.pose
+    with torch.autocast(frames.points.device.type, enabled=False):
+        return mouth_shape(frames.expression, face_model), head_pose(frames.points, face_model)
 
 
 @lru_cache(maxsize=8)
@@ -137,7 +143,7 @@ def topk_references(distance: Tensor, sharpness: Tensor, allowed: Tensor, count:
 
 def nearest_references(
     shape: Tensor, pose: Tensor, references: EncodedReferences, sharpness: Tensor, allowed: Tensor
-) -> tuple[ReferenceBatch, Tensor]:
+) -> Weighted:
     """The references that each target's mouth is blended from; the others are not read.
 
     Args:
@@ -202,7 +208,7 @@ def nearest_pixels(references: ReferenceBatch, distance: Tensor, sharpness: Tens
     return references.encoded.pixels.index_select(0, references.rows.gather(1, nearest)[:, 0]).contiguous()
 
 
-def spread_evenly(allowed: Tensor, count: int) -> Tensor:
+def spread_evenly(allowed: Tensor, count: int = MAX_BLENDED) -> Tensor:
     """Of each row's true entries, (B, N) bool, at most ``count``, evenly spread."""
     chosen = torch.zeros_like(allowed)
     for row, marks in zip(allowed, chosen, strict=True):

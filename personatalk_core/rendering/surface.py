@@ -20,8 +20,9 @@ from ..config import CROP_SIZE
 from ..geometry.face_model import FaceModel, Region
 from ..geometry.rasterizer import rasterize
 from ..geometry.topology import cavity_walls
-from .batch import ReferenceBatch
-from .regions import drawn_triangles, lip_weight
+from .batch import ReferenceBatch, ReferenceFrames, Targets
+from .regions import drawn_triangles, lip_weight, vertex_visibility
+from .similarity import shape_and_pose
 
 SUBPIXELS = 32  # positions are read to 1/32 of a pixel: OpenCV's own grid, far below the landmarks' noise
 KERNEL = "bicubic"  # bilinear reading alone costs a fifth of the finest detail
@@ -111,6 +112,21 @@ class DrawnTargets:
     shape: Tensor
     pose: Tensor
 
+    @property
+    def mesh(self) -> Tensor:
+        """(B, 1, R, R), 1 where a mesh is drawn, else 0."""
+        return self.surface.mesh[:, None].to(self.geometry.dtype)
+
+    @property
+    def face(self) -> Tensor:
+        """(B, 1, R, R), 1 where the face is drawn, cavity included and skirt not, else 0."""
+        return self.surface.face[:, None].to(self.geometry.dtype)
+
+    @property
+    def lip_mask(self) -> Tensor:
+        """(B, 1, R, R) in [0, 1]: M^l of eq. 4."""
+        return self.geometry[:, 3:]
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedReferences:
@@ -136,6 +152,19 @@ def geometry_values(face_model: FaceModel) -> Tensor:
 def geometry_map(surface: Surface, face_model: FaceModel) -> Tensor:
     """(*, 4, H, W): PNCC without the skirt, background 0, and the soft lip mask M^l, of drawn meshes."""
     return surface.interpolate(geometry_values(face_model)) * surface.face.unsqueeze(-3)
+
+
+def draw_targets(targets: Targets, face_model: FaceModel, size: int) -> DrawnTargets:
+    """The target geometry G_tgt as pictures of size x size pixels."""
+    surface = draw_surface(targets.points, face_model, size)
+    return DrawnTargets(surface, geometry_map(surface, face_model), *shape_and_pose(targets, face_model))
+
+
+def draw_references(frames: ReferenceFrames, face_model: FaceModel) -> tuple[Tensor, Tensor]:
+    """The references' geometry as pictures (N, 4, 256, 256), and the visibility of their vertices (N, V)."""
+    points = frames.points * (CROP_SIZE / frames.crops.shape[-1])
+    surface = draw_surface(points, face_model, CROP_SIZE)
+    return geometry_map(surface, face_model), vertex_visibility(points, surface.depth, face_model)
 
 
 def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
@@ -195,6 +224,11 @@ def at_crop_size(pictures: Tensor) -> Tensor:
     if pictures.shape[-1] == CROP_SIZE:
         return pictures
     return F.interpolate(pictures, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)
+
+
+def resized(image: Tensor, size: int) -> Tensor:
+    """(N, C, h, w) at size x size."""
+    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
 
 
 def align_references(surface: Surface, references: ReferenceBatch, key_value: Tensor) -> AlignedReferences:

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from ...config import LATENT_SIZE, LATENT_STRIDE
 from ..batch import ReferenceBatch
 from ..detail import DETAIL_REACH, blend, blend_in_detail, colour_shift
-from ..network import DualAttentionRenderer, ReferenceAttention, aligned_weights, resized
+from ..network import DualAttentionRenderer, ReferenceAttention, aligned_weights
 from ..similarity import corrected, geometric_logits, visible_weights
-from ..surface import Surface
+from ..surface import Surface, resized
 from .pooling import mean_pool
 from .surface import corresponding_positions
 from .warping import sample_rows, warp_references
