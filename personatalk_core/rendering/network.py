@@ -110,9 +110,8 @@ class ReferenceAttention(nn.Module):
         where: E_ref(G_tgt), (B, C, L, L).  key_value: (M, 2 D, L, L).  correction: (B, N) factors.
         surroundings: (B, 3, R, R), whose colours the references take on along the lips' outline.
         """
-        aligned = align_references(target.surface, references, key_value)
-        mesh, size = target.mesh, target.geometry.shape[-1]
-        step = size // where.shape[-1]
+        aligned, mesh = align_references(target.surface, references, key_value), target.mesh
+        step = mesh.shape[-1] // where.shape[-1]
 
         # softmax(Q K^T / sqrt(D) + geometric start) V
         distance, sharpness = self.distance(target, references), self.sharpness(where)
@@ -122,7 +121,7 @@ class ReferenceAttention(nn.Module):
         latent = (seen[:, :, None] * aligned.value).sum(dim=1)
 
         # the same weights on full-resolution pixels
-        weights = similarity.visible_weights(resized(weights, size), aligned.visibility)
+        weights = similarity.visible_weights(resized(weights, mesh.shape[-1]), aligned.visibility)
         pixels = blend_aligned(weights, aligned, target.lip_mask, surroundings)
         nearest = similarity.nearest_pixels(references, distance, sharpness)
         return fuse(pixels, nearest, mesh), latent * (F.avg_pool2d(mesh, step) > 0)
@@ -192,8 +191,7 @@ class DualAttentionRenderer(nn.Module):
         rgb = pixels + resized(residual, pixels.shape[-1]) * target.mesh
         if self.config.variant == "aligned" and not self.training:
             rgb = soften_hairlines(rgb, target.surface.cavity)
-        rgb = rgb if self.training else rgb.clamp(0, 1)
-        return RenderedCrops(rgb, target.lip_mask, target.face)
+        return RenderedCrops(rgb if self.training else rgb.clamp(0, 1), target.lip_mask, target.face)
 
     def encode(self, frames: ReferenceFrames, face_model: FaceModel) -> EncodedReferences:
         """Keys and values of N reference frames: E_ref on their drawn geometry, E_tex on their pixels."""
