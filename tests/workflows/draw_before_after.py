@@ -44,8 +44,15 @@ def draw(folder: Path) -> None:
     there_and_back = source + source[-2:0:-1]  # the demo's length mode is bounce
     count = min(round(SECONDS * FPS), len(dubbed))
     pictures = [side_by_side(there_and_back[i % len(there_and_back)], dubbed[i]) for i in range(count)]
-    shown = {"duration": round(1000 / FPS), "loop": 0, "quality": QUALITY, "method": 6}
-    pictures[0].save(TARGET, save_all=True, append_images=pictures[1:], **shown)
+    pictures[0].save(
+        TARGET,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 / FPS),
+        loop=0,
+        quality=QUALITY,
+        method=6,
+    )
     print(f"{TARGET.relative_to(ROOT)}: {count} frames, {TARGET.stat().st_size / 1e6:.2f} MB")
 
 
