@@ -22,9 +22,7 @@ from .job import BatchSetup, JobProgress, JobResult, run_job
 from .job_queue import JobQueue, JobResults, OnRunning, StageProgress
 from .manifest import Job
 
-OBJECT_STORE = (
-    80 << 20
-)  # bytes: results are a few hundred bytes, so Ray's default of 30 % of the memory would be waste
+OBJECT_STORE = 80 << 20  # bytes, instead of 30 % of the memory: results are a few hundred bytes
 POLL = 1.0  # seconds between two looks at the progress of running jobs
 PATIENCE = 60.0  # seconds without any worker before the view says so
 STARTING: StageProgress = ("starting", 0, 1)

@@ -163,3 +163,13 @@ def test_files_of_the_core_that_a_document_names_exist(name):
     named = re.findall(rf"`((?:(?:personatalk_core/)?(?:{rooms})|nodes|tests)/[\w/.]+\.py)", text_of(name))
     places = (ROOT, ROOT / "personatalk_core")
     assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
+def test_files_named_in_the_readme_of_the_tests_exist():
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:tests|workflows)/[\w./-]*\w", text)) | set(
+        re.findall(r"`(test_\w+\.py)`", text)
+    )
+    names = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    assert len(named) > 10
+    assert [name for name in sorted(named) if name not in names and not (ROOT / name).exists()] == []
