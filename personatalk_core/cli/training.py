@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..dubbing.progress import Progress
 from ..errors import OptionsError
@@ -96,7 +97,9 @@ def train(args: argparse.Namespace, progress: Progress) -> str:
     """Training of one part."""
     if not args.data.is_dir():
         raise OptionsError(f"training data {args.data} is not a folder; pass a folder of videos with --data.")
-    given = {name: vars(args)[name] for name in ("steps", *PARTS_OF_OPTION) if vars(args)[name]}
+    given: dict[str, Any] = {
+        name: vars(args)[name] for name in ("steps", *PARTS_OF_OPTION) if vars(args)[name]
+    }
     for name, parts in PARTS_OF_OPTION.items():
         if name in given and args.part not in parts:
             option = name.replace("_", "-")
@@ -105,7 +108,8 @@ def train(args: argparse.Namespace, progress: Progress) -> str:
             )
     from ..training.recipe import TrainOptions
 
-    options = TrainOptions(seed=args.seed, **given | {"hold_out": tuple(args.hold_out or ())})
+    given["hold_out"] = tuple(given.get("hold_out", ()))
+    options = TrainOptions(seed=args.seed, **given)
     run = _training_of(args.part)
     return str(run(args.data, args.out, options, progress.stage(f"train {args.part}")))
 
