@@ -54,8 +54,9 @@ class RenderFaces(io.ComfyNode):
     def execute(cls, models, video, geometry, references=None, audio=None, **choices) -> io.NodeOutput:
         from ..personatalk_core.config import DubOptions
         from ..personatalk_core.dubbing.run import OutputFiles, Run
+        from ..personatalk_core.dubbing.write_dub import write_dub
         from ..personatalk_core.media.video_reader import probe
-        from ..personatalk_core.pipeline import render_video
+        from ..personatalk_core.pipeline import render
         from .media_sockets import audio_path, temporary, video_path
         from .progress_bar import NodeProgress
 
@@ -63,12 +64,7 @@ class RenderFaces(io.ComfyNode):
         source, out, mask = video_path(video), temporary(".mp4"), temporary(".mp4")
         sound, ready = audio_path(audio) if audio is not None else None, models.ready("renderer")
         with NodeProgress(cls.hidden.unique_id, "rendering") as progress:
-            report = render_video(
-                probe(source),
-                geometry,
-                OutputFiles(out, mask, resume=False),
-                Run(ready, options, progress),
-                audio=sound,
-                references=references,
-            )
+            run = Run(ready, options, progress)
+            frames = render(probe(source), geometry, run, references)
+            report = write_dub(frames, OutputFiles(out, mask, resume=False), run, sound)
         return dubbed(out, mask, report, progress, dub_ui(source, out, geometry=geometry))

@@ -23,7 +23,6 @@ _HOME = {
         "extract_style",
         "animate",
         "render",
-        "render_video",
     ),
     "dubbing.write_dub": ("write_dub",),
     "dubbing.run": ("Run", "OutputFiles"),

@@ -4,9 +4,8 @@
                                │                        │
     speech ────────────────────┴──────► animate ◄───────┘ ─► G_tgt ─► render ─► F_tgt ─► write_dub
 
-What the stages share (models, options, progress, cache) is a :class:`~.dubbing.run.Run`. Files, windows,
-memory and resumption are in ``dubbing/``; the networks are ``speech/network.py`` and
-``rendering/network.py``.
+What the stages share (models, options, progress, cache) is a ``dubbing.run.Run``. Files, windows, memory and
+resumption are in ``dubbing/``; the networks are ``speech/network.py`` and ``rendering/network.py``.
 """
 
 from __future__ import annotations
@@ -21,29 +20,26 @@ from .config import DubOptions, FaceChoice
 from .dubbing.frame_renderer import FrameRenderer
 from .dubbing.oom_fallback import speak_with_oom_fallback
 from .dubbing.progress import Progress
-from .dubbing.run import Dubbing, OutputFiles, Run
-from .dubbing.run_cache import identity_of
-from .dubbing.speech_input import decoded_speech, sound_of
+from .dubbing.run import Dubbing, OutputFiles, Run, decoded_speech
 from .dubbing.write_dub import write_dub
 from .errors import MediaError
 from .geometry import fitting
-from .media.audio_stream import AudioStream, SpeechSamples
+from .media.audio_stream import SpeechSamples
 from .media.timing import make_timeline
 from .media.video_reader import VideoReader
 from .models import Models
 from .rendering.references import ReferenceOptions, select_references
 from .speech import style as speaking_style
 from .speech.lip_sync import SpeechWindows, generate_geometry
-from .speech.style import style_vector
 from .tracking.track import track_face
 from .types import DubReport, FaceGeometry, FaceTrack, ReferenceSelection, StyleEmbedding, VideoInfo
 from .weights.checkpoint import sha256_of
 
 
 def dub(
-    video: Path,
-    audio: Path,
-    out: Path | OutputFiles,
+    video: Path | str,
+    audio: Path | str,
+    out: Path | str | OutputFiles,
     models: Models,
     options: DubOptions | None = None,
     *,
@@ -66,14 +62,13 @@ def dub(
         MediaError, FaceError, OptionsError, WeightsError: one sentence each, no half file.
     """
     run = Run(models, (options or DubOptions()).verify(), progress or Progress())
-    out = OutputFiles.of(out).verify()
     with Dubbing.open(video, audio, out, run, style) as dubbing:
         run, clip = dubbing.run, dubbing.clip
         geometry = estimate_geometry(clip, run)  # C_1:T, eq. 1 and 2
         style = style or extract_style(geometry, run)  # S
         target = animate(geometry, dubbing.speech, run, style)  # G_tgt, eq. 3
         frames = render(clip, target, run)  # F_tgt, eq. 3 and 4: frames as they are asked for
-        return write_dub(frames, out, run)
+        return write_dub(frames, dubbing.out, run)
 
 
 def estimate_geometry(clip: VideoInfo, run: Run) -> FaceGeometry:
@@ -82,28 +77,24 @@ def estimate_geometry(clip: VideoInfo, run: Run) -> FaceGeometry:
 
 
 def track(clip: VideoInfo, run: Run) -> FaceTrack:
-    """Follow one face through a video (paper 4.1: MediaPipe landmarks); the run's cache keeps how far it
-    came."""
+    """Follow one face through a video (paper 4.1: MediaPipe landmarks), from where the run's cache came to."""
+    choice, on_progress = FaceChoice.parse(run.options.face), run.progress.stage("tracking")
     with run.models.open_landmarker() as landmarker:
-        return track_face(
-            VideoReader(clip).clip_frames(),
-            FaceChoice.parse(run.options.face),
-            landmarker=landmarker,
-            on_progress=run.progress.stage("tracking"),
-            cache=run.cache,
-        )
+        frames = VideoReader(clip).clip_frames()
+        return track_face(frames, choice, landmarker=landmarker, on_progress=on_progress, cache=run.cache)
 
 
 def fit(clip: VideoInfo, track: FaceTrack, run: Run) -> FaceGeometry:
     """Fit the face model to a track of the clip (paper 3.1, eq. 1 and 2)."""
     start, face_model = None, run.models.face_model
-    if run.models.initializer is not None:
+    if run.models.initializer is not None:  # Deng et al.'s network of a user's
         from .dubbing.initial_coefficients import network_start
 
         on_progress = run.progress.stage("initial coefficients")
         start = network_start(clip, track, run.models.initializer, face_model, on_progress)
+    on_progress = run.progress.stage("geometry")
     geometry = fitting.estimate_geometry(
-        track, face_model, start=start, on_progress=run.progress.stage("geometry"), cache=run.cache
+        track, face_model, start=start, on_progress=on_progress, cache=run.cache
     )
     times, durations = (torch.from_numpy(x).double() for x in (clip.times, clip.durations))
     return replace(geometry, times=times, durations=durations)
@@ -119,21 +110,15 @@ def extract_style(
     clips = [geometries] if isinstance(geometries, FaceGeometry) else list(geometries)
     for clip in clips:
         run.models.check_face_model("The geometry", clip.face_model)
-    return speaking_style.extract_style(
-        clips, run.models.need_speech(), run.models.face_model, name=name, thumbnail=thumbnail
-    )
+    speech, face_model = run.models.need_speech(), run.models.face_model
+    return speaking_style.extract_style(clips, speech, face_model, name=name, thumbnail=thumbnail)
 
 
 def animate(
-    geometry: FaceGeometry, speech: Path | SpeechSamples, run: Run, style: StyleEmbedding | None = None
+    geometry: FaceGeometry, speech: Path | str | SpeechSamples, run: Run, style: StyleEmbedding | None = None
 ) -> FaceGeometry:
-    """Lip-synced geometry G_tgt of the paper (3.1): the words of ``speech``, in the given or the person's own
-    style.
-
-    Args:
-        geometry: C_1:T of the source clip.
-        speech:   a sound file, or what was decoded of one already.
-    """
+    """Lip-synced geometry G_tgt of the paper (3.1): the words of ``speech`` (a sound file, or what was decoded
+    of one) on the clip's own geometry C_1:T, in the given or the person's own style."""
     run.models.check_face_model("The geometry", geometry.face_model)
     with decoded_speech(speech) as samples:
         timeline = make_timeline(geometry, samples.duration, run.options.length)
@@ -145,7 +130,7 @@ def animate(
             lambda networks, frames: generate_geometry(
                 geometry,
                 samples,
-                style_vector(style, networks, strength),
+                speaking_style.style_vector(style, networks, strength),
                 networks,
                 run.models.face_model,
                 timeline,
@@ -177,36 +162,6 @@ def render(
             f"The geometry was made from another video than {clip.path} (sha256 differs); pass the video it "
             "was estimated from."
         )
-    return FrameRenderer(clip, target, references or choose_references(source, target, run), run)
-
-
-def choose_references(source: FaceGeometry, target: FaceGeometry, run: Run) -> ReferenceSelection:
-    """Algorithm 1 of the paper (3.2) with the run's counts: which frames of the source lend their pixels."""
-    options = run.options
-    counts = ReferenceOptions(options.lip_references, options.face_references, options.exclude_window)
-    return select_references(source, run.models.face_model, target.source_frame, counts)
-
-
-def render_video(
-    clip: VideoInfo,
-    target: FaceGeometry,
-    out: Path | OutputFiles,
-    run: Run,
-    *,
-    audio: Path | None = None,
-    references: ReferenceSelection | None = None,
-) -> DubReport:
-    """:func:`render` and :func:`write_dub` with a cache of their own: from a geometry to a file.
-
-    Args:
-        audio: sound of the output; None takes the file ``target`` was made from.
-    Raises:
-        MediaError: the geometry belongs to another video, or its sound has moved or changed.
-    """
-    out = OutputFiles.of(out).verify()
-    frames = render(clip, target, run, references)
-    sound = AudioStream(audio) if audio is not None else sound_of(target)
-    inputs = {"video": clip.sha256, "audio": sound and sha256_of(sound.path)}
-    inputs |= {"geometry": identity_of(target), "references": identity_of(references)}
-    with run.caching("render", out, **inputs) as cached:
-        return write_dub(frames, out, cached, sound)
+    choice = ReferenceOptions.of(run.options)
+    references = references or select_references(source, run.models.face_model, target.source_frame, choice)
+    return FrameRenderer(clip, target, references, run)

@@ -36,8 +36,11 @@ OnProgress = Callable[[int, int], None]
 class CacheEntry(Protocol):
     """What a Cache gives back: tensors by name, and JSON values."""
 
-    tensors: dict[str, Tensor]
-    config: dict
+    @property
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    @property
+    def config(self) -> dict: ...
 
 
 class Cache(Protocol):

@@ -93,11 +93,7 @@ def render(args: argparse.Namespace, progress: Progress) -> str:
     models = load_models(args, options, parts=("renderer",))
     target = load_geometry(args.geometry, models.face_model)
     with video_target(args, [args.audio] if args.audio else [], progress) as out:
-        report = pipeline.render_video(
-            probe(args.video),
-            target,
-            OutputFiles(out, args.mask_out),
-            Run(models, options, progress),
-            audio=args.audio,
-        )
+        run = Run(models, options, progress)
+        frames = pipeline.render(probe(args.video), target, run)
+        report = pipeline.write_dub(frames, OutputFiles(out, args.mask_out), run, args.audio)
     return format_report(report, args, progress)

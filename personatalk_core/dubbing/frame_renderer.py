@@ -164,6 +164,10 @@ class FrameRenderer:
     def _batches(self, run: range) -> Sequence[Tensor]:
         return torch.arange(run.start, run.stop).split(self._batch)
 
+    def release(self) -> None:
+        """Let encoded references go; they are made again when frames are asked for again."""
+        self._lip = None
+
     # References
 
     def _encode_lip_references(self) -> EncodedReferences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -71,9 +72,9 @@ class Run:
     warned: int = 0
 
     @contextmanager
-    def caching(self, verb: str, out: OutputFiles, **inputs: str | None) -> Iterator[Run]:
-        """The same run with a cache beside its output, which belongs to the verb and to everything that the
-        output's bytes depend on.
+    def caching(self, verb: str, out: OutputFiles, **inputs: str | None) -> Iterator[tuple[Run, RunCache]]:
+        """The same run with a cache beside its output, and that cache, which belongs to the verb and to
+        everything that the output's bytes depend on.
 
         Args:
             inputs: sha256 of each input of this verb, None where it has none.
@@ -84,11 +85,7 @@ class Run:
             verb, out.video, self.models, self.options, mask=out.mask and out.mask.suffix, **inputs
         )
         with cache_beside(out.video, key, folder=out.work, keep=out.resume) as cache:
-            yield replace(self, cache=cache, warned=len(self.progress.warnings))
-
-    def temporary_cache(self, out: OutputFiles) -> RunCache:
-        """A cache beside an output that goes with the call, for a run that keeps nothing."""
-        return cache_beside(out.video, run_inputs("write", out.video, self.models, self.options), keep=False)
+            yield replace(self, cache=cache, warned=len(self.progress.warnings)), cache
 
     def new_warnings(self) -> list[str]:
         """What this run's stages warned of so far, and what its cache has to say."""
@@ -106,27 +103,69 @@ class Run:
         return geometry
 
 
+@contextmanager
+def decoded_speech(speech: Path | str | SpeechSamples) -> Iterator[SpeechSamples]:
+    """16 kHz mono samples of a sound file, on disk while they are needed (the sound of an hour is a file,
+    too); samples that were decoded already as they are.
+
+    Raises:
+        MediaError: the file cannot be read or has no sound.
+    """
+    if isinstance(speech, SpeechSamples):
+        yield speech
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_speech(AudioStream(Path(speech)), Path(folder) / "speech.f32")
+
+
+def sound_of(target: FaceGeometry) -> AudioStream | None:
+    """The sound file that a geometry was animated by, None where it was not.
+
+    Raises:
+        MediaError: the file has moved or changed since.
+    """
+    path, digest = target.audio
+    if not path:
+        return None
+    if not Path(path).is_file():
+        raise MediaError(
+            f"The speech {path} that the geometry was made from is gone; pass the sound with --audio."
+        )
+    if sha256_of(Path(path)) != digest:
+        raise MediaError(
+            f"The speech {path} has changed since the geometry was made from it; run animate again or pass "
+            "the sound with --audio."
+        )
+    return AudioStream(Path(path))
+
+
 @dataclass(frozen=True, eq=False)
 class Dubbing:
-    """One dub's inputs, checked and opened. run: with its cache.  clip: the source video.  speech: what the
-    speech stages hear, decoded to a file in the cache."""
+    """One dub's inputs and outputs, checked and opened. run: with its cache.  clip: the source video.
+    speech: what the speech stages hear, decoded to a file in the cache.  out: what is written."""
 
     run: Run
     clip: VideoInfo
     speech: SpeechSamples
+    out: OutputFiles
 
     @staticmethod
     @contextmanager
     def open(
-        video: Path, audio: Path, out: OutputFiles, run: Run, style: StyleEmbedding | None = None
+        video: Path | str,
+        audio: Path | str,
+        out: OutputFiles | Path | str,
+        run: Run,
+        style: StyleEmbedding | None = None,
     ) -> Iterator[Dubbing]:
         """Probe both inputs and lock the output's cache; bad sound is refused before the long work.
 
         Raises:
             MediaError: an input cannot be read or the output cannot be written.
         """
+        files = OutputFiles.of(out).verify()
         clip, sound = probe(Path(video)), AudioStream(Path(audio))
-        inputs = {"video": clip.sha256, "audio": sha256_of(Path(audio)), "style": identity_of(style)}
-        with run.caching("dub", out, **inputs) as cached:
-            assert cached.cache is not None
-            yield Dubbing(cached, clip, write_speech(sound, cached.cache.path("speech.f32")))
+        inputs = {"video": clip.sha256, "audio": sha256_of(sound.path), "style": identity_of(style)}
+        with run.caching("dub", files, **inputs) as (cached, cache):
+            speech = write_speech(sound, cache.path("speech.f32"))
+            yield Dubbing(cached, clip, speech, files)

@@ -20,9 +20,10 @@ from ..media.picture_coding import format_of, picture_coding
 from ..media.provenance import provenance_metadata
 from ..media.segments import SegmentedVideo
 from ..types import Cache, DubReport, FaceGeometry, Timeline, status_names
+from ..weights.checkpoint import sha256_of
 from .frame_renderer import FrameRenderer, RenderedFrame
-from .run import OutputFiles, Run
-from .speech_input import sound_of
+from .run import OutputFiles, Run, sound_of
+from .run_cache import identity_of
 
 SEGMENT = 240  # output frames finished and kept together; x264's own groups of pictures are at most 250
 
@@ -38,29 +39,59 @@ class CodedOutput:
 
 
 def write_dub(
-    frames: FrameRenderer, out: Path | OutputFiles, run: Run, audio: AudioStream | None = None
+    frames: FrameRenderer, out: Path | str | OutputFiles, run: Run, audio: AudioStream | Path | None = None
 ) -> DubReport:
     """Paste back every frame and write the video; the file appears when it is complete.
 
     Args:
         frames: from :func:`personatalk_core.pipeline.render`; only unfinished segments are asked for.
         out:    the video, and a mask of the changed pixels where asked for.
-        run:    its cache keeps finished segments; a run without one gets a cache that goes with the call.
+        run:    its cache keeps finished segments; a run without one gets a cache beside the output.
         audio:  sound of the output; None takes the file that the geometry was animated by.
     Returns:
         What happened to each frame.
     Raises:
         MediaError: the output cannot be written, or the sound has moved or changed.
     """
-    out = OutputFiles.of(out).verify()
-    sound = audio or sound_of(frames.target)
+    files = OutputFiles.of(out).verify()
+    sound = AudioStream(audio) if isinstance(audio, Path) else audio or sound_of(frames.target)
     with ExitStack() as stack:
-        cache = run.cache or stack.enter_context(run.temporary_cache(out))
-        outputs = coded_outputs(frames, out, run.options, sound, cache)
-        resumed = write_segments(frames, outputs, run)
+        cache = run.cache
+        if cache is None:
+            inputs = {"video": frames.clip.sha256, "audio": sound and sha256_of(sound.path)}
+            inputs |= {
+                "geometry": identity_of(frames.target),
+                "references": identity_of(frames.references),
+            }
+            run, cache = stack.enter_context(run.caching("render", files, **inputs))
+        outputs = coded_outputs(frames, files, run.options, sound, cache)
+
+        # step 1: render, paste and code the segments that are missing
+        video = outputs[0].segments
+        missing = [k for k in range(video.count) if not all(o.segments.finished(k) for o in outputs)]
+        resumed = sum(len(video.frames(k)) for k in range(video.count) if k not in missing)
+        frames.counter.start_at(resumed)
+        weight = fade_weight(frames)
+        rendered = frames.frames(video.frames(k) for k in missing)
+        for number in missing:
+            with ExitStack() as segment:
+                writers = [segment.enter_context(output.segments.writer(number)) for output in outputs]
+                for _ in video.frames(number):
+                    item = next(rendered)
+                    picture, changed = paste(item, float(weight[item.index]))
+                    writers[0].write(picture)
+                    for mask_writer in writers[1:]:
+                        mask_writer.write(grey_frame(changed))
+                    run.progress.picture(picture)
+                    frames.counter.advance(1)
+
+        # step 2: join the segments with the sound
+        frames.release()
         for output in outputs:
-            part = cache.path(f"joined{output.path.suffix}")
-            output.segments.join(output.sound, output.metadata, part, lambda *_: frames.counter.advance(0))
+            unfinished = cache.path(f"joined{output.path.suffix}")
+            output.segments.join(
+                output.sound, output.metadata, unfinished, lambda *_: frames.counter.advance(0)
+            )
     report = report_on(frames, run.options)
     report.resumed = resumed
     report.warnings += run.new_warnings()
@@ -84,28 +115,6 @@ def coded_outputs(
         mask = SegmentedVideo(cache, "mask", grey, out.mask, SEGMENT)
         outputs.append(CodedOutput(mask, out.mask, None, {}))
     return outputs
-
-
-def write_segments(frames: FrameRenderer, outputs: list[CodedOutput], run: Run) -> int:
-    """Render, paste and code the segments that are missing. Returns how many frames were finished before."""
-    video = outputs[0].segments
-    missing = [k for k in range(video.count) if not all(o.segments.finished(k) for o in outputs)]
-    resumed = sum(len(video.frames(k)) for k in range(video.count) if k not in missing)
-    frames.counter.start_at(resumed)
-    weight = fade_weight(frames)
-    rendered = frames.frames(video.frames(k) for k in missing)
-    for number in missing:
-        with ExitStack() as stack:
-            writers = [stack.enter_context(output.segments.writer(number)) for output in outputs]
-            for _ in video.frames(number):
-                item = next(rendered)
-                picture, changed = paste(item, float(weight[item.index]))
-                writers[0].write(picture)
-                for mask_writer in writers[1:]:
-                    mask_writer.write(grey_frame(changed))
-                run.progress.picture(picture)
-                frames.counter.advance(1)
-    return resumed
 
 
 def fade_weight(frames: FrameRenderer) -> np.ndarray:

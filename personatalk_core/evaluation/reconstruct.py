@@ -18,7 +18,8 @@ from ..dubbing.write_dub import write_dub
 from ..media.audio_stream import AudioStream
 from ..media.video_reader import probe
 from ..models import Models
-from ..pipeline import choose_references, estimate_geometry
+from ..pipeline import estimate_geometry
+from ..rendering.references import ReferenceOptions, select_references
 from ..types import DubReport
 from .metrics.reconstruction import reconstruction_report
 
@@ -64,9 +65,10 @@ def reconstruct(
     run = Run(models, options, progress or Progress())
     clip = probe(Path(video))
     geometry = estimate_geometry(clip, run)
-    references = choose_references(geometry, geometry, run)
+    choice = ReferenceOptions.of(options)
+    references = select_references(geometry, models.face_model, geometry.source_frame, choice)
     sound = AudioStream(clip.path) if clip.has_audio else None
-    with run.caching("reconstruct", files, video=clip.sha256) as cached:
+    with run.caching("reconstruct", files, video=clip.sha256) as (cached, _):
         frames = MeasuredFrames(clip, geometry, references, cached, whole_face=True)
         report = write_dub(frames, files, cached, sound)
     report.metrics.update(frames.averages())

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from ..checks import check_shape
 from ..config import LENGTH_MODES, LengthMode
@@ -77,8 +78,11 @@ def durations_of(times: np.ndarray, last: float) -> np.ndarray:
 class Timed(Protocol):
     """Anything with frame starts and durations: VideoInfo, FaceGeometry, Timeline."""
 
-    times: np.ndarray
-    durations: np.ndarray
+    @property
+    def times(self) -> np.ndarray | Tensor: ...
+
+    @property
+    def durations(self) -> np.ndarray | Tensor: ...
 
 
 def make_timeline(video: Timed, audio_duration: float, mode: LengthMode) -> Timeline:

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..config import DubOptions
 from ..errors import FaceError, OptionsError
 from ..geometry.camera import rotation_matrix
 from ..geometry.face_model import FaceModel
@@ -31,6 +32,11 @@ class ReferenceOptions:
     exclude_window: int = 0
     exclude: tuple[int, ...] = ()
     pin: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, options: DubOptions) -> ReferenceOptions:
+        """What a dub's options say of references."""
+        return cls(options.lip_references, options.face_references, options.exclude_window)
 
     def verify(self) -> ReferenceOptions:
         """Return self, or raise OptionsError with one sentence about the first contradiction."""

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk_core.compose.grain import grain_level, missing_grain
-from personatalk_core.compose.paste_back import paste_back
+from personatalk_core.compose.paste_back import grain_level, missing_grain, paste_back
 
 SIZE = 160
 ROUND = (np.hypot(*(np.indices((SIZE, SIZE)) - SIZE / 2)) < 50).astype(np.float32)

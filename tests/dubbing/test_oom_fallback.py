@@ -142,7 +142,7 @@ def scene(tmp_path_factory):
     run = Run(models, options)
     geometry = pipeline.estimate_geometry(info, run)
     target = pipeline.animate(geometry, DEMO_SPEECH, run)
-    return info, target, pipeline.choose_references(geometry, target, run), models, options
+    return info, target, pipeline.render(info, target, run).references, models, options
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from personatalk_core.cli.parser import main
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.progress import Progress
 from personatalk_core.dubbing.run import OutputFiles, Run
+from personatalk_core.dubbing.write_dub import write_dub
 from personatalk_core.evaluation.metrics.flicker import jitter
 from personatalk_core.evaluation.metrics.image_quality import seam_visibility
 from personatalk_core.evaluation.speed import benchmark
@@ -138,7 +139,7 @@ def scene(tmp_path_factory) -> Scene:
     run = Run(models, options, progress)
     geometry = pipeline.estimate_geometry(info, run)
     target = pipeline.animate(geometry, speech, run)
-    report = pipeline.render_video(info, target, OutputFiles(out, folder / "mask.mkv"), run)
+    report = write_dub(pipeline.render(info, target, run), OutputFiles(out, folder / "mask.mkv"), run)
     output, mask = (
         np.stack(list(VideoReader(out).frames())),
         np.stack([f[..., 0] for f in VideoReader(folder / "mask.mkv").frames()]),

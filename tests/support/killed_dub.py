@@ -24,11 +24,12 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
     from personatalk_core.dubbing.run import Run
+    from personatalk_core.dubbing.write_dub import write_dub
     from personatalk_core.evaluation.speed.stubs import small_windows
     from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
-    from personatalk_core.pipeline import animate, dub, estimate_geometry, render_video
+    from personatalk_core.pipeline import animate, dub, estimate_geometry, render
 
     if usual_windows is None:
         small_windows(4)
@@ -46,7 +47,8 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     def run(verb: str, out: str) -> object:
         if verb == "render":
             geometry = load_geometry(target, models.face_model)
-            return render_video(probe(video), geometry, Path(out), Run(models, options))
+            shared = Run(models, options)
+            return write_dub(render(probe(video), geometry, shared), Path(out), shared)
         return dub(video, audio, Path(out), models, options)
 
     print("ready", flush=True)

@@ -235,4 +235,5 @@ def _render(
     target = _target(clip, audio, tools)
     target = change(target) if change else target
     references = choose(target) if choose else None
-    pipeline.render_video(probe(clip.video), target, out, tools.run, references=references)
+    frames = pipeline.render(probe(clip.video), target, tools.run, references)
+    pipeline.write_dub(frames, out, tools.run)
