@@ -77,7 +77,7 @@ def estimate_geometry(clip: VideoInfo, run: Run) -> FaceGeometry:
 
 
 def track(clip: VideoInfo, run: Run) -> FaceTrack:
-    """Follow one face through a video (paper 4.1: MediaPipe landmarks), from where the run's cache came to."""
+    """Follow one face through a video (paper 4.1: MediaPipe landmarks)."""
     choice, on_progress = FaceChoice.parse(run.options.face), run.progress.stage("tracking")
     with run.models.open_landmarker() as landmarker:
         frames = VideoReader(clip).clip_frames()
@@ -117,8 +117,8 @@ def extract_style(
 def animate(
     geometry: FaceGeometry, speech: Path | str | SpeechSamples, run: Run, style: StyleEmbedding | None = None
 ) -> FaceGeometry:
-    """Lip-synced geometry G_tgt of the paper (3.1): the words of ``speech`` (a sound file, or what was decoded
-    of one) on the clip's own geometry C_1:T, in the given or the person's own style."""
+    """Lip-synced geometry G_tgt of the paper (3.1): the words of ``speech`` (a sound file, or its samples) on
+    the clip's own geometry C_1:T, in the given or the person's own style."""
     run.models.check_face_model("The geometry", geometry.face_model)
     with decoded_speech(speech) as samples:
         timeline = make_timeline(geometry, samples.duration, run.options.length)

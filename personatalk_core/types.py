@@ -392,7 +392,7 @@ class DubReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def as_tensor(array: np.ndarray | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def as_tensor(array: np.ndarray | FrameRows | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor of the given dtype on the CPU, copied from an array or tensor."""
     return (
         torch.as_tensor(array if isinstance(array, Tensor) else np.array(array, order="C"))

@@ -19,11 +19,10 @@ from ..speech.lip_sync import INNER_FRAMES
 from ..speech.networks import SpeechNetworks
 
 Result = TypeVar("Result")
+Network = TypeVar("Network", bound=nn.Module)
 OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 CPU = torch.device("cpu")
-LEAST_SPEECH = (
-    INNER_FRAMES // 4
-)  # frames at 25 fps of the windows that are tried when the usual ones do not fit
+LEAST_SPEECH = INNER_FRAMES // 4  # frames at 25 fps of the windows tried when the usual ones do not fit
 
 
 class BatchRunner:
@@ -34,7 +33,7 @@ class BatchRunner:
     """
 
     def __init__(self, models: Models, frames: int) -> None:
-        self.renderer, self.device, self.dtype = models.renderer, models.device, models.dtype
+        self.renderer, self.device, self.dtype = models.need_renderer(), models.device, models.dtype
         self.face_model = models.face_model.to(models.device)
         self.frames = self._at_first = frames
         self.warnings: list[str] = []
@@ -136,7 +135,7 @@ def speak_with_oom_fallback(
             torch.cuda.empty_cache()
 
 
-def on_cpu(network: nn.Module) -> nn.Module:
+def on_cpu(network: Network) -> Network:
     """A copy of a network on the CPU, made without a byte of its own device's memory."""
     memo: dict[int, object] = {}
     for parameter in network.parameters():

@@ -79,21 +79,20 @@ class ProgressBars(Progress):
             return
         from tqdm import tqdm
 
-        if name != self._name:
+        bar = self._bar
+        if bar is None or name != self._name:
             self.close()
-            self._name, self._bar = (
-                name,
-                tqdm(total=total, desc=f"{name:<20}", unit="", file=sys.stderr, leave=True),
-            )
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+            bar = tqdm(total=total, desc=f"{name:<20}", unit="", file=sys.stderr, leave=True)
+            self._name, self._bar = name, bar
+        bar.total = total
+        bar.update(done - bar.n)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
         self._bar, self._name = None, ""
 
-    def __enter__(self) -> "ProgressBars":
+    def __enter__(self) -> ProgressBars:
         return self
 
     def __exit__(self, *_: object) -> None:

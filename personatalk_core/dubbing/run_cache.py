@@ -92,7 +92,9 @@ def identity_of(value: FaceGeometry | ReferenceSelection | StyleEmbedding | None
         if isinstance(content, Tensor):
             content = content.detach().cpu().contiguous()
             digest.update(f"{field.name} {content.dtype} {tuple(content.shape)}".encode())
-            digest.update(content.view(torch.uint8).numpy() if content.numel() and content.ndim else b"")
+            digest.update(
+                content.view(torch.uint8).numpy().tobytes() if content.numel() and content.ndim else b""
+            )
         elif isinstance(content, FaceGeometry):
             digest.update((identity_of(content) or "").encode())
         else:
@@ -153,8 +155,10 @@ class RunCache:
                 self._discard()
         self._unlock()
         if isinstance(error, OSError):
-            vanished = isinstance(error, FileNotFoundError) and error.filename
-            error = gone(error) if vanished else unwritable(error.filename or self.folder.parent, error)
+            if isinstance(error, FileNotFoundError) and error.filename:
+                error = gone(error)
+            else:
+                error = unwritable(error.filename or self.folder.parent, error)
         if isinstance(error, MediaError) and (kept or kind is not MediaError):
             more = (
                 f" Finished work is kept in {self.folder}, and the same command goes on from there."

@@ -128,7 +128,7 @@ def fade_weight(frames: FrameRenderer) -> np.ndarray:
 def report_on(frames: FrameRenderer, options: DubOptions) -> DubReport:
     """What happened to each frame, and what a user should know."""
     target = frames.target
-    names = status_names(target.status)
+    names = status_names(target.status.tolist())
     report = DubReport(
         frames=target.frame_count,
         dubbed=names.count("ok"),

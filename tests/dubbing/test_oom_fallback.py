@@ -36,10 +36,11 @@ def one_thread():
 
 def memory(device: torch.device = GPU, frames: int = 8) -> BatchRunner:
     face_model = SimpleNamespace(to=lambda where: face_model)
-    return BatchRunner(
-        SimpleNamespace(renderer=nn.Linear(2, 2), device=device, dtype=torch.float32, face_model=face_model),
-        frames,
+    renderer = nn.Linear(2, 2)
+    models = SimpleNamespace(
+        need_renderer=lambda: renderer, device=device, dtype=torch.float32, face_model=face_model
     )
+    return BatchRunner(models, frames)
 
 
 def test_windows_shrink_until_they_fit_and_stay_so():
