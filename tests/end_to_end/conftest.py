@@ -60,17 +60,17 @@ def write_inputs(folder: Path) -> None:
     write_frames(folder / "other_speaker.mp4", sample_frames("man")[:FRAMES], FRAMES, Fraction(15))
     there_and_back = [*sample_frames("woman"), *sample_frames("woman")[::-1]] * 3
     write_frames(folder / "long_person.mp4", there_and_back, len(there_and_back), Fraction(15))
-    with wave.open(str(DEMO_SPEECH)) as whole, wave.open(str(folder / "new_speech.wav"), "wb") as part:
-        part.setparams(whole.getparams())
-        part.writeframes(whole.readframes(int(SECONDS * whole.getframerate())))
-    with wave.open(str(DEMO_SPEECH)) as whole, wave.open(str(folder / "long_speech.wav"), "wb") as long:
-        long.setparams(whole.getparams())
-        line = whole.readframes(whole.getnframes())
-        for _ in range(round(60 * whole.getframerate() / whole.getnframes())):
-            long.writeframes(line)
-    own = read_audio(folder / "new_speech.wav")
+    with wave.open(str(DEMO_SPEECH)) as line, wave.open(str(folder / "new_speech.wav"), "wb") as excerpt:
+        excerpt.setparams(line.getparams())
+        excerpt.writeframes(line.readframes(int(SECONDS * line.getframerate())))
+    with wave.open(str(DEMO_SPEECH)) as line, wave.open(str(folder / "long_speech.wav"), "wb") as long:
+        long.setparams(line.getparams())
+        samples = line.readframes(line.getnframes())
+        for _ in range(round(60 * line.getframerate() / line.getnframes())):
+            long.writeframes(samples)
+    speech = read_audio(folder / "new_speech.wav")
     write_frames(
-        folder / "person_with_sound.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15), audio=own
+        folder / "person_with_sound.mp4", sample_frames("woman")[:FRAMES], FRAMES, Fraction(15), audio=speech
     )
 
 

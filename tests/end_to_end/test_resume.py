@@ -60,7 +60,7 @@ def killer(clip):
 @pytest.fixture(scope="module")
 def expected(killer, tmp_path_factory) -> tuple[bytes, float]:
     """The bytes of a dub that nobody interrupts, and its seconds."""
-    out = tmp_path_factory.mktemp("whole") / "out.mp4"
+    out = tmp_path_factory.mktemp("uninterrupted") / "out.mp4"
     answer = killer.dub(out)
     assert answer.startswith("done")
     assert [p.name for p in out.parent.iterdir()] == ["out.mp4"]
@@ -69,16 +69,16 @@ def expected(killer, tmp_path_factory) -> tuple[bytes, float]:
 
 def test_killed_at_random_moments_gives_the_identical_file(killer, expected, tmp_path):
     """SIGKILL at seeded random moments; every other run is killed twice before it may finish."""
-    whole, seconds = expected
+    uninterrupted, seconds = expected
     moments, killed = random.Random(8), 0
     for number in range(KILLS):
         out = tmp_path / f"{number}.mp4"
         for _ in range(2 if number % 2 else 1):
             if killer.dub(out, moments.uniform(0.02, 0.98) * seconds) == "killed":
                 killed += 1
-                assert not out.exists() or out.read_bytes() == whole  # never half of it
+                assert not out.exists() or out.read_bytes() == uninterrupted  # never half of it
         assert killer.dub(out).startswith("done")
-        assert out.read_bytes() == whole
+        assert out.read_bytes() == uninterrupted
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{k}.mp4" for k in range(number + 1))
     assert killed >= KILLS // 2
 
@@ -100,22 +100,22 @@ def test_killed_with_work_kept_goes_on_from_it(killer, expected, tmp_path):
 
 def test_rendering_alone_is_taken_up_again_too(killer, tmp_path):
     """The same of ``render``, which gets its geometry from elsewhere."""
-    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    assert killer.dub(whole, verb="render").startswith("done")
+    uninterrupted, out = tmp_path / "uninterrupted.mp4", tmp_path / "out.mp4"
+    assert killer.dub(uninterrupted, verb="render").startswith("done")
     assert killer.dub(out, "kept", "render") == "killed"
     assert not out.exists() and any((tmp_path / f".{out.name}.personatalk").glob("video-*.safetensors"))
     assert killer.dub(out, verb="render").startswith("done")
-    assert out.read_bytes() == whole.read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "whole.mp4"]
+    assert out.read_bytes() == uninterrupted.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "uninterrupted.mp4"]
 
 
 def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     """A limit on file size stands in for the disk: the tracked landmarks and segments fit, the joined file
     does not."""
-    whole = tmp_path / "whole.mp4"
-    assert run(*command(*clip, whole, "--lossless"), cwd=ROOT).returncode == 0
+    uninterrupted = tmp_path / "uninterrupted.mp4"
+    assert run(*command(*clip, uninterrupted, "--lossless"), cwd=ROOT).returncode == 0
     out = tmp_path / "out.mp4"
-    limit = whole.stat().st_size - 100
+    limit = uninterrupted.stat().st_size - 100
     child = (
         "import resource, sys, runpy; n = int(sys.argv[1]); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); del sys.argv[1]; "
@@ -129,9 +129,9 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     ]  # MediaPipe speaks of alignment by chance
     assert len(said) == 1 and "cannot be written" in said[0]
     assert f"kept in {folder}" in failed.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "whole.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "uninterrupted.mp4"]
     assert run(*command(*clip, out, "--lossless"), cwd=ROOT).returncode == 0
-    assert out.read_bytes() == whole.read_bytes()
+    assert out.read_bytes() == uninterrupted.read_bytes()
     assert not folder.exists()
 
 
