@@ -22,18 +22,18 @@ def option_input(name: str, *, choices: Sequence[str] = (), **changed: Any) -> i
         changed: further arguments of the widget, such as ``optional=True``.
     """
     option = OPTIONS[name]
-    shown = {"default": option.default, "tooltip": option.tooltip or option.help, **changed}
+    arguments = {"default": option.default, "tooltip": option.tooltip or option.help, **changed}
     if option.advanced:
-        shown["advanced"] = True
+        arguments["advanced"] = True
     if choices or option.choices:
-        return io.Combo.Input(name, options=list(choices or option.choices), **shown)
+        return io.Combo.Input(name, options=list(choices or option.choices), **arguments)
     if option.kind is bool:
-        return io.Boolean.Input(name, **shown)
+        return io.Boolean.Input(name, **arguments)
     if option.kind is str:
-        return io.String.Input(name, **shown)
+        return io.String.Input(name, **arguments)
     widget_max = option.max if option.max is not None else option.widget_max
     number = io.Int if option.kind is int else io.Float
-    return number.Input(name, min=option.min, max=widget_max, step=option.step, **shown)
+    return number.Input(name, min=option.min, max=widget_max, step=option.step, **arguments)
 
 
 def check_face(face: str | None) -> bool | str:

@@ -33,10 +33,10 @@ def dubbed_outputs() -> list[io.Output]:
     ]
 
 
-def dubbed(out: Path, mask: Path, report: DubReport, progress: Progress, shown: dict) -> io.NodeOutput:
+def dubbed(out: Path, mask: Path, report: DubReport, progress: Progress, ui: dict) -> io.NodeOutput:
     """The outputs of :func:`dubbed_outputs` and what the page shows (:func:`dub_ui`)."""
     videos = InputImpl.VideoFromFile(str(out)), InputImpl.VideoFromFile(str(mask))
-    return io.NodeOutput(*videos, report_text(report, progress), ui=shown)
+    return io.NodeOutput(*videos, report_text(report, progress), ui=ui)
 
 
 def report_text(report: DubReport, progress: Progress) -> str:
@@ -51,11 +51,11 @@ def report_text(report: DubReport, progress: Progress) -> str:
 def dub_ui(before: Path, after: Path, *, length: str = "", geometry: FaceGeometry | None = None) -> dict:
     """Both videos for the before/after player, and how the picture lies along the sound: by name, or read
     from the geometry."""
-    shown = {"before": view_of(before), "after": view_of(after), "length": length}
+    player = {"before": view_of(before), "after": view_of(after), "length": length}
     if geometry is not None and geometry.reference is not None:
-        shown["times"] = _milliseconds(geometry.times)
-        shown["source_times"] = _milliseconds(geometry.reference.times[geometry.source_frame])
-    return {"personatalk_dub": [shown]}
+        player["times"] = _milliseconds(geometry.times)
+        player["source_times"] = _milliseconds(geometry.reference.times[geometry.source_frame])
+    return {"personatalk_dub": [player]}
 
 
 def _milliseconds(times) -> list[float]:

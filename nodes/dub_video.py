@@ -85,5 +85,5 @@ class DubVideo(io.ComfyNode):
         with NodeProgress(cls.hidden.unique_id, *STAGES) as progress:
             files = OutputFiles(out, mask, resume=False)
             report = dub(source, speech, files, ready, options, style=style, progress=progress)
-        shown = dub_ui(source, out, length=options.length) | style_ui([style] if style is not None else [])
-        return dubbed(out, mask, report, progress, shown)
+        ui = dub_ui(source, out, length=options.length) | style_ui([style] if style is not None else [])
+        return dubbed(out, mask, report, progress, ui)

@@ -74,7 +74,7 @@ class EvaluateDub(io.ComfyNode):
         from .progress_bar import NodeProgress
 
         options = DubOptions(**choices).verify()
-        output, given, speech, ready = (
+        output, reference, speech, ready = (
             video_path(dubbed),
             video_path(source),
             audio_path(audio),
@@ -82,5 +82,5 @@ class EvaluateDub(io.ComfyNode):
         )
         with NodeProgress(cls.hidden.unique_id, "tracking", "geometry", "comparing") as progress:
             run = Run(ready, options, progress)
-            rows = compare_with_source(output, given, speech, run, most_frames=most_frames or None)
+            rows = compare_with_source(output, reference, speech, run, most_frames=most_frames or None)
         return io.NodeOutput(score_table(rows), json.dumps(rows))

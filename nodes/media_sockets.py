@@ -142,11 +142,11 @@ def _buffer_path(buffer) -> Path:
     path = temporary(".mp4", digest.hexdigest())
     if not path.exists():
         buffer.seek(0)
-        part = path.with_suffix(".part")
+        partial = path.with_suffix(".part")
         try:
-            with part.open("wb") as target:
+            with partial.open("wb") as target:
                 shutil.copyfileobj(buffer, target)
-            part.replace(path)
+            partial.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
     return path

@@ -52,8 +52,8 @@ class MixStyles(io.ComfyNode):
         from ..personatalk_core.speech.style import mix_styles
         from .style_card import style_ui
 
-        given = [slot for slot in SLOTS if slots.get(f"style_{slot}") is not None]
-        styles = [slots[f"style_{s}"] for s in given]
+        connected = [slot for slot in SLOTS if slots.get(f"style_{slot}") is not None]
+        styles = [slots[f"style_{s}"] for s in connected]
         return io.NodeOutput(
-            mix_styles(styles, [slots[f"weight_{s}"] for s in given], name), ui=style_ui(styles)
+            mix_styles(styles, [slots[f"weight_{s}"] for s in connected], name), ui=style_ui(styles)
         )

@@ -21,11 +21,11 @@ class ManagedModels:
         """The models with the named networks (``speech``, ``renderer``) on the compute device."""
         import comfy.model_management as mm
 
-        wanted = [patcher for part, patcher in self.patchers if part in needs]
-        if not wanted:
+        needed = [patcher for part, patcher in self.patchers if part in needs]
+        if not needed:
             return self.models
-        mm.load_models_gpu(wanted)
-        return replace(self.models, device=wanted[0].load_device)
+        mm.load_models_gpu(needed)
+        return replace(self.models, device=needed[0].load_device)
 
 
 def manage(models: Models, dtype: str) -> ManagedModels:

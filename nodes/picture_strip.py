@@ -23,9 +23,9 @@ def strip_ui(crops: np.ndarray, frames: list[int], options) -> dict:
     """One JPEG a frame in the temporary folder, with its number and whether it is pinned."""
     from PIL import Image
 
-    shown = []
+    pictures = []
     for crop, frame in zip(crops, frames, strict=True):
         path = temporary(".jpg")
         Image.fromarray(crop).save(path, quality=85)
-        shown.append({"frame": frame, "pinned": frame in options.pin, "picture": view_of(path)})
-    return {"personatalk_references": shown, "personatalk_excluded": list(options.exclude)}
+        pictures.append({"frame": frame, "pinned": frame in options.pin, "picture": view_of(path)})
+    return {"personatalk_references": pictures, "personatalk_excluded": list(options.exclude)}

@@ -25,7 +25,7 @@ class NodeProgress(Progress):
         self._plan = plan
         self._total = sum(SHARES.get(name, 10) for name in plan) or 1
         self._bar = comfy.utils.ProgressBar(UNITS, node_id=node_id)
-        self._value, self._shown = 0, 0.0
+        self._value, self._last_picture = 0, 0.0
         self._cancel = Cancellable()
 
     def __enter__(self) -> NodeProgress:
@@ -46,9 +46,9 @@ class NodeProgress(Progress):
 
     def picture(self, frame) -> None:
         """Show a frame (H, W, 3) uint8 on the node, not more often than twice a second."""
-        if time.monotonic() - self._shown < PREVIEW_SECONDS:
+        if time.monotonic() - self._last_picture < PREVIEW_SECONDS:
             return
         from PIL import Image
 
-        self._shown = time.monotonic()
+        self._last_picture = time.monotonic()
         self._bar.update_absolute(self._value, UNITS, ("JPEG", Image.fromarray(frame), PREVIEW_SIZE))

@@ -113,9 +113,9 @@ def format_findings(findings: dict) -> str:
         )
         lines.append(f"weights:   {name}: {state}" + (f" ({entry['note']})" if entry.get("note") else ""))
     lines.extend(
-        f"{part + ':':<10} " + ", ".join(f"{name} {value}" for name, value in findings[part].items())
-        for part in ("device", "cost")
-        if findings[part]
+        f"{title + ':':<10} " + ", ".join(f"{name} {value}" for name, value in findings[title].items())
+        for title in ("device", "cost")
+        if findings[title]
     )
     lines += [f"problem:   {sentence}" for sentence in findings["problems"]] or [
         "all is ready: try `personatalk demo`"

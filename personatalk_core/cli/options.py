@@ -62,14 +62,14 @@ def add_options(verb: argparse.ArgumentParser, *names: str, **changed: Any) -> N
         elif option.kind is bool:
             verb.add_argument(f"--{flag}", action="store_true", help=option.help)
         else:
-            shown = {
+            arguments = {
                 "type": None if option.kind is str else option.kind,
                 "choices": option.choices or None,
                 "default": option.default,
                 "metavar": option.metavar,
                 "help": option.help or None,
             }
-            verb.add_argument(f"--{flag}", **(shown | changed))
+            verb.add_argument(f"--{flag}", **(arguments | changed))
 
 
 def options_of(args: argparse.Namespace) -> DubOptions:

@@ -42,15 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
         return 2
-    except (
-        OSError
-    ) as error:  # the disk, a name, a permission: never a half file, since writing is whole or not at all
+    except OSError as error:  # the disk, a name, a permission: writing is complete or not at all
         where = f" ({error.filename})" if error.filename else ""
         print(
-            (
-                f"personatalk: {error.strerror or error}{where}; check names, permissions and the free "
-                "space on the disk."
-            ),
+            f"personatalk: {error.strerror or error}{where}; check names, permissions and the free "
+            "space on the disk.",
             file=sys.stderr,
         )
         return 2
