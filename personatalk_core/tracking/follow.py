@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from .landmarks import FaceLandmarker, FaceReading
 from .search import READ_MARGIN, distinct, search_frame, tile_levels
@@ -19,6 +21,8 @@ LOCAL_INTERVAL = 3  # frames between these searches
 DEEP_TILES_A_FRAME = 4  # tiles of a deep search, over the frames between two of them
 MAX_FOLLOWED = 6  # people at a time, the largest first
 GLIMPSE_SCORE = 0.65  # score of the detector above which a face that cannot be read is still a face
+STATE_ARRAYS = ("frames", "turn", "size", "appearance_change")  # of each tracklet, one entry a reading
+STATE_POINTS = ("colours", "centre", "velocity")  # of its last reading
 CROWDED = 0.9  # crops closer than this times their mean side are read for several faces
 
 
@@ -72,6 +76,69 @@ class FaceFollower:
         self._assign(number, readings)
         self._search(number, frame)
         self.active = [t for t in self.active if number - t.frames[-1] <= MAX_LOST]
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Everything that the next frame's reading depends on, as tensors and JSON values.
+
+        Another run goes on from it with the next frame. The readings themselves must lie in files.
+        """
+        tracklets = self.tracklets
+        tensors = {"shots": _tensor(self.shots), "glimpses": _tensor(array("q", self.glimpses))}
+        for name in STATE_ARRAYS:
+            tensors[name] = _tensor(*(getattr(tracklet, name) for tracklet in tracklets))
+        tensors["rows"] = _tensor(*(tracklet.landmarks.numbers for tracklet in tracklets))
+        for k, tracklet in enumerate(tracklets):
+            for name in STATE_POINTS:
+                tensors[f"{k}.{name}"] = torch.from_numpy(np.array(getattr(tracklet, name)))
+            colours = list(tracklet.appearance.colours.values())
+            tensors[f"{k}.appearance"] = torch.from_numpy(np.stack(colours)) if colours else torch.zeros(0)
+        thumbnail, changes = self.cuts.state
+        if thumbnail is not None:
+            tensors["thumbnail"] = torch.from_numpy(thumbnail)
+        config = {
+            "changes": changes,
+            "next_deep_search": self.next_deep_search,
+            "active": [tracklets.index(tracklet) for tracklet in self.active],
+            "tracklets": [
+                {
+                    "shot": tracklet.shot,
+                    "readings": len(tracklet.frames),
+                    "box": [float(v) for v in tracklet.box],
+                    "extent": float(tracklet.extent),
+                    "poses": [list(step) for step in tracklet.appearance.colours],
+                }
+                for tracklet in tracklets
+            ],
+        }
+        return tensors, config
+
+    def restore(self, tensors: dict[str, Tensor], config: dict) -> None:
+        """Bring a new follower, whose row files hold the readings, to a :meth:`state`."""
+        self.shots = array("q", tensors["shots"].tolist())
+        self.glimpses = tensors["glimpses"].tolist()
+        self.next_deep_search = int(config["next_deep_search"])
+        self.cuts.state = (
+            tensors["thumbnail"].numpy().copy() if "thumbnail" in tensors else None,
+            config["changes"],
+        )
+        start = 0
+        for k, saved in enumerate(config["tracklets"]):
+            readings = slice(start, start + saved["readings"])
+            start = readings.stop
+            x, y, side = saved["box"]
+            tracklet = Tracklet(int(saved["shot"]), box=(x, y, side), extent=saved["extent"])
+            for name in STATE_ARRAYS:
+                typecode = getattr(tracklet, name).typecode
+                setattr(tracklet, name, array(typecode, tensors[name][readings].tolist()))
+            rows = tensors["rows"][readings].tolist()
+            tracklet.landmarks, tracklet.blendshapes = (TrackletRows(store, rows) for store in self.rows)
+            for name in STATE_POINTS:
+                setattr(tracklet, name, tensors[f"{k}.{name}"].numpy().copy())
+            colours = tensors[f"{k}.appearance"].numpy().copy()
+            for pose, pose_colours in zip(saved["poses"], colours, strict=True):
+                tracklet.appearance.colours[(pose[0], pose[1])] = pose_colours
+            self.tracklets.append(tracklet)
+        self.active = [self.tracklets[k] for k in config["active"]]
 
     def _read_followed(self, number: int, frame: np.ndarray) -> list[FaceReading]:
         readings: list[FaceReading] = []
@@ -181,3 +248,8 @@ def _tile_count(frame_size: tuple[int, int]) -> int:
         int(np.ceil(height / (0.6 * side)) * np.ceil(width / (0.6 * side)))
         for side in tile_levels(frame_size)
     )
+
+
+def _tensor(*arrays: array) -> Tensor:
+    joined = np.concatenate([np.asarray(values) for values in arrays]) if arrays else np.zeros(0, np.int64)
+    return torch.from_numpy(joined.copy())

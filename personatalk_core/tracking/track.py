@@ -15,7 +15,6 @@ from ..types import Cache, ClipFrames, FaceTrack, FrameStatus, OnProgress
 from .choose import choose_tracklet, link_tracklets
 from .follow import FaceFollower
 from .landmarks import TASK_FILE, FaceLandmarker
-from .state import restore, state_of
 from .status import frame_status, mark_glimpses
 from .tracklet import ROW_SHAPES, RowFile, Tracklet, TrackRows
 
@@ -82,7 +81,7 @@ def _follower(landmarker: FaceLandmarker, all_sizes: bool, cache: Cache | None) 
     landmarks, blendshapes = (RowFile(*file, count) for file in zip(paths, ROW_SHAPES, strict=True))
     follower = FaceFollower(landmarker, all_sizes=all_sizes, rows=(landmarks, blendshapes))
     if saved is not None:
-        restore(follower, saved.tensors, saved.config)
+        follower.restore(saved.tensors, saved.config)
     return follower
 
 
@@ -97,7 +96,7 @@ def _stream(
             raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
         follower.step(frame)
         if cache is not None and number + 1 - saved >= max(KEEP_EVERY, saved // KEEP_SHARE):
-            cache.save(STATE, *state_of(follower))
+            cache.save(STATE, *follower.state())
             saved = number + 1
         if on_progress is not None:
             on_progress(number + 1, len(clip.times))
