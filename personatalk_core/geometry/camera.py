@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ..checks import check_shape
 
-SMALL_ANGLE_SQUARED = (
-    1e-6  # below it sin(a)/a and (1 - cos a)/a^2 come from their series, which keeps gradients finite
-)
+# below it sin(a)/a and (1 - cos a)/a^2 come from their series, which keeps gradients finite
+SMALL_ANGLE_SQUARED = 1e-6
 
 
 def rotation_matrix(axis_angle: Tensor) -> Tensor:

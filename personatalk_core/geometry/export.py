@@ -21,9 +21,8 @@ from .face_model import FaceModel, Region
 from .vertices import canonical_vertices, template_vertices
 
 STEPS = 300
-RIDGE = (
-    0.05  # of the mean squared length of a direction: prefers few small scores among those that look alike
-)
+# of the mean squared length of a direction: prefers few small scores among those that look alike
+RIDGE = 0.05
 
 
 def blendshape_scores(expression: Tensor, face_model: FaceModel) -> tuple[Tensor, tuple[str, ...]]:
@@ -123,12 +122,15 @@ def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None
     """Write one glTF 2.0 binary: the person's face at rest, a morph target for each expression component, and
     an animation of their weights and of the head's rotation, position and size. Units: the first seen size is
     1; y up, z to the viewer."""
+    # the head's place in units of its first size, y up
     rest = template_vertices(geometry, face_model).numpy()
     unit = float(geometry.scale[0])
     height, width = geometry.frame_size
     centred = geometry.translation - geometry.translation.new_tensor([width / 2, height / 2])
     position = torch.cat([centred * centred.new_tensor([1, -1]) / unit, torch.zeros(len(centred), 1)], 1)
     size = (geometry.scale / unit)[:, None].expand(-1, 3)
+
+    # the mesh: the face at rest, and a morph target a component
     buffer = _Buffer()
     mesh = {
         "attributes": {"POSITION": buffer.add(rest, "VEC3", VERTEX_BUFFER, bounds=True)},
@@ -140,6 +142,8 @@ def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None
             for b in face_model.expression_basis.numpy()
         ],
     }
+
+    # the animation: weights of the targets, and the head's pose
     moments = buffer.add(geometry.times.numpy().astype(np.float32), "SCALAR", None, bounds=True)
     tracks = {
         "weights": buffer.add(geometry.expression.numpy().reshape(-1), "SCALAR", None),
@@ -147,6 +151,8 @@ def write_glb(path: Path, geometry: FaceGeometry, face_model: FaceModel) -> None
         "translation": buffer.add(position.numpy(), "VEC3", None),
         "scale": buffer.add(size.numpy(), "VEC3", None),
     }
+
+    # the document, then both parts of the binary file
     document = {
         "asset": {"version": "2.0", "generator": "PersonaTalk"},
         "scene": 0,

@@ -134,6 +134,7 @@ def adopt_face_model(
     Raises:
         ShapeError: arrays that do not fit together, or landmarks that are missing or name no vertex.
     """
+    # refuse what does not fit together
     count = check_shape("mean", mean, "V", 3)["V"]
     check_shape("identity basis", identity_basis, "A", count, 3)
     width = check_shape("expression basis", expression_basis, "E", count, 3)["E"]
@@ -147,37 +148,43 @@ def adopt_face_model(
         raise ShapeError(
             f"landmarks or triangles name vertices outside 0 to {count - 1}; give the files of the same mesh."
         )
+
+    # the canonical frame; each expression component split into lower and upper face, as the nearest vertices
+    # of the bundled model say
     mean, scale = _canonical(mean, landmarks, like)
     nearest = np.asarray(KDTree(like.mean[:468].numpy()).query(mean)[1])
-    ring = np.array([landmarks[k] for k in INNER_RING])
-    cavity = np.arange(count, count + len(ring))
     lower = like.lower_weight[nearest].numpy()
     split = np.concatenate([expression_basis * lower[:, None], expression_basis * (1 - lower[:, None])])
 
-    def grown(array: np.ndarray) -> torch.Tensor:
+    # a mouth cavity behind the inner lips
+    ring = np.array([landmarks[k] for k in INNER_RING])
+    cavity = np.arange(count, count + len(ring))
+
+    def with_cavity(array: np.ndarray) -> torch.Tensor:
         """With the cavity's vertices, which follow the inner lips."""
         return torch.from_numpy(
             np.ascontiguousarray(np.concatenate([array, array[..., ring, :]], -2), np.float32)
         )
 
-    whole = grown(mean)
-    whole[cavity, 2] -= CAVITY_DEPTH
-    own = cavity[strip(np.arange(len(ring)))]
-    colour = _colours(whole.numpy(), count, len(ring))
-    everywhere = np.concatenate([nearest, nearest[ring]])
+    vertices = with_cavity(mean)
+    vertices[cavity, 2] -= CAVITY_DEPTH
+    cavity_triangles = cavity[strip(np.arange(len(ring)))]
+    colour = _colours(vertices.numpy(), count, len(ring))
+    source_vertex = np.concatenate([nearest, nearest[ring]])
     known = sorted(landmarks)
-    doubled = [f"{name}{part}" for part in (".lower", ".upper") for name in names]
+    split_names = [f"{name}{half}" for half in (".lower", ".upper") for name in names]
+
     model = FaceModel(
-        mean=whole,
-        identity_basis=grown(identity_basis * scale),
-        expression_basis=grown(split * scale),
+        mean=vertices,
+        identity_basis=with_cavity(identity_basis * scale),
+        expression_basis=with_cavity(split * scale),
         lower_count=width,
-        triangles=torch.from_numpy(np.concatenate([triangles, own]).astype(np.int64)),
+        triangles=torch.from_numpy(np.concatenate([triangles, cavity_triangles]).astype(np.int64)),
         region=torch.tensor(
-            [Region.FACE] * len(triangles) + [Region.MOUTH_CAVITY] * len(own), dtype=torch.uint8
+            [Region.FACE] * len(triangles) + [Region.MOUTH_CAVITY] * len(cavity_triangles), dtype=torch.uint8
         ),
         pncc_colour=torch.from_numpy(colour),
-        lower_weight=like.lower_weight[everywhere],
+        lower_weight=like.lower_weight[source_vertex],
         lips=_lips(nearest, like),
         inner_lips=torch.from_numpy(ring),
         outer_lips=torch.tensor([landmarks[k] for k in OUTER_RING]),
@@ -185,10 +192,10 @@ def adopt_face_model(
         mouth_corners=torch.tensor([landmarks[78], landmarks[308]]),
         landmark_vertex=torch.tensor([landmarks[k] for k in known]),
         landmark_id=torch.tensor(known),
-        rigid_weight=like.rigid_weight[everywhere],
-        mirror=torch.from_numpy(KDTree(whole.numpy()).query(whole.numpy() * [-1, 1, 1])[1]),
-        directions=torch.eye(2 * width)[: len(doubled)],
-        direction_names=tuple(doubled),
+        rigid_weight=like.rigid_weight[source_vertex],
+        mirror=torch.from_numpy(KDTree(vertices.numpy()).query(vertices.numpy() * [-1, 1, 1])[1]),
+        directions=torch.eye(2 * width)[: len(split_names)],
+        direction_names=tuple(split_names),
     )
     return replace(model, sha256=_identity_of(model))
 

@@ -68,15 +68,12 @@ MOUTH_CORNERS = (78, 308)  # inner, right then left
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
 NOSE_TIP, NOSE_BASE, UPPER_LIP_TOP, CHIN = 4, 2, 0, 152
 SKIRT_GROWTH = (0.10, 0.26)  # outward step of each ring, as a fraction of the distance to the oval's centre
-SKIRT_FOLLOWS = (
-    0.5,
-    0.0,
-)  # share of the oval's expression each ring takes; the outermost moves with the head only
+# share of the oval's expression each ring takes; the outermost moves with the head only
+SKIRT_FOLLOWS = (0.5, 0.0)
 SKIRT_RINGS = len(SKIRT_GROWTH)
 CAVITY_DEPTH = 0.03  # canonical units behind the lips, so that lips win where they touch
-CAVITY_UNDER_LIPS = (
-    0.25  # how far the cavity reaches under the lips, towards the outer ring: no holes from the side
-)
+# how far the cavity reaches under the lips, towards the outer ring: no holes from the side
+CAVITY_UNDER_LIPS = 0.25
 CAVITY_START = FACE_VERTICES
 SKIRT_START = CAVITY_START + len(INNER_LIPS)
 VERTEX_COUNT = SKIRT_START + SKIRT_RINGS * len(FACE_OVAL)

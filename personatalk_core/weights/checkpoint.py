@@ -97,6 +97,7 @@ def load_checkpoint(
     Raises:
         WeightsError: missing, unreadable, too large, another hash, another kind, or non-finite values.
     """
+    # the file: there, not too large, the one that was asked for
     path = Path(path)
     if not _is_file(path):
         raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
@@ -111,6 +112,8 @@ def load_checkpoint(
             f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from "
             "the repository."
         )
+
+    # its header and tensors
     try:
         with safe_open(str(path), framework="pt", device="cpu") as stream:
             entry = json.loads((stream.metadata() or {}).get("personatalk", "{}"))
@@ -137,10 +140,10 @@ def load_checkpoint(
         raise WeightsError(
             f"{path} cannot be read as safetensors ({error}); restore it from a good copy."
         ) from error
+
+    # finite values only; 8-bit floats know no isfinite
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(
-            torch.isfinite(tensor.float()).all()
-        ):  # 8-bit floats know no isfinite
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise WeightsError(
                 f"{path} has non-finite values in '{name}'; restore the file from a good copy."
             )
