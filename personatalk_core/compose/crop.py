@@ -1,9 +1,9 @@
-"""Squares of pixels at other scales: separable, exact to sub-pixels, area-averaging when shrinking.
+"""Squares around the head, smooth in time, and squares of pixels at other scales: separable, exact to
+sub-pixels, area-averaging when shrinking.
 
 Two kernels: a triangle, which is soft and never overshoots, for looking at faces; and Lanczos' of three
-    lobes, for pixels that
-are shown: there and back again at about the same scale, it keeps 0.89 to 0.97 of the finest detail, a
-    triangle 0.61 to 0.69.
+lobes, for pixels that are shown: there and back again at about the same scale, it keeps 0.89 to 0.97 of the
+finest detail, a triangle 0.61 to 0.69.
 
 Written as two small sparse matrices, so that floats stay floats, nothing is quantised to fixed-point offsets,
 and a square at native scale on whole pixels comes back bit for bit.
@@ -11,26 +11,31 @@ and a square at native scale on whole pixels comes back bit for bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from einops import rearrange
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.sparse import csr_array
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..checks import check_shape
 from ..errors import ShapeError
+from ..geometry.camera import project
+from ..geometry.face_model import FaceModel, Region
 from ..types import CropBoxes, FaceGeometry
 
 TRIANGLE, LANCZOS = 1, 3  # pixels that the kernels reach to each side
+FACE_SHARE = 0.62  # height of the neutral face over the side of the crop
+OPEN_JAW = 0.22  # how much further down an open mouth takes the chin, over the neutral face's height
+EDGE = 0.02  # of the side: free border around the face with an open jaw
+CENTRE_SECONDS = 0.08  # standard deviation of the smoothing over time ...
+SIDE_SECONDS = 0.40  # ... and of the side's: a zoom is seen sooner than a shift
+BLOCK = 1000  # frames whose vertices are in memory at once
 
 
 def resampling_matrix(
     start: float, step: float, count: int, length: int, lobes: int = TRIANGLE
-) -> tuple[int, csr_array]:
+) -> tuple[slice, csr_array]:
     """Weights that take samples of a line at another scale.
 
     Sample i lies at start + (i + 0.5) * step in continuous coordinates (pixel j covers [j, j + 1], its centre
@@ -43,7 +48,7 @@ def resampling_matrix(
         length: pixels of the line.
         lobes:  TRIANGLE or LANCZOS.
     Returns:
-        first, weights (count, n) float32, sparse: samples = weights @ line[first : first + n]; each row sums
+        part, weights (count, n) float32, sparse: samples = weights @ line[part]; each row sums
         to 1.
     """
     centre = start + (np.arange(count) + 0.5) * step - 0.5  # in indices of pixel centres
@@ -65,7 +70,7 @@ def resampling_matrix(
     matrix = csr_array(
         (weight.astype(np.float32).ravel(), (taps - first).ravel(), rows), shape=(count, last - first + 1)
     )
-    return first, matrix
+    return slice(first, last + 1), matrix
 
 
 def resample(
@@ -86,30 +91,18 @@ def resample(
     Returns:
         (height, width, C), of the picture's dtype; uint8 is rounded.
     """
-    left, across = resampling_matrix(start[0], step, count[1], picture.shape[1], lobes)
-    top, down = resampling_matrix(start[1], step, count[0], picture.shape[0], lobes)
-    part = picture[top : top + down.shape[1], left : left + across.shape[1]].astype(np.float32)  # (h, w, C)
-    rows = down @ rearrange(part, "h w c -> h (w c)")  # (height, w C)
-    columns = across @ rearrange(rows, "y (w c) -> w (y c)", c=part.shape[2])  # (width, height C)
-    result = np.ascontiguousarray(rearrange(columns, "x (y c) -> y x c", c=part.shape[2]))
+    width, across = resampling_matrix(start[0], step, count[1], picture.shape[1], lobes)
+    height, down = resampling_matrix(start[1], step, count[0], picture.shape[0], lobes)
+    source = picture[height, width].astype(np.float32)  # (h, w, C)
+    rows = down @ rearrange(source, "h w c -> h (w c)")  # (height, w C)
+    columns = across @ rearrange(rows, "y (w c) -> w (y c)", c=source.shape[2])  # (width, height C)
+    result = np.ascontiguousarray(rearrange(columns, "x (y c) -> y x c", c=source.shape[2]))
     if picture.dtype == np.uint8:
         return np.clip(np.rint(result), 0, 255).astype(np.uint8)
     return result.astype(picture.dtype)
 
 
-if TYPE_CHECKING:
-    from ..geometry.face_model import FaceModel
-
-FACE_SHARE = 0.62  # height of the neutral face over the side of the crop
-OPEN_JAW = 0.22  # how much further down an open mouth takes the chin, over the neutral face's height
-EDGE = 0.02  # of the side: free border around the face with an open jaw
-CENTRE_SECONDS = 0.08  # standard deviation of the smoothing over time ...
-SIDE_SECONDS = 0.40  # ... and of the side's: a zoom is seen sooner than a shift
-BLOCK = 1000  # frames whose vertices are in memory at once
-FACE_REGION = 0  # Region.FACE of the face model
-
-
-def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
+def crop_boxes(geometry: FaceGeometry, face_model: FaceModel) -> CropBoxes:
     """Squares around the head, smooth in time within each shot.
 
     Paper: 4.1 (crops by landmarks); here by identity and pose, so that a crop stays where it is while the
@@ -125,7 +118,7 @@ def crop_boxes(geometry: FaceGeometry, face_model: "FaceModel") -> CropBoxes:
     neutral = face_model.mean + torch.einsum(
         "a,avk->vk", geometry.identity, face_model.identity_basis
     )  # (V, 3)
-    drawn = face_model.triangles[face_model.region == FACE_REGION].unique()
+    drawn = face_model.triangles[face_model.region == int(Region.FACE)].unique()
     neutral = neutral[drawn].double().numpy()
     low, high = neutral.min(0), neutral.max(0)
     height = float(high[1] - low[1])
@@ -169,15 +162,13 @@ def _blocks(count: int) -> list[slice]:
     return [slice(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
 
 
-def _project(points: np.ndarray, geometry: FaceGeometry, part: slice | np.ndarray) -> np.ndarray:
-    """points (V, 3) canonical -> (n, V, 2) image pixels in the frames of a part, by the camera of
-    types.py."""
-    rotation = Rotation.from_rotvec(geometry.rotation[part].double().numpy()).as_matrix()  # (n, 3, 3)
-    turned = np.einsum("tij,vj->tvi", rotation[:, :2], points) * (1.0, -1.0)
-    return (
-        turned * geometry.scale[part].double().numpy()[:, None, None]
-        + geometry.translation[part].double().numpy()[:, None]
+def _project(points: np.ndarray, geometry: FaceGeometry, frames: slice | np.ndarray) -> np.ndarray:
+    """points (V, 3) canonical -> (n, V, 2) image pixels in some frames, in double precision."""
+    rotation, translation, scale = (
+        x[frames].double() for x in (geometry.rotation, geometry.translation, geometry.scale)
     )
+    vertices = torch.from_numpy(points).expand(len(scale), -1, -1)
+    return project(vertices, rotation, translation, scale)[..., :2].numpy()
 
 
 def _smooth(values: np.ndarray, width: float, truncate: float = 4.0) -> np.ndarray:

@@ -24,7 +24,7 @@ from ..geometry.face_model import FaceModel, Region
 SAMPLE_SIZE = 128  # pixels of the crop's side on which colours are compared and masks are painted
 PARTS = 2  # each triangle is cut into PARTS ** 2 places
 UPPER_STEP = 6  # of the upper face, which only tells the light, every so many triangles are read
-# share of the references that must look unlike before a place is in doubt: the nearest of them count
+# share of the references that must differ before a place counts as occluded: the nearest of them count
 AGREEING = 0.25
 TOLERANCE = 0.10  # of full scale: colour distance that skin reaches by itself
 LIP_TOLERANCE = 0.16  # the same on the lips, where teeth, tongue and tracking errors come in
@@ -32,16 +32,18 @@ LIP_TOLERANCE = 0.16  # the same on the lips, where teeth, tongue and tracking e
 USUAL = 1.5
 LEAST_TOLERANCE = 0.5
 EXPOSURE = 0.12  # of full scale: largest change of light of the whole face that is allowed for
-CERTAIN = (
-    1.25  # of the tolerance: from here on a place is covered for sure, between 1 and this it is in doubt
-)
-# of the tolerance of bare skin: around what is covered, places beyond this are taken for the same thing
+# of the tolerance: from here on a place is occluded for sure, between 1 and this perhaps
+CERTAIN = 1.25
+# of the tolerance of bare skin: around what is occluded, places beyond this are taken for the same thing
 SPREADS = 0.5
 LEAST_AREA = 0.02  # of the lower face: smaller patches are noise
-# of the crop's side: gaps as wide between covered patches, such as a mouth under a hand, are covered too
+# of the crop's side: gaps as wide between occluded patches, such as a mouth under a hand, are occluded too
 GAP = 0.06
-GROWTH = 0.02  # of the crop's side: what is covered is kept this much wider, for its own soft edge
+GROWTH = 0.02  # of the crop's side: what is occluded is kept this much wider, for its own soft edge
 SEAM = 0.012  # of the crop's side: standard deviation of the blur of its edge
+ENOUGH = 5  # references below which nothing can be said about what is usual
+MAX_COMPARED = 15  # references that frames are compared with
+CENTRE_WEIGHT = 0.5  # of a frame's score, beside that of the frames before and after it
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +70,24 @@ class SkinPlaces:
 
 def skin_places(face_model: FaceModel) -> SkinPlaces:
     """The places of the face proper: no cavity, no skirt, no eyes."""
-    own = face_model.triangles[face_model.region == int(Region.FACE)].numpy()
-    above = (face_model.lower_weight.numpy()[own] < 0.05).all(axis=1)
-    own = np.concatenate([own[~above], own[above][::UPPER_STEP]])
+    triangles = face_model.triangles[face_model.region == int(Region.FACE)].numpy()
+    above = (face_model.lower_weight.numpy()[triangles] < 0.05).all(axis=1)
+    triangles = np.concatenate([triangles[~above], triangles[above][::UPPER_STEP]])
     step = np.arange(PARTS)
     corners = [(i, j) for i in step for j in step if i + j < PARTS]
     corners += [(i + 1 / 3, j + 1 / 3) for i in step for j in step if i + j < PARTS - 1]
     share = np.array([[(i + 1 / 3) / PARTS, (j + 1 / 3) / PARTS] for i, j in corners], np.float32)
     share = np.concatenate([share, 1 - share.sum(1, keepdims=True)], axis=1)  # (PARTS ** 2, 3)
-    vertex = np.repeat(own, len(share), axis=0)
+    vertex = np.repeat(triangles, len(share), axis=0)
     lip = np.zeros(face_model.vertex_count, bool)
     lip[
         np.concatenate([x.numpy() for x in (face_model.lips, face_model.outer_lips, face_model.inner_lips)])
     ] = True
     weight = face_model.lower_weight.numpy()
     tolerance = np.where(lip[vertex].any(axis=1), LIP_TOLERANCE, TOLERANCE).astype(np.float32)
-    return SkinPlaces(vertex, np.tile(share, (len(own), 1)), tolerance, (weight[vertex] < 0.05).all(axis=1))
+    return SkinPlaces(
+        vertex, np.tile(share, (len(triangles), 1)), tolerance, np.all(weight[vertex] < 0.05, axis=1)
+    )
 
 
 def place_colours(crop: np.ndarray, points: np.ndarray, places: SkinPlaces) -> np.ndarray:
@@ -106,7 +110,7 @@ def place_colours(crop: np.ndarray, points: np.ndarray, places: SkinPlaces) -> n
 
 
 @dataclass(frozen=True, eq=False)
-class KnownSkin:
+class SkinModel:
     """How N references show the skin. colours (N, P, 3) of :func:`place_colours`; strictness: share of the
     tolerance that is granted."""
 
@@ -114,7 +118,7 @@ class KnownSkin:
     colours: np.ndarray
     strictness: float = 1.0
 
-    def doubt(self, colours: np.ndarray) -> np.ndarray:
+    def occlusion_score(self, colours: np.ndarray) -> np.ndarray:
         """How unlike all references a frame's skin is, place by place.
 
         Args:
@@ -125,7 +129,7 @@ class KnownSkin:
         """
         difference = colours - self.colours  # (N, P, 3)
         upper = difference[:, self.places.upper]
-        known = np.isfinite(upper).all(axis=2).any(axis=1)
+        known = np.any(np.isfinite(upper).all(axis=2), axis=1)
         shift = np.nanmedian(np.where(known[:, None, None], upper, 0.0), axis=1, keepdims=True)
         rest = np.abs(difference - shift.clip(-EXPOSURE, EXPOSURE)).max(axis=2)
         known = np.isfinite(rest)
@@ -136,38 +140,38 @@ class KnownSkin:
         ).astype(np.float32)
 
 
-def known_skin(places: SkinPlaces, colours: np.ndarray) -> KnownSkin:
+def fit_skin(places: SkinPlaces, colours: np.ndarray) -> SkinModel:
     """Learn what is usual from references (N, P, 3): the less they differ among themselves, the less is
     tolerated."""
     usual = [
-        KnownSkin(places, np.delete(colours, k, axis=0)).doubt(colours[k])[~places.upper]
+        SkinModel(places, np.delete(colours, k, axis=0)).occlusion_score(colours[k])[~places.upper]
         for k in range(len(colours))
     ]
     spread = float(np.quantile(usual, 0.99)) if len(usual) > 2 else 1.0
-    return KnownSkin(places, colours, float(np.clip(USUAL * spread, LEAST_TOLERANCE, 1.0)))
+    return SkinModel(places, colours, float(np.clip(USUAL * spread, LEAST_TOLERANCE, 1.0)))
 
 
-def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size: int) -> np.ndarray:
+def occlusion_mask(score: np.ndarray, points: np.ndarray, places: SkinPlaces, size: int) -> np.ndarray:
     """Which pixels of a crop are something before the face.
 
     Args:
-        doubt:  (P,) of :meth:`KnownSkin.doubt`, best the mean over neighbouring frames.
+        score:  (P,) of :meth:`SkinModel.occlusion_score`, best the mean over neighbouring frames.
         points: (V, 2) of the frame, crop pixels.
         size:   pixels of the crop's side.
     Returns:
         (size, size) float32 in [0, 1]; exactly 0 everywhere for a bare face.
     """
     lower = ~places.upper & places.facing(points)
-    if not (lower & (doubt > 1.0)).any():
+    if not (lower & (score > 1.0)).any():
         return np.zeros((size, size), np.float32)
-    certain = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
+    certain = ((score - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
     scale = SAMPLE_SIZE / size
     corners = np.rint((points[places.vertex[:: PARTS**2]] * scale - 0.5) * 16).astype(
         np.int32
     )  # (F, 3, 2), 1/16 px
     seed, spread, face = (
         _paint(corners, value, lower)
-        for value in (certain, doubt * places.tolerance / TOLERANCE > SPREADS, lower)
+        for value in (certain, score * places.tolerance / TOLERANCE > SPREADS, lower)
     )
     sure = cv2.GaussianBlur(seed, (0, 0), 1.5) > 0.5
     both = (sure | (cv2.GaussianBlur(spread, (0, 0), 1.5) > 0.5)).astype(np.uint8)
@@ -182,10 +186,10 @@ def covered_mask(doubt: np.ndarray, points: np.ndarray, places: SkinPlaces, size
     return cv2.GaussianBlur(kept, (0, 0), SEAM * size).clip(0, 1)
 
 
-def seen_vertices(doubt: np.ndarray, places: SkinPlaces, count: int) -> np.ndarray:
+def visible_vertices(score: np.ndarray, places: SkinPlaces, count: int) -> np.ndarray:
     """How well a reference shows each of ``count`` vertices by the places around it: (V,) in [0, 1]; 1 where
     nothing is compared."""
-    hidden = ((doubt - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
+    hidden = ((score - 1.0) / (CERTAIN - 1.0)).clip(0, 1)
     total, share = (
         np.bincount(places.vertex.ravel(), weights=w.ravel(), minlength=count)
         for w in (places.share * hidden[:, None], places.share)
@@ -208,13 +212,8 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-ENOUGH = 5  # references below which nothing can be said about what is usual
-MOST = 15  # references that frames are compared with
-OWN_SHARE = 0.5  # of a frame's own doubt beside that of the frames before and after it
-
-
 class OcclusionDetector:
-    """Doubts of source frames, kept while they are needed.
+    """Occlusion scores of source frames, kept while they are needed.
 
     Args:
         pixels: (N, 3, R, R) in [0, 1], the lip references.  points: (N, V, 3) their vertices in crop pixels.
@@ -222,50 +221,50 @@ class OcclusionDetector:
 
     def __init__(self, face_model: FaceModel, pixels: Tensor, points: Tensor) -> None:
         self._places, self._vertices = skin_places(face_model), face_model.vertex_count
-        chosen = torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST)).round().long().unique()
+        chosen = torch.linspace(0, len(pixels) - 1, min(len(pixels), MAX_COMPARED)).round().long().unique()
         crops = rearrange(pixels[chosen.to(pixels.device)].float().cpu(), "n c h w -> n h w c").numpy()
         colours = [
-            place_colours(crop, own, self._places)
-            for crop, own in zip(crops, points[..., :2].cpu().numpy()[chosen], strict=True)
+            place_colours(crop, vertices, self._places)
+            for crop, vertices in zip(crops, points[..., :2].cpu().numpy()[chosen], strict=True)
         ]
-        self._skin = known_skin(self._places, np.stack(colours)) if len(colours) >= ENOUGH else None
-        self._doubt: dict[int, np.ndarray] = {}
+        self._skin = fit_skin(self._places, np.stack(colours)) if len(colours) >= ENOUGH else None
+        self._scores: dict[int, np.ndarray] = {}
 
-    def look_at(self, number: int, crop: np.ndarray, points: Tensor) -> None:
+    def observe(self, number: int, crop: np.ndarray, points: Tensor) -> None:
         """Judge source frame ``number`` from its crop (R, R, 3) uint8 and its vertices (V, 3) in crop
         pixels."""
-        if self._skin is not None and number not in self._doubt:
+        if self._skin is not None and number not in self._scores:
             colours = place_colours(crop.astype(np.float32) / 255, points[:, :2].numpy(), self._places)
-            self._doubt[number] = self._skin.doubt(colours)
+            self._scores[number] = self._skin.occlusion_score(colours)
 
-    def knows(self, number: int) -> bool:
-        """Whether a frame was looked at, or nothing can be known."""
-        return self._skin is None or number in self._doubt
+    def observed(self, number: int) -> bool:
+        """Whether a frame was observed, or nothing can be known."""
+        return self._skin is None or number in self._scores
 
-    def forget_all_but(self, numbers: Collection[int]) -> None:
-        """Keep the doubts of these frames only."""
-        self._doubt = {i: doubt for i, doubt in self._doubt.items() if i in numbers}
+    def keep_only(self, numbers: Collection[int]) -> None:
+        """Keep the scores of these frames only."""
+        self._scores = {i: score for i, score in self._scores.items() if i in numbers}
 
-    def seen(self, number: int) -> Tensor:
+    def visibility(self, number: int) -> Tensor:
         """(V,) in [0, 1]: how well the frame shows each vertex; what something lies before is not taken from
         it."""
         if self._skin is None:
             return torch.ones(self._vertices)
-        return torch.from_numpy(seen_vertices(self._doubt[number], self._places, self._vertices))
+        return torch.from_numpy(visible_vertices(self._scores[number], self._places, self._vertices))
 
     def mask(self, number: int, neighbours: Collection[int], points: Tensor, size: int) -> Tensor:
         """Pixels of a frame that are not the face's, steadied over the frames around it.
 
         Args:
-            neighbours: frames just before and after it that were looked at.
+            neighbours: frames just before and after it that were observed.
             points:     (V, 3) of the frame in crop pixels.  size: R.
         Returns:
             (R, R) float32 in [0, 1], 0 for a bare face.
         """
         if self._skin is None:
             return torch.zeros(size, size)
-        doubt = self._doubt[number]
-        around = [self._doubt[i] for i in neighbours]
+        score = self._scores[number]
+        around = [self._scores[i] for i in neighbours]
         if around:
-            doubt = OWN_SHARE * doubt + (1 - OWN_SHARE) * np.mean(around, axis=0)
-        return torch.from_numpy(covered_mask(doubt, points[:, :2].numpy(), self._places, size))
+            score = CENTRE_WEIGHT * score + (1 - CENTRE_WEIGHT) * np.mean(around, axis=0)
+        return torch.from_numpy(occlusion_mask(score, points[:, :2].numpy(), self._places, size))

@@ -13,7 +13,7 @@ from ..errors import ShapeError
 from .crop import LANCZOS, resample
 
 SEAM_REACH = 0.09  # of the crop's side: how far a difference seen at the seam is believed inside
-UNLIKE = 0.12  # of full scale: where frame and rendering differ by more, they do not show the same thing
+DIFFERENT = 0.12  # of full scale: where frame and rendering differ by more, they do not show the same thing
 LIGHT_SIZE = 160  # pixels of the side at which light is measured
 MAX_OFFSET = 0.15  # of full scale: light is never changed by more
 
@@ -25,8 +25,8 @@ OPERATOR = np.array(
 GAIN = 6.0  # root of the sum of its squares: what it makes of white noise of deviation 1
 NORMAL = 0.6745  # median of the absolute value of a normal variable
 INSIDE = 0.3  # of the mask: where both pictures are compared
-LEAST_PIXELS = 200
-LARGEST = 0.05  # of full scale: more is texture, not grain
+MIN_PIXELS = 200
+MAX_GRAIN = 0.05  # of full scale: more is texture, not grain
 
 
 def paste_back(
@@ -59,28 +59,28 @@ def paste_back(
     check_shape("mask", mask, size, size)
     if frame.dtype != np.uint8:
         raise ShapeError(f"frame has dtype {frame.dtype} but expected uint8.")
-    shown = np.zeros(frame.shape[:2], np.float32)
+    changed = np.zeros(frame.shape[:2], np.float32)
     result = frame.copy()
     soft = np.asarray(mask, np.float32) * np.float32(weight)
-    area = covered(box, frame.shape[:2])
+    area = frame_area(box, frame.shape[:2])
     if area is None or not soft.any():
-        return result, shown
+        return result, changed
     rows, columns = area
     rendered = rearrange(crop.detach().float().cpu(), "c h w -> h w c").contiguous().numpy()
     picture = place_on_frame(rendered, box, rows, columns)  # (h, w, 3)
-    own = place_on_frame(soft, box, rows, columns).clip(0, 1)  # (h, w)
+    alpha = place_on_frame(soft, box, rows, columns).clip(0, 1)  # (h, w)
     before = frame[rows, columns].astype(np.float32) / 255
     if weight > 0:
-        picture = picture + seam_offset(before, picture, own / weight, _side(box))
-        picture = picture + missing_grain(before, picture, own / weight, seed)
-    mixed = before + own[..., None] * (picture - before)
+        picture = picture + seam_offset(before, picture, alpha / weight, _side(box))
+        picture = picture + missing_grain(before, picture, alpha / weight, seed)
+    mixed = before + alpha[..., None] * (picture - before)
     pasted = (mixed.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    result[rows, columns] = np.where(own[..., None] > 0, pasted, frame[rows, columns])
-    shown[rows, columns] = own
-    return result, shown
+    result[rows, columns] = np.where(alpha[..., None] > 0, pasted, frame[rows, columns])
+    changed[rows, columns] = alpha
+    return result, changed
 
 
-def covered(box: Tensor | np.ndarray, frame_size: tuple[int, int]) -> tuple[slice, slice] | None:
+def frame_area(box: Tensor | np.ndarray, frame_size: tuple[int, int]) -> tuple[slice, slice] | None:
     """Rows and columns of the frame pixels whose centres lie in the box; None if there are none."""
     x, y, side = (float(v) for v in box)
     if not (np.isfinite([x, y, side]).all() and side > 0):
@@ -149,8 +149,8 @@ def seam_offset(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, side:
         )
         side = side / shrink
     difference = before - picture
-    unlike = np.square(cv2.GaussianBlur(difference, (0, 0), max(1.0, 0.01 * side))).max(2) / UNLIKE**2
-    trust = (4 * mask * (1 - mask) * np.exp(-unlike)).astype(np.float32)  # (h, w)
+    contrast = np.square(cv2.GaussianBlur(difference, (0, 0), max(1.0, 0.01 * side))).max(2) / DIFFERENT**2
+    trust = (4 * mask * (1 - mask) * np.exp(-contrast)).astype(np.float32)  # (h, w)
     offset, known = np.zeros_like(difference), np.zeros_like(trust)
     for reach in (
         SEAM_REACH / 2,
@@ -193,7 +193,7 @@ def grain_level(picture: np.ndarray, where: np.ndarray) -> float:
         Deviation of the luma's noise; 0 where there is too little to look at.
     """
     check_shape("where", where, *picture.shape[:2])
-    if where.sum() < LEAST_PIXELS:
+    if where.sum() < MIN_PIXELS:
         return 0.0
     response = cv2.filter2D(picture @ LUMA, cv2.CV_32F, OPERATOR, borderType=cv2.BORDER_REPLICATE)
     return float(np.median(np.abs(response[where]))) / (NORMAL * GAIN)
@@ -210,8 +210,8 @@ def missing_grain(before: np.ndarray, picture: np.ndarray, mask: np.ndarray, see
         (h, w, 1) float32; 0 where the rendering has grain enough.
     """
     where = mask > INSIDE
-    wanted, own = (min(grain_level(p, where), LARGEST) for p in (before, picture))
-    if wanted <= own:
+    source, rendered = (min(grain_level(p, where), MAX_GRAIN) for p in (before, picture))
+    if source <= rendered:
         return np.zeros((*mask.shape, 1), np.float32)
     noise = np.random.default_rng(seed).standard_normal(mask.shape, np.float32)
-    return np.float32(np.sqrt(wanted * wanted - own * own)) * noise[..., None]
+    return np.float32(np.sqrt(source * source - rendered * rendered)) * noise[..., None]

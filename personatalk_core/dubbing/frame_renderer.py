@@ -181,7 +181,7 @@ class FrameRenderer:
         encoded = self._encode(frames, lip)
         self._occlusion = OcclusionDetector(self.face_model, encoded.pixels, encoded.points)
         for i, points in zip(lip, encoded.points.float().cpu(), strict=True):
-            self._occlusion.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+            self._occlusion.observe(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
         return self._unoccluded(encoded, lip)
 
     def _encode_face_references(
@@ -201,7 +201,7 @@ class FrameRenderer:
             del encoded[i]
         fresh = [i for i in needed if i not in encoded]
         shown = self.target.source_frame[rows].tolist()
-        self._occlusion.forget_all_but({*encoded, *fresh, *shown})
+        self._occlusion.keep_only({*encoded, *fresh, *shown})
         self._look_at(frames, {*fresh, *shown})
         if fresh:
             new = self._unoccluded(self._encode(frames, fresh), fresh)
@@ -230,13 +230,13 @@ class FrameRenderer:
 
     def _look_at(self, frames: dict[int, np.ndarray], numbers: Iterable[int]) -> None:
         for i in sorted(numbers):
-            if not self._occlusion.knows(i):
+            if not self._occlusion.observed(i):
                 points = self._crop_points(self.source[[i]], torch.tensor([i]))[0]  # (V, 3)
-                self._occlusion.look_at(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
+                self._occlusion.observe(i, crop_image(frames[i], self._boxes.box[i], self._size), points)
 
     def _unoccluded(self, encoded: EncodedReferences, index: Sequence[int]) -> EncodedReferences:
         """The same references without what lies before the face in them."""
-        seen = torch.stack([self._occlusion.seen(i) for i in index]).to(encoded.visibility)
+        seen = torch.stack([self._occlusion.visibility(i) for i in index]).to(encoded.visibility)
         with torch.inference_mode():
             return replace(encoded, visibility=encoded.visibility * seen)
 

@@ -17,7 +17,7 @@ from personatalk_core.compose.crop import (
     uncrop_image,
     uncrop_points,
 )
-from personatalk_core.compose.paste_back import covered
+from personatalk_core.compose.paste_back import frame_area
 from personatalk_core.errors import ShapeError
 from personatalk_core.geometry.face_model import load_face_model
 from personatalk_core.types import CropBoxes, FaceGeometry
@@ -170,7 +170,7 @@ def test_pixels_that_are_shown_come_back_sharp():
     kept, error = {}, {}
     for lobes in (TRIANGLE, LANCZOS):
         crop = crop_image(frame, box, 112, lobes).astype(np.float32)
-        rows, columns = covered(box, frame.shape[:2])
+        rows, columns = frame_area(box, frame.shape[:2])
         back = resample(
             crop,
             (

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from personatalk_core.compose.occlusion import (
-    covered_mask,
-    known_skin,
+    fit_skin,
+    occlusion_mask,
     place_colours,
-    seen_vertices,
     skin_places,
+    visible_vertices,
 )
 from personatalk_core.evaluation.speed.synthetic_clip import synthetic_clip
 from personatalk_core.geometry.face_model import load_face_model
@@ -52,7 +52,7 @@ def drawn(face_model):
 @pytest.fixture(scope="module")
 def skin(drawn, places):
     crops, points = drawn
-    return known_skin(
+    return fit_skin(
         places,
         np.stack(
             [
@@ -70,8 +70,10 @@ def mouth(points, face_model) -> np.ndarray:
 def test_a_bare_face_is_never_covered(drawn, places, skin):
     crops, points = drawn
     for t in range(REFERENCES, len(crops)):
-        doubt = skin.doubt(place_colours(crops[t] * 0.9 + 0.02, points[t], places))  # another exposure, too
-        assert not covered_mask(doubt, points[t], places, SIZE).any()
+        score = skin.occlusion_score(
+            place_colours(crops[t] * 0.9 + 0.02, points[t], places)
+        )  # another exposure, too
+        assert not occlusion_mask(score, points[t], places, SIZE).any()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,9 @@ def test_what_is_drawn_over_the_mouth_is_found(drawn, places, skin, face_model, 
             cv2.circle(np.zeros((SIZE, SIZE), np.uint8), (int(x) + 4 * (t - 16), int(y) + 12), 24, 1, -1) > 0
         )
         covered = np.where(truth[..., None], np.float32(colour), crops[t])
-        mask = covered_mask(skin.doubt(place_colours(covered, points[t], places)), points[t], places, SIZE)
+        mask = occlusion_mask(
+            skin.occlusion_score(place_colours(covered, points[t], places)), points[t], places, SIZE
+        )
         face = cv2.fillConvexPoly(
             np.zeros((SIZE, SIZE), np.uint8),
             cv2.convexHull(np.rint(points[t][face_model.lips.numpy()]).astype(int)),
@@ -99,8 +103,8 @@ def test_small_specks_are_not_things(drawn, places, skin, face_model):
     crops, points = drawn
     x, y = mouth(points[15], face_model)
     speck = cv2.circle(crops[15].copy(), (int(x) + 25, int(y) + 10), 3, (0, 0, 0), -1)
-    assert not covered_mask(
-        skin.doubt(place_colours(speck, points[15], places)), points[15], places, SIZE
+    assert not occlusion_mask(
+        skin.occlusion_score(place_colours(speck, points[15], places)), points[15], places, SIZE
     ).any()
 
 
@@ -108,12 +112,12 @@ def test_a_covered_reference_does_not_show_what_lies_behind(drawn, places, skin,
     crops, points = drawn
     x, y = mouth(points[14], face_model)
     covered = cv2.circle(crops[14].copy(), (int(x), int(y)), 48, (0.05, 0.05, 0.05), -1)
-    seen = seen_vertices(
-        skin.doubt(place_colours(covered, points[14], places)), places, face_model.vertex_count
+    seen = visible_vertices(
+        skin.occlusion_score(place_colours(covered, points[14], places)), places, face_model.vertex_count
     )
     assert seen[face_model.outer_lips.numpy()].mean() < 0.25
-    bare = seen_vertices(
-        skin.doubt(place_colours(crops[14], points[14], places)), places, face_model.vertex_count
+    bare = visible_vertices(
+        skin.occlusion_score(place_colours(crops[14], points[14], places)), places, face_model.vertex_count
     )
     assert bare.min() > 0.99
 
@@ -122,4 +126,4 @@ def test_hidden_places_are_not_compared(drawn, places, skin):
     crops, points = drawn
     outside = points[15] + 200.0
     assert np.isnan(place_colours(crops[15], outside, places)).any()
-    assert np.isfinite(skin.doubt(place_colours(crops[15], outside, places))).all()
+    assert np.isfinite(skin.occlusion_score(place_colours(crops[15], outside, places))).all()

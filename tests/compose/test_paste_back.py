@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from personatalk_core.compose.crop import crop_image
-from personatalk_core.compose.paste_back import covered, paste_back, place_on_frame
+from personatalk_core.compose.paste_back import frame_area, paste_back, place_on_frame
 from personatalk_core.errors import ShapeError
 
 
@@ -126,10 +126,10 @@ def test_shrinking_averages():
 
 
 def test_covered_pixels_are_those_whose_centres_lie_inside():
-    assert covered((5.0, 5.0, 4.0), (20, 20)) == (slice(3, 7), slice(3, 7))
-    assert covered((5.0, 5.0, 4.9), (20, 20)) == (slice(3, 7), slice(3, 7))
-    assert covered((5.0, 5.0, 5.1), (20, 20)) == (slice(2, 8), slice(2, 8))
-    assert covered((0.0, 25.0, 4.0), (20, 20)) is None
+    assert frame_area((5.0, 5.0, 4.0), (20, 20)) == (slice(3, 7), slice(3, 7))
+    assert frame_area((5.0, 5.0, 4.9), (20, 20)) == (slice(3, 7), slice(3, 7))
+    assert frame_area((5.0, 5.0, 5.1), (20, 20)) == (slice(2, 8), slice(2, 8))
+    assert frame_area((0.0, 25.0, 4.0), (20, 20)) is None
 
 
 def test_refusals(frame):

@@ -192,5 +192,5 @@ def test_too_few_references_judge_nothing(scene):
         256 * torch.rand(ENOUGH - 1, models.face_model.vertex_count, 3),
     )
     few = OcclusionDetector(models.face_model, pixels, points)
-    assert few.knows(7) and bool((few.seen(7) == 1).all())
+    assert few.observed(7) and bool((few.visibility(7) == 1).all())
     assert not bool(few.mask(7, [6, 8], torch.zeros(models.face_model.vertex_count, 3), 256).any())
