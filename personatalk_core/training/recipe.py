@@ -24,7 +24,7 @@ class TrainOptions:
     """Choices of ``personatalk train``.
 
     steps: None takes the recipe's.  seed: of everything random; the same seed, data and machine give the same
-    weights.  recipe: JSON file of options; None takes the part's own.  hold_out: speakers kept for
+    weights.  recipe: JSON file of options; None takes the default.  hold_out: speakers kept for
     validation; none named: see ``data.hold_out``.  encoder: ``moonshine`` or ``hubert`` (speech only).
     encoder_weights: what to start from (speech only): a Moonshine-tiny encoder in safetensors, or a HuBERT
     folder or Hub repository; None starts from the bundled Moonshine, which is already fine-tuned, or from

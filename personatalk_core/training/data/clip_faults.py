@@ -27,7 +27,7 @@ from ...types import FaceGeometry
 MIN_SECONDS = 1.0
 MIN_FACE_HEIGHT = 80.0  # pixels, chin to hairline: half of what it has in a 256 x 256 crop
 MIN_USABLE = 0.5  # share of the frames
-LOOKS = 8  # frames of a clip that are searched for more faces
+SEARCHED_FRAMES = 8  # frames of a clip that are searched for more faces
 OTHER_SIZE = 0.5  # of the followed face's size, above which another face counts
 OTHER_SHARE = 0.25  # of those frames
 OTHER_SURE = 0.75  # score of the detector: wallpaper, flags and dolls were seen to reach 0.64
@@ -129,9 +129,9 @@ def other_faces(
     return crowded / counted if counted else 0.0
 
 
-def looked_at(frame_count: int) -> list[int]:
+def searched_frames(frame_count: int) -> list[int]:
     """Numbers of the frames that are searched for more faces."""
-    return sorted(set(np.linspace(0, frame_count - 1, LOOKS).round().astype(int).tolist()))
+    return sorted(set(np.linspace(0, frame_count - 1, SEARCHED_FRAMES).round().astype(int).tolist()))
 
 
 def swell(samples: np.ndarray) -> float:
@@ -163,8 +163,8 @@ def sync_of(
     frames = len(expression)
     if min(frames, int(usable.sum())) < MIN_OVERLAP + SYNC_REACH:
         return None
-    seen = geometry[torch.linspace(0, geometry.frame_count - 1, frames).round().long()]
-    opening = mouth_series(_with_expression(seen, expression), face_model)[0]
+    sampled = geometry[torch.linspace(0, geometry.frame_count - 1, frames).round().long()]
+    opening = mouth_series(_with_expression(sampled, expression), face_model)[0]
     curve = sync_curve(opening, hear(torch.from_numpy(samples), frames)[:frames], usable, max_lag=SYNC_REACH)
     return curve.best_r, float(curve.best_lag)
 

@@ -31,7 +31,15 @@ from ...tracking.landmarks import FaceLandmarker
 from ...tracking.track import track_face
 from ...types import FaceGeometry, OnProgress, VideoInfo
 from ...weights.checkpoint import sha256_of, write_atomically
-from .clip_faults import ClipReadings, looked_at, other_faces, picture_fault, sound_fault, swell, sync_of
+from .clip_faults import (
+    ClipReadings,
+    other_faces,
+    picture_fault,
+    searched_frames,
+    sound_fault,
+    swell,
+    sync_of,
+)
 
 MANIFEST = "manifest.json"  # of a folder that ``prepare`` wrote
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v")
@@ -195,7 +203,7 @@ def _readings(
             return ClipReadings(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             pass  # of another release: measure again
-    index = looked_at(geometry.frame_count)
+    index = searched_frames(geometry.frame_count)
     faces = other_faces(
         VideoReader(probed()).frames(index), geometry, index, tools.face_model, tools.landmarker
     )

@@ -55,19 +55,19 @@ def prepare_data(
     videos, index = videos_below(data), read_index(data)
     entries: dict[str, dict] = {}
     dropped: dict[str, str] = {}
-    seen: dict[str, str] = {}
+    first_name: dict[str, str] = {}
     with ClipTools(face_model) as tools:
         for number, video in enumerate(videos):
             name = video.relative_to(data).as_posix()
             source = sha256_of(video)
             try:
-                if source in seen:
-                    raise MediaError(f"the same file as {seen[source]}.")
+                if source in first_name:
+                    raise MediaError(f"the same file as {first_name[source]}.")
                 clip = prepare_clip(video, name, out / "cache", tools, index.get(video.resolve(), {}), data)
                 if clip.sound_fault and not with_silent:
                     raise MediaError(clip.sound_fault)
                 entries[name] = _entry(clip, source, out, face_model)
-                seen[source] = name
+                first_name[source] = name
             except (FaceError, MediaError) as error:
                 dropped[name] = str(error)
             if on_progress is not None:
@@ -101,8 +101,8 @@ def describe(path: Path) -> str:
         f"{path}: {len(clips)} clips of {len({c['speaker'] for c in clips})} speakers, {minutes:.1f} minutes"
     ]
     for split in ("train", "validation"):
-        part = [c for c in clips if c["split"] == split]
-        lines.append(f"  {split}: {len(part)} clips of {len({c['speaker'] for c in part})} speakers")
+        members = [c for c in clips if c["split"] == split]
+        lines.append(f"  {split}: {len(members)} clips of {len({c['speaker'] for c in members})} speakers")
     lines.append(f"dropped {len(dropped)} of {len(clips) + len(dropped)} videos" + (":" if dropped else "."))
     return "\n".join(lines + [f"  {name}: {reason}" for name, reason in dropped.items()])
 
@@ -145,12 +145,12 @@ def write_crops(clip: PreparedClip, target: Path, face_model: FaceModel) -> int:
     ends = geometry.times.double() + geometry.durations.double()
     count = frames_to_cover(geometry.times.double(), geometry.durations.double())
     middles = (torch.arange(count, dtype=torch.float64) + 0.5) / MODEL_FPS
-    shown = torch.searchsorted(ends, middles).clamp(max=geometry.frame_count - 1).tolist()
+    numbers = torch.searchsorted(ends, middles).clamp(max=geometry.frame_count - 1).tolist()
     boxes = crop_boxes(geometry, face_model).box
     timeline = Timeline(np.arange(count), np.arange(count) / MODEL_FPS, np.full(count, 1 / MODEL_FPS))
     sound = None if clip.samples is None else AudioClip(clip.samples[None], SAMPLE_RATE)
     with VideoWriter(target, CROP_SIZE, CROP_SIZE, timeline, audio=sound) as video:
-        for number, frame in zip(shown, VideoReader(probe(clip.path)).frames(shown), strict=True):
+        for number, frame in zip(numbers, VideoReader(probe(clip.path)).frames(numbers), strict=True):
             video.write(crop_image(frame, boxes[number], CROP_SIZE))
     return count
 
@@ -164,9 +164,9 @@ def _stored(record: Path, out: Path) -> dict | None:
     if not record.is_file():
         return None
     files = json.loads(record.read_text(encoding="utf-8"))
-    whole = all(
+    intact = all(
         (out / f["file"]).is_file() and sha256_of(out / f["file"]) == f["sha256"]
         for f in files.values()
         if isinstance(f, dict)
     )
-    return files if whole else None
+    return files if intact else None

@@ -68,14 +68,14 @@ def tracked_frames(video: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     MediaError."""
     path = cache / f"{sha256_of(video)[:16]}.track.safetensors"
     try:
-        kept = load_file(path)
+        tracked = load_file(path)
     except (OSError, SafetensorError):
         info = probe(video)
         track = track_face(VideoReader(info).clip_frames())
         good = track.status == int(FrameStatus.OK)
-        kept = {
+        tracked = {
             "landmarks": track.landmarks[good].astype(np.float32),
             "blendshapes": track.blendshapes[good].astype(np.float32),
         }
-        write_atomically(path, save(kept))
-    return kept["landmarks"], kept["blendshapes"]
+        write_atomically(path, save(tracked))
+    return tracked["landmarks"], tracked["blendshapes"]

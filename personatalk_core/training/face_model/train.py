@@ -102,6 +102,23 @@ class FaceModelRecipe:
 DEFAULT_RECIPE = FaceModelRecipe()
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedFace:
+    """What is learned of the 468 vertices V. centre (V, 3): the mean neutral face; identity (A, V, 3), lower
+    and upper (E, V, 3): one standard deviation of each component; lower_weight (V,) in [0, 1]; mirror (V,):
+    the vertex on the other side; directions (N, V, 3): what each blendshape score moves; metric (V, 3): how
+    much a coordinate counts."""
+
+    centre: np.ndarray
+    identity: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    lower_weight: np.ndarray
+    mirror: np.ndarray
+    directions: np.ndarray
+    metric: np.ndarray
+
+
 def learn_face_model(
     clips: Sequence[TrackedClip],
     recipe: FaceModelRecipe = DEFAULT_RECIPE,
@@ -117,6 +134,7 @@ def learn_face_model(
     Raises:
         ShapeError: fewer than two people, or fewer frames than components.
     """
+    # frames, one mean and what differs from it
     frames, scores, person = gather_frames(clips, recipe.frames_per_person)
     people = int(person.max()) + 1
     if people < 2 or len(frames) <= recipe.lower_count + recipe.upper_count:
@@ -127,12 +145,14 @@ def learn_face_model(
     weight = 1.0 / np.bincount(person)[person] / people  # each person counts the same
     mean, aligned, mirror = align_generalised(frames, weight, recipe.alignments)
     lower_weight = lower_face_weight(mean)
+    # named directions, and everybody's neutral face
     person_mean = np.stack([aligned[person == p].mean(0) for p in range(people)])
     offsets = aligned - person_mean[person]
     directions = blendshape_offsets(offsets, scores, person, weight, mirror, direction_names, recipe.ridge)
     score_mean = np.stack([scores[person == p].mean(0) for p in range(people)])
     neutral = person_mean - np.einsum("pn,nvc->pvc", score_mean, directions)
     centre = (neutral + mirrored(neutral, mirror)).mean(0) / 2
+    # components of identity and of expression
     each = np.full(2 * people, 0.5 / people)
     identity = principal_components(
         symmetric(neutral - centre, mirror), each, np.ones_like(mean), recipe.identity_count
@@ -146,20 +166,16 @@ def learn_face_model(
     upper = principal_components(
         expression_offsets * (1 - lower_weight[:, None]), twice, metric, recipe.upper_count
     )
-    return assemble(
-        centre,
-        identity,
-        lower,
-        upper,
-        lower_weight,
-        mirror,
-        directions,
-        direction_names,
-        metric,
-        recipe,
-        people,
-        len(frames),
-    )
+    face = LearnedFace(centre, identity, lower, upper, lower_weight, mirror, directions, metric)
+    tensors = face_model_tensors(face, len(direction_names))
+    config = {
+        "lower_count": len(lower),
+        "direction_names": list(direction_names),
+        "recipe": vars(recipe),
+        "people": people,
+        "frames": len(frames),
+    }
+    return tensors, config
 
 
 def gather_frames(
@@ -170,11 +186,13 @@ def gather_frames(
     names = sorted({clip.person for clip in clips})
     frames, scores, person = [], [], []
     for number, name in enumerate(names):
-        own = [clip for clip in clips if clip.person == name]
-        for clip in own:
+        filmed = [clip for clip in clips if clip.person == name]
+        for clip in filmed:
             check_shape("landmarks", clip.landmarks, "T", 478, 3)
-        marks = np.concatenate([clip.landmarks[:, : mesh.FACE_VERTICES] for clip in own]).astype(np.float32)
-        score = np.concatenate([clip.blendshapes for clip in own]).astype(np.float32)
+        marks = np.concatenate([clip.landmarks[:, : mesh.FACE_VERTICES] for clip in filmed]).astype(
+            np.float32
+        )
+        score = np.concatenate([clip.blendshapes for clip in filmed]).astype(np.float32)
         pick = np.unique(np.linspace(0, len(marks) - 1, min(frames_per_person, len(marks))).astype(int))
         frames.append(marks[pick] * np.array([1, -1, 1], np.float32))
         scores.append(score[pick])
@@ -245,7 +263,15 @@ def component_metric(mean: np.ndarray, recipe: FaceModelRecipe) -> np.ndarray:
     return metric
 
 
-def blendshape_offsets(offsets, scores, person, weight, mirror, names, ridge: float) -> np.ndarray:
+def blendshape_offsets(
+    offsets: np.ndarray,
+    scores: np.ndarray,
+    person: np.ndarray,
+    weight: np.ndarray,
+    mirror: np.ndarray,
+    names: Sequence[str],
+    ridge: float,
+) -> np.ndarray:
     """(N, V, 3) what each score moves, by weighted ridge regression within people; Left and Right partners
     are mirror images."""
     count = scores.shape[1] if len(names) else 0
@@ -281,23 +307,12 @@ def principal_components(data: np.ndarray, weight: np.ndarray, metric: np.ndarra
     return (basis / metric).astype(np.float32)
 
 
-def assemble(
-    centre,
-    identity,
-    lower,
-    upper,
-    lower_weight,
-    mirror,
-    directions,
-    names,
-    metric,
-    recipe,
-    people: int,
-    frames: int,
-) -> tuple[dict, dict]:
-    """Extend the face by cavity and skirt, and put tensors and config together."""
-    expression = np.concatenate([lower, upper])
-    mean = mesh.extended(centre, follows=False) + mesh.constant_offsets()
+def face_model_tensors(face: LearnedFace, direction_count: int) -> dict[str, torch.Tensor]:
+    """Extend the face by cavity and skirt; the tensors of a ``face_model`` checkpoint."""
+    # vertices and triangles
+    mirror, metric = face.mirror, face.metric
+    expression = np.concatenate([face.lower, face.upper])
+    mean = mesh.extended(face.centre, follows=False) + mesh.constant_offsets()
     parts = [
         (Region.FACE, mesh.face_triangles()),
         (Region.EYE, np.concatenate([mesh.strip(mesh.RIGHT_EYE), mesh.strip(mesh.LEFT_EYE)])),
@@ -305,11 +320,14 @@ def assemble(
         (Region.SKIRT, mesh.skirt_triangles()),
     ]
     triangles = mesh.oriented(np.concatenate([part for _, part in parts]), mean)
-    mean_size = metric.size
+    # named directions as expression coefficients
     scaled = (expression * metric).reshape(len(expression), -1)
     coefficients = np.linalg.lstsq(
-        scaled.T, (directions[: len(names)] * metric).reshape(len(names), mean_size).T, rcond=None
+        scaled.T,
+        (face.directions[:direction_count] * metric).reshape(direction_count, metric.size).T,
+        rcond=None,
     )[0].T
+    # weights and mirror of the vertices that follow another
     tail = np.arange(mesh.FACE_VERTICES, mesh.VERTEX_COUNT)
     parents = np.concatenate([np.array(mesh.INNER_LIPS), np.tile(np.array(mesh.FACE_OVAL), mesh.SKIRT_RINGS)])
     ring = (tail - mesh.SKIRT_START) // len(mesh.FACE_OVAL)  # negative in the cavity
@@ -317,8 +335,8 @@ def assemble(
         (int(parent), max(int(r), -1)): int(k) for parent, r, k in zip(parents, ring, tail, strict=True)
     }
     full_mirror = np.concatenate([mirror, [lookup[(int(mirror[parent]), key)] for (parent, key) in lookup]])
-    lower_all = np.concatenate([lower_weight, lower_weight[parents]])
-    rigid_all = np.concatenate([rigid_weight(centre), np.zeros(len(parents), np.float32)])
+    lower_all = np.concatenate([face.lower_weight, face.lower_weight[parents]])
+    rigid_all = np.concatenate([rigid_weight(face.centre), np.zeros(len(parents), np.float32)])
     ids = {
         "lips": lip_vertices(),
         "inner_lips": mesh.INNER_LIPS,
@@ -331,7 +349,7 @@ def assemble(
     }
     arrays = {
         "mean": mean,
-        "identity_basis": mesh.extended(identity, follows=False),
+        "identity_basis": mesh.extended(face.identity, follows=False),
         "expression_basis": mesh.extended(expression, follows=True),
         "pncc_colour": pncc_colours(mean),
         "lower_weight": lower_all,
@@ -346,14 +364,7 @@ def assemble(
     tensors["region"] = torch.from_numpy(
         np.concatenate([np.full(len(part), int(region), np.uint8) for region, part in parts])
     )
-    config = {
-        "lower_count": len(lower),
-        "direction_names": list(names),
-        "recipe": vars(recipe),
-        "people": people,
-        "frames": frames,
-    }
-    return tensors, config
+    return tensors
 
 
 def write_face_model(

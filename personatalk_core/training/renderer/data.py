@@ -37,13 +37,13 @@ LIP_CANDIDATES = 4  # times N_l
 @dataclass(frozen=True, eq=False)
 class PreparedFrames:
     """N frames. crops (N, 3, 256, 256) float32 in [0, 1]; points (N, V, 3) crop pixels; expression (N, E);
-    geometry (N, 4, 256, 256): geometry_map; seen (N, V)."""
+    geometry (N, 4, 256, 256): geometry_map; visibility (N, V)."""
 
     crops: Tensor
     points: Tensor
     expression: Tensor
     geometry: Tensor
-    seen: Tensor
+    visibility: Tensor
 
     def to(self, device: torch.device) -> PreparedFrames:
         """The same frames on a device."""
@@ -73,15 +73,15 @@ class PreparedClip:
         with safe_open(str(self.path), framework="pt") as stream:
 
             def take(name: str) -> Tensor:
-                part = stream.get_slice(name)
-                return torch.cat([part[int(i) : int(i) + 1] for i in rows])[place]
+                stored = stream.get_slice(name)
+                return torch.cat([stored[int(i) : int(i) + 1] for i in rows])[place]
 
             drawn = take("drawn").float() / 255
             return PreparedFrames(
                 crops=take("crops").float() / 255,
                 points=take("points"),
                 expression=take("expression"),
-                seen=take("seen").float(),
+                visibility=take("seen").float(),
                 geometry=F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False),
             )
 
@@ -124,18 +124,18 @@ def prepare_clip(
         torch.from_numpy(crop_image(f, boxes.box[i], CROP_SIZE, LANCZOS))
         for i, f in zip(numbers, read(numbers), strict=True)
     ]
-    drawn, seen = [], []
-    for part in points.split(8):
-        surface = draw_surface(part, face_model, CROP_SIZE)
+    drawn, visibility = [], []
+    for batch in points.split(8):
+        surface = draw_surface(batch, face_model, CROP_SIZE)
         geometry_maps = geometry_map(surface, face_model)
         drawn.append((F.avg_pool2d(geometry_maps, CROP_SIZE // DRAWN_SIZE) * 255).round().byte())
-        seen.append(vertex_visibility(part, surface.depth, face_model).half())
+        visibility.append(vertex_visibility(batch, surface.depth, face_model).half())
     tensors = {
         "crops": rearrange(torch.stack(crops), "t h w c -> t c h w"),
         "points": points,
         "expression": geometry.expression[chosen],
         "drawn": torch.cat(drawn),
-        "seen": torch.cat(seen),
+        "seen": torch.cat(visibility),
         "frame": chosen,
     }
     save_checkpoint(target, tensors, kind=KIND, config={"speaker": speaker, "face_model": face_model.sha256})
@@ -207,10 +207,10 @@ class ExampleSampler:
         lip = lip[(shape[lip] - shape[place]).square().sum(dim=1).argsort()[: self.options.lip_count]]
         read = clip.read(torch.cat([torch.tensor([place]), lip, face]))
 
-        def part(start: int, count: int) -> PreparedFrames:
+        def rows(start: int, count: int) -> PreparedFrames:
             return PreparedFrames(
                 *(getattr(read, n)[start : start + count] for n in PreparedFrames.__dataclass_fields__)
             )
 
         face_index = torch.arange(self.options.face_count)[None]
-        return RenderingExample(part(0, 1), part(1, len(lip)), part(1 + len(lip), len(face)), face_index)
+        return RenderingExample(rows(0, 1), rows(1, len(lip)), rows(1 + len(lip), len(face)), face_index)

@@ -57,10 +57,10 @@ def steerable_loss(image: Tensor, truth: Tensor, weight: Tensor, levels: int = L
     for level in range(levels):
         if level:
             first, second, weight = (F.avg_pool2d(x, 2) for x in (first, second, weight))
-        wanted = F.conv2d(F.pad(second, (3, 3, 3, 3), mode="replicate"), kernels)
-        found = F.conv2d(F.pad(first, (3, 3, 3, 3), mode="replicate"), kernels)
-        energy = F.avg_pool2d(wanted.square().sum(1, keepdim=True), 5, stride=1, padding=2).sqrt()
-        error = (found - wanted).abs() / (energy + LEAST_ENERGY)
+        target = F.conv2d(F.pad(second, (3, 3, 3, 3), mode="replicate"), kernels)
+        response = F.conv2d(F.pad(first, (3, 3, 3, 3), mode="replicate"), kernels)
+        energy = F.avg_pool2d(target.square().sum(1, keepdim=True), 5, stride=1, padding=2).sqrt()
+        error = (response - target).abs() / (energy + LEAST_ENERGY)
         total = total + (error * weight).sum() / (weight.sum() * len(kernels)).clamp_min(1e-6)
     return total / levels
 

@@ -187,7 +187,7 @@ def encode(
         frames.points,
         frames.expression,
         frames.geometry,
-        frames.seen,
+        frames.visibility,
         face_model,
     )
 

@@ -67,16 +67,18 @@ def change_voice(samples: np.ndarray, factor: float) -> np.ndarray:
     edge = PIECE + 2 * SEARCH
     padded = np.pad(np.asarray(samples, dtype=np.float32), (edge, edge + PIECE))
     count = int(len(samples) * factor) // hop + 2
-    wanted = ((np.arange(count) * hop + hop) / factor - hop).round().astype(
+    ideal = ((np.arange(count) * hop + hop) / factor - hop).round().astype(
         int
     ) + edge  # where each piece should begin
     stretched = np.zeros(count * hop + PIECE, np.float32)
-    begin = wanted[0]
-    for number, near in enumerate(wanted.clip(SEARCH, len(padded) - PIECE - SEARCH)):
+    begin = ideal[0]
+    for number, ideal_begin in enumerate(ideal.clip(SEARCH, len(padded) - PIECE - SEARCH)):
         if number:
-            around = padded[near - SEARCH : near + SEARCH + PIECE]
+            around = padded[ideal_begin - SEARCH : ideal_begin + SEARCH + PIECE]
             following = padded[begin + hop : begin + hop + PIECE]
-            begin = near - SEARCH + int(np.correlate(around[::2], following[::2], "valid").argmax()) * 2
+            begin = (
+                ideal_begin - SEARCH + int(np.correlate(around[::2], following[::2], "valid").argmax()) * 2
+            )
         stretched[number * hop : number * hop + PIECE] += window * padded[begin : begin + PIECE]
     return np.interp(np.arange(len(samples)) * factor, np.arange(len(stretched)), stretched).astype(
         np.float32
@@ -217,5 +219,5 @@ def face_mirror(face_model: FaceModel) -> Mirror | None:
 def _mirror_matrix(basis: Tensor, partner: Tensor) -> Tensor:
     """(K, K) for a basis (K, V, 3): mirrored basis vectors, least squares in the basis itself."""
     flipped = basis[:, partner] * basis.new_tensor([-1.0, 1.0, 1.0])
-    own, other = (rearrange(b.double(), "k v c -> k (v c)") for b in (basis, flipped))
-    return (other @ torch.linalg.pinv(own)).to(basis.dtype)
+    flat, flat_flipped = (rearrange(b.double(), "k v c -> k (v c)") for b in (basis, flipped))
+    return (flat_flipped @ torch.linalg.pinv(flat)).to(basis.dtype)

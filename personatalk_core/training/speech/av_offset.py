@@ -64,8 +64,8 @@ def _fit(
         use = clips[i].valid.numpy() & (heard >= 0) & (heard < len(frames))
         x.append(features[i][heard[use]])
         y.append((opening[i][use] - opening[i][use].mean()) / (opening[i][use].std() + 1e-6))
-    inputs, wanted = np.concatenate(x), np.concatenate(y)
+    inputs, targets = np.concatenate(x), np.concatenate(y)
     mean, scale = inputs.mean(0), inputs.std(0) + 1e-6
     inputs = (inputs - mean) / scale
-    weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ wanted)
-    return lambda seen: ((seen - mean) / scale) @ weights
+    weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ targets)
+    return lambda heard: ((heard - mean) / scale) @ weights

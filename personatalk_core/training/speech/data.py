@@ -208,8 +208,8 @@ def _at(expression: Tensor, valid: Tensor, place: np.ndarray) -> tuple[Tensor, T
     inside = (place >= -0.5) & (place <= len(expression) - 0.5)
     place = np.clip(place, 0, len(expression) - 1)
     left = torch.from_numpy(np.minimum(place.astype(int), len(expression) - 2))
-    part = torch.from_numpy((place - left.numpy()).astype(np.float32))[:, None]
-    value = expression[left] * (1 - part) + expression[left + 1] * part
+    fraction = torch.from_numpy((place - left.numpy()).astype(np.float32))[:, None]
+    value = expression[left] * (1 - fraction) + expression[left + 1] * fraction
     return value, valid[left] & valid[left + 1] & torch.from_numpy(inside)
 
 
@@ -233,6 +233,6 @@ def _insert_silence(
     )
     index = torch.arange(frames)
     silent = (index >= begin + EDGE_FRAMES) & (index < end - EDGE_FRAMES)
-    near = (index >= begin - EDGE_FRAMES) & (index < end + EDGE_FRAMES)
+    edges = (index >= begin - EDGE_FRAMES) & (index < end + EDGE_FRAMES)
     expression = torch.where(silent[:, None], rest, expression)
-    return expression, (valid & ~near) | silent, silent.float()
+    return expression, (valid & ~edges) | silent, silent.float()

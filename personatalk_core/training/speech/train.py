@@ -196,7 +196,9 @@ def planned_lags(out: Path) -> dict[str, float]:
     try:
         plan = json.loads((out / "clips.json").read_text(encoding="utf-8"))
         return {
-            name: float(row["lag"]) for part in ("training", "validation") for name, row in plan[part].items()
+            name: float(row["lag"])
+            for split in ("training", "validation")
+            for name, row in plan[split].items()
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
