@@ -44,7 +44,12 @@ class CacheEntry(Protocol):
 
 
 class Cache(Protocol):
-    """Keeps finished windows of work on disk under names, so that a later run goes on after them."""
+    """Keeps finished windows of work on disk under names, so that a later run goes on after them.
+
+    window: frames of work that are kept together; None: what suits each stage.
+    """
+
+    window: int | None
 
     def save(self, name: str, tensors: dict[str, Tensor], config: dict | None = None) -> None:
         """Keep them, whole or not at all. Raises MediaError when the disk is full."""

@@ -93,6 +93,9 @@ class FrameRenderer:
         whole_face: show the whole drawn face instead of the lower face only.
     """
 
+    encode_chunk = staticmethod(encode_chunk)  # the renderer's two passes; a subclass may run others
+    render_chunk = staticmethod(render_chunk)
+
     def __init__(
         self,
         clip: VideoInfo,
@@ -222,7 +225,7 @@ class FrameRenderer:
             return describe(references, self._runner.face_model)
 
         def encode(chunk: ReferenceFrames) -> EncodedReferences:
-            return encode_chunk(self._runner.renderer, chunk, self._runner.face_model)
+            return self.encode_chunk(self._runner.renderer, chunk, self._runner.face_model)
 
         encoded = self._runner.run_with_oom_fallback(reference_frames, len(index), self._size, encode)
         with torch.inference_mode():
@@ -277,7 +280,7 @@ class FrameRenderer:
             wanted=None if paste_mask is None else near_mask(paste_mask).to(device),
         )
         face = EncodedReferences.join([encoded[i].to(device) for i in used.tolist()])
-        crops = render_chunk(
+        crops = self.render_chunk(
             self._runner.renderer, targets, self._lip.to(device), face, self._runner.face_model
         )
         rgb, drawn, lip = (x.float().cpu() for x in (crops.rgb, crops.face[:, 0], crops.lip[:, 0]))

@@ -30,12 +30,15 @@ class OutputFiles:
     mask:   a video of the changed pixels, or None.
     work:   folder for finished windows until the output is complete; None: a hidden one beside it.
     resume: leave finished windows there when something goes wrong; the same call then goes on from them.
+    window: frames of work that are finished and kept together; None: what suits each stage. Few let a short
+        clip stand for a long one.
     """
 
     video: Path
     mask: Path | None = None
     work: Path | None = None
     resume: bool = True
+    window: int | None = None
 
     @classmethod
     def of(cls, out: OutputFiles | Path | str) -> OutputFiles:
@@ -84,7 +87,10 @@ class Run:
         key = run_inputs(
             verb, out.video, self.models, self.options, mask=out.mask and out.mask.suffix, **inputs
         )
+        if out.window is not None:
+            key["window"] = out.window
         with cache_beside(out.video, key, folder=out.work, keep=out.resume) as cache:
+            cache.window = out.window
             yield replace(self, cache=cache, warned=len(self.progress.warnings)), cache
 
     def new_warnings(self) -> list[str]:

@@ -120,6 +120,8 @@ class RunCache:
         inputs: everything the result depends on, as JSON values. Work of other inputs is discarded, and
             ``remarks`` says so.
         keep:   False removes the folder after a failure, too.
+
+    window: frames of work that are kept together; None: what suits each stage.
     Raises:
         CacheLockedError: another run holds the folder.  MediaError: it is not PersonaTalk's, or it cannot be
             written.
@@ -130,6 +132,7 @@ class RunCache:
         self.inputs = json.loads(json.dumps(inputs, sort_keys=True, default=str))
         self.key = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
         self.keep = keep
+        self.window: int | None = None
         self.remarks: list[str] = []
         self._lock: FileLock | None = None
 

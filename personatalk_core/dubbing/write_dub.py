@@ -106,13 +106,14 @@ def coded_outputs(
     coding = picture_coding(
         format_of(out.video), clip.width, clip.height, timeline, lossless=options.lossless, like=clip
     )
-    video = SegmentedVideo(cache, "video", coding, out.video, SEGMENT)
+    segment = cache.window or SEGMENT
+    video = SegmentedVideo(cache, "video", coding, out.video, segment)
     outputs = [CodedOutput(video, out.video, sound, provenance_metadata() if options.provenance else {})]
     if out.mask:
         grey = picture_coding(
             format_of(out.mask), clip.width, clip.height, timeline, lossless=options.lossless
         )
-        mask = SegmentedVideo(cache, "mask", grey, out.mask, SEGMENT)
+        mask = SegmentedVideo(cache, "mask", grey, out.mask, segment)
         outputs.append(CodedOutput(mask, out.mask, None, {}))
     return outputs
 

@@ -209,10 +209,11 @@ def solve_windows(
         if on_progress is not None:
             on_progress(done, total)
 
+    window = cache.window if cache is not None else None
     expression, pose = torch.zeros_like(target.start.expression), torch.zeros(total, 6)
     first = torch.cat([torch.tensor([True]), shot.diff() != 0]).nonzero()[:, 0].tolist()
     for begin, end in zip(first, [*first[1:], total], strict=True):
-        spans = windows(end - begin)
+        spans = windows(end - begin, 3 * window, window) if window else windows(end - begin)
         for number, (a, b) in enumerate(spans):
             # solve, or take what an earlier run has solved
             frames = torch.arange(begin + a, begin + b)

@@ -95,7 +95,7 @@ def _stream(
         if frame.dtype != np.uint8:
             raise ShapeError(f"frame {number} is {frame.dtype} but expected uint8 RGB.")
         follower.step(frame)
-        if cache is not None and number + 1 - saved >= max(KEEP_EVERY, saved // KEEP_SHARE):
+        if cache is not None and number + 1 - saved >= max(cache.window or KEEP_EVERY, saved // KEEP_SHARE):
             cache.save(STATE, *follower.state())
             saved = number + 1
         if on_progress is not None:

@@ -8,17 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from personatalk_core import models as loading
-from personatalk_core import pipeline
 from personatalk_core.config import DubOptions
-from personatalk_core.dubbing import write_dub
 from personatalk_core.dubbing.progress import Progress
+from personatalk_core.dubbing.run import OutputFiles
 from personatalk_core.dubbing.run_cache import give_back_freed_memory
 from personatalk_core.evaluation.speed.long_clip import write_long_clip, write_long_speech
-from personatalk_core.evaluation.speed.stubs import small_windows, without_networks
-from personatalk_core.geometry import fitting, initialisation
+from personatalk_core.evaluation.speed.stubs import dub_grey
 from personatalk_core.models import load_models
-from personatalk_core.tracking import track
 
 MINUTES, SIZE, SEGMENT = 0.1, (320, 320), 10
 FRAMES = 150
@@ -44,30 +40,19 @@ class Watch(Progress):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_what_lives_does_not_grow_with_the_frames_done(tmp_path, monkeypatch):
+def test_what_lives_does_not_grow_with_the_frames_done(tmp_path):
     """A whole dub; only the networks' own work is cut short. Half of the coded or a tenth of the RGB frames
     kept would be seen."""
-    for owner, names in (
-        (loading, ["FaceLandmarker"]),
-        (fitting, ["solve_clip", "BLOCK", "windows"]),
-        (initialisation, ["BLOCK"]),
-        (track, ["KEEP_EVERY"]),
-        (write_dub, ["SEGMENT"]),
-    ):
-        for name in names:
-            monkeypatch.setattr(owner, name, getattr(owner, name))  # put back what the next lines change
-    small_windows(SEGMENT)
     options = DubOptions(device="cpu", lip_references=5)
-    models, watch = without_networks(load_models(options)), Watch()
+    models, watch = load_models(options), Watch()
     if not give_back_freed_memory():
         pytest.skip(
             "this C library does not give freed memory back, so what lives cannot be told from what was freed"
         )
     write_long_clip(tmp_path / "clip.mp4", MINUTES, SIZE)
     write_long_speech(tmp_path / "speech.m4a", MINUTES)
-    report = pipeline.dub(
-        tmp_path / "clip.mp4", tmp_path / "speech.m4a", tmp_path / "out.mp4", models, options, progress=watch
-    )
+    out = OutputFiles(tmp_path / "out.mp4", window=SEGMENT)
+    report = dub_grey(tmp_path / "clip.mp4", tmp_path / "speech.m4a", out, models, options, watch)
     assert report.dubbed == report.frames == FRAMES
     for name, living in watch.living.items():
         assert len(living) == FRAMES // SEGMENT

@@ -23,16 +23,14 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
 
     torch.set_num_threads(1)
     from personatalk_core.config import DubOptions
-    from personatalk_core.dubbing.run import Run
+    from personatalk_core.dubbing.run import OutputFiles, Run
     from personatalk_core.dubbing.write_dub import write_dub
-    from personatalk_core.evaluation.speed.stubs import small_windows
     from personatalk_core.geometry.geometry_file import load_geometry, save_geometry
     from personatalk_core.media.video_reader import probe
     from personatalk_core.models import load_models
     from personatalk_core.pipeline import animate, dub, estimate_geometry, render
 
-    if usual_windows is None:
-        small_windows(4)
+    window = 4 if usual_windows is None else None
     options = DubOptions(lip_references=3, face_references=1, device="cpu")
     models = load_models(options)
 
@@ -45,11 +43,12 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
         )
 
     def run(verb: str, out: str) -> object:
+        files = OutputFiles(Path(out), window=window)
         if verb == "render":
             geometry = load_geometry(target, models.face_model)
             shared = Run(models, options)
-            return write_dub(render(probe(video), geometry, shared), Path(out), shared)
-        return dub(video, audio, Path(out), models, options)
+            return write_dub(render(probe(video), geometry, shared), files, shared)
+        return dub(video, audio, files, models, options)
 
     print("ready", flush=True)
     for line in sys.stdin:

@@ -47,6 +47,8 @@ def frames(count: int, first: int = 0, black: range = range(0)):
 class Store:
     """Keeps states in memory and files in a folder."""
 
+    window: int | None = None
+
     def __init__(self, folder) -> None:
         self.folder, self.kept = folder, {}
 

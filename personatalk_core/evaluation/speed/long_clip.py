@@ -5,8 +5,7 @@ made on the spot: the sample person, forwards and backwards without a cut, with 
 and again. Each dub runs in a process of its own, so that its peak of resident memory is its own.
 
 ``--stand-ins`` replaces the networks of tracking and rendering, whose memory does not depend on the length of
-a clip, by ones that cost next to nothing, and fits in one step of five: what is left is everything whose cost
-could grow with the length.
+a clip, by ones that cost next to nothing: what is left is everything whose cost could grow with the length.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ import numpy as np
 
 from ...config import DubOptions
 from ...dubbing.progress import Progress
+from ...dubbing.run import OutputFiles
 from ...errors import OptionsError
 from ...media.audio_stream import AudioStream
 from ...models import load_models
 from ...pipeline import dub
 from ...samples.demo import DEMO_SPEECH, sample_frames
 from .benchmark import peak_rss_mib
+from .stubs import dub_grey
 
 FPS = 25
 PACKAGE = __name__.partition(".evaluation.")[0]
@@ -96,17 +97,12 @@ def measure(folder: Path, minutes: float, *, stubs: bool = False, windows: int =
     torch.set_num_threads(1)
     video, sound, out = folder / "clip.mp4", folder / "speech.m4a", folder / "out.mp4"
     options = DubOptions(device="cpu")
-    models = load_models(options)
-    if stubs:
-        from .stubs import without_networks
-
-        models = without_networks(models)
-    if windows:
-        from .stubs import small_windows
-
-        small_windows(windows)
+    models, files = load_models(options), OutputFiles(out, window=windows or None)
     progress, started, cpu = Progress(), time.monotonic(), time.process_time()
-    report = dub(video, sound, out, models, options, progress=progress)
+    if stubs:
+        report = dub_grey(video, sound, files, models, options, progress)
+    else:
+        report = dub(video, sound, files, models, options, progress=progress)
     frames = report.frames
     return {
         "minutes": minutes,

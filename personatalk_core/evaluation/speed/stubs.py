@@ -4,30 +4,37 @@ networks is timed."""
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from ... import models as loading
-from ...dubbing import frame_renderer, write_dub
-from ...geometry import fitting, initialisation
-from ...geometry.clip_solver import solve_clip
+from ...config import DubOptions
+from ...dubbing.frame_renderer import FrameRenderer
+from ...dubbing.progress import Progress
+from ...dubbing.run import Dubbing, OutputFiles, Run
+from ...dubbing.write_dub import write_dub
 from ...geometry.face_model import FaceModel
 from ...models import Models
+from ...pipeline import animate, choose_references, estimate_geometry
 from ...rendering.batch import EncodedReferences, ReferenceFrames, RenderedCrops, Targets
-from ...tracking import track
 from ...tracking.landmarks import FaceLandmarker, FaceReading
+from ...types import DubReport
 
-REMEMBERED = 1000  # readings; the benchmark's clip repeats after 110 frames
+MAX_READINGS = 1000  # the benchmark's clip repeats after 110 frames
+
+Reading = TypeVar("Reading")
 
 
-class RememberingLandmarker(FaceLandmarker):
+class CachingLandmarker(FaceLandmarker):
     """Reads a crop of a frame that it has met before from memory: in a clip that repeats, the networks run in
     the first round only."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
-        self._known: OrderedDict[tuple, object] = OrderedDict()
+    def __init__(self, task_file: Path) -> None:
+        super().__init__(task_file)
+        self._readings: OrderedDict[Hashable, object] = OrderedDict()
 
     def detect(self, pixels: np.ndarray) -> np.ndarray:
         """As FaceLandmarker."""
@@ -41,20 +48,33 @@ class RememberingLandmarker(FaceLandmarker):
         key = ("read", tuple(round(v, 1) for v in box), several, hash(frame[::8, ::8].tobytes()))
         return self._once(key, lambda: FaceLandmarker.read(self, frame, box, several=several))
 
-    def _once(self, key: tuple, call):
-        if key not in self._known:
-            self._known[key] = call()
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[key]
+    def _once(self, key: Hashable, call: Callable[[], Reading]) -> Reading:
+        if key not in self._readings:
+            self._readings[key] = call()
+            if len(self._readings) > MAX_READINGS:
+                self._readings.popitem(last=False)
+        return self._readings[key]  # type: ignore[return-value]
+
+
+class StubModels(Models):
+    """Models whose landmarker runs once for each different frame."""
+
+    def open_landmarker(self) -> FaceLandmarker:
+        """As Models."""
+        return CachingLandmarker(self.landmarker)
+
+    @classmethod
+    def of(cls, models: Models) -> StubModels:
+        """The same models otherwise."""
+        return cls(**{f.name: getattr(models, f.name) for f in fields(Models)})
 
 
 def encode_nothing(renderer: object, frames: ReferenceFrames, face_model: FaceModel) -> EncodedReferences:
     """The crops as they are; nothing is encoded."""
     crops, points = frames.crops, frames.points
-    given = {"pixels": crops, "points": points, "visibility": points.new_ones(points.shape[:2])}
+    shown = {"pixels": crops, "points": points, "visibility": points.new_ones(points.shape[:2])}
     encoded = {f.name: crops.new_zeros(len(crops), 1) for f in fields(EncodedReferences)}
-    return EncodedReferences(**(encoded | given))
+    return EncodedReferences(**(encoded | shown))
 
 
 def render_grey(
@@ -65,17 +85,21 @@ def render_grey(
     return RenderedCrops(grey, grey[:, :1] * 0, grey[:, :1] * 0)
 
 
-def without_networks(models: Models) -> Models:
-    """Models as they are; this process tracks, fits and renders with stubs from now on."""
-    loading.FaceLandmarker = RememberingLandmarker
-    fitting.solve_clip = lambda *arguments, **choices: solve_clip(*arguments, **(choices | {"steps": 1}))
-    frame_renderer.encode_chunk, frame_renderer.render_chunk = encode_nothing, render_grey
-    return models
+class GreyFrames(FrameRenderer):
+    """Frames whose faces are grey: the renderer's network is not run."""
+
+    encode_chunk = staticmethod(encode_nothing)
+    render_chunk = staticmethod(render_grey)
 
 
-def small_windows(frames: int) -> None:
-    """Keep work every so many frames instead of every few seconds, so that seconds of video stand for
-    minutes; for this process."""
-    write_dub.SEGMENT = track.KEEP_EVERY = fitting.BLOCK = initialisation.BLOCK = frames
-    usual = fitting.windows
-    fitting.windows = lambda total: usual(total, 3 * frames, frames)
+def dub_grey(
+    video: Path, audio: Path, out: OutputFiles, models: Models, options: DubOptions, progress: Progress
+) -> DubReport:
+    """``pipeline.dub`` with the stubs in the networks' places."""
+    run = Run(StubModels.of(models), options, progress)
+    with Dubbing.open(video, audio, out, run) as dubbing:
+        run, clip = dubbing.run, dubbing.clip
+        geometry = estimate_geometry(clip, run)
+        target = animate(geometry, dubbing.speech, run)
+        frames = GreyFrames(clip, target, choose_references(geometry, target, run), run)
+        return write_dub(frames, out, run)

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing import frame_renderer as video_rendering
+from personatalk_core.dubbing.frame_renderer import FrameRenderer
 from personatalk_core.evaluation import reconstruct as reconstruct_module
 from personatalk_core.evaluation.metrics.reconstruction import region_masks
 from personatalk_core.evaluation.studies import reconstructed_clip
@@ -111,7 +111,7 @@ def test_every_reference_is_encoded_once_for_all_rows(models, painted, monkeypat
     monkeypatch.setattr(
         reconstructed_clip, "encode_references", lambda *a: encoded.append(len(a[1])) or one(*a)
     )
-    monkeypatch.setattr(module, "fitted", lambda path, models, cache: painted[1])
+    monkeypatch.setattr(module, "cached_geometry", lambda *_: painted[1])
     options = ReferenceOptions(lip_count=6, face_count=2, exclude_window=3)
     rows = {
         "six": Row(options, size=256),
@@ -189,13 +189,14 @@ def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_
     shuffled = replace(geometry, expression=geometry.expression[order])
     monkeypatch.setattr(reconstruct_module, "estimate_geometry", lambda *a: shuffled)
     monkeypatch.setattr(video_rendering, "BATCH", 2)
-    encoded: list[Tensor] = []
-    one = video_rendering.encode_references
-    monkeypatch.setattr(video_rendering, "encode_references", lambda *a: encoded.append(a[3]) or one(*a))
+    encoded: list[int] = []
+    one = FrameRenderer.encode_chunk
+    counted = staticmethod(lambda *a: encoded.append(len(a[1])) or one(*a))
+    monkeypatch.setattr(FrameRenderer, "encode_chunk", counted)
     options = DubOptions(device="cpu", exclude_window=3, lip_references=4, face_references=2)
     report = reconstruct_module.reconstruct(path, tmp_path / "out.mp4", models, options)
     assert report.metrics["frames"] == FRAMES
-    assert sum(len(e) for e in encoded) <= 4 + FRAMES  # the lip references, and each frame once
+    assert sum(encoded) <= 4 + FRAMES  # the lip references, and each frame once
     plain = replace(options, exclude_window=0)
     assert (
         reconstruct_module.reconstruct(path, tmp_path / "plain.mp4", models, plain).metrics["frames"]
