@@ -18,8 +18,9 @@ from ...dubbing.run import Dubbing, OutputFiles, Run
 from ...dubbing.write_dub import write_dub
 from ...geometry.face_model import FaceModel
 from ...models import Models
-from ...pipeline import animate, choose_references, estimate_geometry
+from ...pipeline import animate, estimate_geometry
 from ...rendering.batch import EncodedReferences, ReferenceFrames, RenderedCrops, Targets
+from ...rendering.references import ReferenceOptions, select_references
 from ...tracking.landmarks import FaceLandmarker, FaceReading
 from ...types import DubReport
 
@@ -101,5 +102,6 @@ def dub_grey(
         run, clip = dubbing.run, dubbing.clip
         geometry = estimate_geometry(clip, run)
         target = animate(geometry, dubbing.speech, run)
-        frames = GreyFrames(clip, target, choose_references(geometry, target, run), run)
-        return write_dub(frames, out, run)
+        choice = ReferenceOptions.of(options)
+        references = select_references(geometry, models.face_model, target.source_frame, choice)
+        return write_dub(GreyFrames(clip, target, references, run), dubbing.out, run)
