@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -124,18 +125,13 @@ def animate(
         timeline = make_timeline(geometry, samples.duration, run.options.length)
         style = style or extract_style(geometry, run)
         run.models.check_face_model("The style", style.face_model)
-        strength, on_progress = run.options.style_strength, run.progress.stage("speech to geometry")
+        networks, face_model = run.models.need_speech(), run.models.face_model
+        vector = speaking_style.style_vector(style, networks, run.options.style_strength)
+        on_progress = run.progress.stage("speech to geometry")
         target, warnings = speak_with_oom_fallback(
-            run.models.need_speech(),
-            lambda networks, frames: generate_geometry(
-                geometry,
-                samples,
-                speaking_style.style_vector(style, networks, strength),
-                networks,
-                run.models.face_model,
-                timeline,
-                SpeechWindows(frames, on_progress, run.cache),
-            ),
+            partial(generate_geometry, geometry, samples, vector, face_model=face_model, timeline=timeline),
+            networks,
+            SpeechWindows(on_progress=on_progress, cache=run.cache),
         )
     run.progress.warnings.extend(warnings)
     source = samples.source

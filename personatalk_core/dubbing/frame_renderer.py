@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -157,7 +158,7 @@ class FrameRenderer:
                     lambda window, rows=rows: self._target_batch(rows[window]),
                     len(rows),
                     self._size,
-                    lambda chunk: self._render_chunk(chunk, encoded),
+                    partial(self._render_chunk, encoded=encoded),
                 )
                 rendered = {t: values for chunk in chunks for t, values in chunk.items()}
                 for t in batch.tolist():

@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import MemoryLimitError
 from ..models import Models
 from ..rendering.fast.cpu_chunks import Batch, map_chunks
-from ..speech.lip_sync import INNER_FRAMES
+from ..speech.lip_sync import INNER_FRAMES, SpeechWindows
 from ..speech.networks import SpeechNetworks
 
 Result = TypeVar("Result")
@@ -95,26 +95,29 @@ class BatchRunner:
 
 
 def speak_with_oom_fallback(
-    networks: SpeechNetworks, say: Callable[[SpeechNetworks, int], Result]
+    say: Callable[..., Result], networks: SpeechNetworks, windows: SpeechWindows
 ) -> tuple[Result, list[str]]:
     """Do a job of speech with windows of the usual length, with shorter ones, then on the CPU: the first that
     fits into memory.
 
     Args:
+        say:      the job, called as ``say(networks=..., windows=...)``.
         networks: never changed.
-        say:      the job, given the networks and the frames of a window.
+        windows:  of the usual length.
     Returns:
         The job's result, and a sentence about each step down.
     Raises:
         MemoryLimitError: the shortest windows on the CPU are still too much.
     """
-    device, frames, warnings = networks.lip_sync.basis.device, INNER_FRAMES, []
+    device, warnings = networks.lip_sync.basis.device, []
     while True:
+        frames = windows.inner_frames
         try:
-            return say(networks, frames), warnings
+            return say(networks=networks, windows=windows), warnings
         except OutOfMemory as error:
             if frames > LEAST_SPEECH:
                 frames = LEAST_SPEECH
+                windows = replace(windows, inner_frames=frames)
                 warnings.append(
                     f"Memory ran out on {device}: speech went on with windows of {frames} frames."
                 )

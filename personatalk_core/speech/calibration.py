@@ -129,12 +129,8 @@ class StyleCalibration(nn.Module):
         reached = spoken.std(0, correction=0).clamp(min=MIN_SPREAD)
         return Comparison(spoken, spread / reached, mean - spoken.mean(0))
 
-    def forward(
-        self, network: ExpressionNetwork, style: Tensor, template: Tensor
-    ) -> tuple[Correction, LipClosing]:
-        """What is done to every frame spoken in a style (D,) on a template face (L, 3); ``network`` is the
-        lip-sync network."""
-        found = self.compare(network, style, template)
+    def forward(self, found: Comparison) -> tuple[Correction, LipClosing]:
+        """What is done to every frame spoken in a style, from what :meth:`compare` found of it."""
         opening = found.spoken @ self.opening  # (N,)
         rest = found.spoken[opening <= opening.quantile(REST_SHARE)].mean(0)
         gain = (found.ratio / self.usual_ratio).pow(GAIN_POWER).clamp(*GAIN_RANGE)

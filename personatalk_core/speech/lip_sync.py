@@ -97,7 +97,7 @@ def predict_expression(
     # What the style asks for, and lips that meet
     if network.calibration is None:
         return expression
-    correction, closing = network.calibration(network, style, template)
+    correction, closing = network.calibration(network.calibration.compare(network, style, template))
     return closing(correction(expression))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from personatalk_core.dubbing.oom_fallback import (
     speak_with_oom_fallback,
 )
 from personatalk_core.errors import MemoryLimitError
+from personatalk_core.speech.lip_sync import SpeechWindows
 
 GPU = torch.device("cpu", 0)  # not equal to the plain CPU, yet there on every machine: plays the GPU
 
@@ -184,30 +186,28 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
     """The windows that were kept before memory ran out are not trusted to be of the new length, and the words
     stay the same."""
     from personatalk_core.dubbing.run_cache import RunCache
-    from personatalk_core.speech.lip_sync import SpeechWindows, predict_expression
+    from personatalk_core.speech.lip_sync import predict_expression
 
     networks, sound = heard
     style, template = networks.lip_sync.style.average, torch.zeros(networks.lip_sync.config.vertices, 3)
     tried = []
 
-    def say(networks, frames, cache=None, limit=LEAST_SPEECH):
+    def say(networks, windows, limit=LEAST_SPEECH):
+        frames = windows.inner_frames
         tried.append(frames)
 
         def room(done, total):
             if frames > limit and done > frames - 1:
                 raise OutOfMemory("simulated")
 
-        return predict_expression(sound, 550, style, template, networks, SpeechWindows(frames, room, cache))
+        windows = replace(windows, on_progress=room)
+        return predict_expression(sound, 550, style, template, networks, windows)
 
-    usual, warnings = speak_with_oom_fallback(
-        networks, lambda networks, frames: say(networks, frames, limit=9999)
-    )
+    usual, warnings = speak_with_oom_fallback(partial(say, limit=9999), networks, SpeechWindows())
     assert not warnings
     tried.clear()
     with RunCache(tmp_path / "work", {}) as cache:
-        shorter, warnings = speak_with_oom_fallback(
-            networks, lambda networks, frames: say(networks, frames, cache)
-        )
+        shorter, warnings = speak_with_oom_fallback(say, networks, SpeechWindows(cache=cache))
     assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH]
     assert len(warnings) == 1 and f"windows of {LEAST_SPEECH} frames" in warnings[0]
     assert (shorter - usual).abs().max() < 1e-4
@@ -219,13 +219,13 @@ def test_speech_ends_on_the_cpu_with_copies_of_the_networks(heard, monkeypatch):
     )  # so that the plain CPU, where the networks are, plays the GPU
     networks, tried = heard[0], []
 
-    def say(used, frames):
-        tried.append(frames)
-        if used is networks:
+    def say(networks, windows):
+        tried.append(windows.inner_frames)
+        if networks is heard[0]:
             raise OutOfMemory("simulated")
-        return used
+        return networks
 
-    used, warnings = speak_with_oom_fallback(networks, say)
+    used, warnings = speak_with_oom_fallback(say, networks, SpeechWindows())
     assert tried == [4 * LEAST_SPEECH, LEAST_SPEECH, LEAST_SPEECH]
     assert len(warnings) == 2 and "on the CPU" in warnings[1]
     assert used.lip_sync is not networks.lip_sync and used.audio_encoder is not networks.audio_encoder
@@ -238,8 +238,8 @@ def test_speech_ends_on_the_cpu_with_copies_of_the_networks(heard, monkeypatch):
 
 
 def test_speech_that_fits_nowhere_is_one_sentence(heard):
-    def never(networks, frames):
+    def never(networks, windows):
         raise OutOfMemory("simulated")
 
     with pytest.raises(MemoryLimitError, match="over 125 frames of speech"):
-        speak_with_oom_fallback(heard[0], never)
+        speak_with_oom_fallback(never, heard[0], SpeechWindows())

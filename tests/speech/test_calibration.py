@@ -33,10 +33,10 @@ def calibration() -> StyleCalibration:
 
 def test_motion_gets_the_mean_and_some_of_the_spread_asked_for(calibration):
     spoken = speaker(torch.zeros(1, 40, D), None, None)[0]
-    correction, _ = calibration(speaker, torch.tensor([5.0, 2.0]), torch.zeros(4, 3))
+    correction, _ = calibration(calibration.compare(speaker, torch.tensor([5.0, 2.0]), torch.zeros(4, 3)))
     assert float(correction(spoken)[:, 0].mean()) == pytest.approx(5.0, abs=1e-4)
     assert float(correction(spoken)[:, 0].std(correction=0)) == pytest.approx(2.0, abs=1e-3)
-    lively, _ = calibration(speaker, torch.tensor([5.0, 3.0]), torch.zeros(4, 3))
+    lively, _ = calibration(calibration.compare(speaker, torch.tensor([5.0, 3.0]), torch.zeros(4, 3)))
     assert 2.2 < float(lively(spoken)[:, 0].std(correction=0)) < 3.0
     assert float(lively(spoken)[:, 0].min()) == pytest.approx(
         float(correction(spoken)[:, 0].min()), abs=1e-4
@@ -49,7 +49,9 @@ def test_a_style_like_the_usual_one_changes_nothing(calibration):
     calibration.usual_ratio.copy_(found.ratio)
     calibration.usual_shift.copy_(found.shift)
     spoken = speaker(torch.zeros(1, 40, D), None, None)[0]
-    assert torch.allclose(calibration(speaker, style, face)[0](spoken), spoken, atol=1e-5)
+    assert torch.allclose(
+        calibration(calibration.compare(speaker, style, face))[0](spoken), spoken, atol=1e-5
+    )
 
 
 def test_a_gain_keeps_the_closed_mouth_where_it_is():

@@ -47,14 +47,14 @@ def map_chunks(
         All results in the order of frames; of no frame, an empty list.
     """
     if device.type != "cpu" or torch.is_grad_enabled():
-        return [work(batch[chunk]) for chunk in chunks(range(len(batch)), size, device)]
+        return list(map(work, cut(batch, range(len(batch)), size, device)))
     threads, ended = torch.get_num_threads(), Event()
     inference, half = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu")
 
     def on_thread(frames: range) -> list[Result]:  # grad mode, inference mode and autocast belong to a thread
         with torch.no_grad(), torch.inference_mode(inference), torch.autocast("cpu", dtype, enabled=half):
-            return [work(batch[chunk]) for chunk in chunks(frames, size, device) if not ended.is_set()]
+            return [work(chunk) for chunk in cut(batch, frames, size, device) if not ended.is_set()]
 
     count, busy = len(batch), max(1, min(threads, len(batch)))
     edges = [k * count // busy for k in range(busy + 1)]
@@ -62,17 +62,22 @@ def map_chunks(
     torch.set_num_threads(1)
     try:
         if not others:
-            return [work(batch[chunk]) for chunk in chunks(first, size, device)]
+            return list(map(work, cut(batch, first, size, device)))
         with ThreadPoolExecutor(len(others), "personatalk-frames", torch.set_num_threads, (1,)) as pool:
             later = [pool.submit(on_thread, frames) for frames in others]
             try:
-                here = [work(batch[chunk]) for chunk in chunks(first, size, device)]
+                here = list(map(work, cut(batch, first, size, device)))
                 return list(chain(here, *(future.result() for future in later)))
             except BaseException:
                 ended.set()  # a failure or the user's cancel: the others finish the chunk they are at
                 raise
     finally:
         torch.set_num_threads(threads)
+
+
+def cut(batch: Batch, frames: range, size: int, device: torch.device) -> list[Batch]:
+    """Some frames of a batch in the chunks that :func:`chunks` names."""
+    return [batch[chunk] for chunk in chunks(frames, size, device)]
 
 
 def chunks(frames: range, size: int, device: torch.device) -> Iterator[slice]:
