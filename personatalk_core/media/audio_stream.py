@@ -19,11 +19,11 @@ from av.stream import Disposition
 from einops import rearrange
 from scipy.signal import resample_poly
 
+from ..checks import check_length, check_sample_rate
 from ..config import SAMPLE_RATE
 from ..errors import MediaError
 from ..types import AudioClip
 from .frame_index import exact_time_base, open_media, packets_of
-from .limits import check_length, check_sample_rate
 
 MAX_CHANNELS = 8
 MAX_GAP = 600.0  # seconds: a longer hole between two pieces of sound is taken for a broken time stamp

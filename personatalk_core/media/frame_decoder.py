@@ -17,11 +17,11 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from ..checks import check_frame_size
 from ..errors import MediaError
 from ..types import VideoInfo
 from .colour import tags_of
 from .frame_index import open_media, packets_of, video_stream
-from .limits import check_frame_size
 
 BUDGET = 256 << 20  # bytes of decoded frames kept for reading backwards
 LEAP = 48  # frames: a shorter way forward is decoded through rather than sought

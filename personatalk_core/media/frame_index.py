@@ -13,8 +13,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Discard, Disposition, Stream
 
+from ..checks import MAX_FRAMES, MAX_PIXELS
 from ..errors import MediaError
-from .limits import MAX_FRAMES, MAX_PIXELS
 from .timing import FALLBACK_RATE, durations_of, exact_rate, rate_times
 
 # packets there do not say when they are shown

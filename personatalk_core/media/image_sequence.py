@@ -18,12 +18,12 @@ import av
 import numpy as np
 from PIL.WebPImagePlugin import WebPImageFile
 
+from ..checks import MAX_FRAMES, check_frame_size, check_length
 from ..errors import MediaError
 from ..types import VideoInfo
 from ..weights.checkpoint import sha256_of
 from .colour import Orientation, remarks_on, to_rgb
 from .frame_decoder import first_frame
-from .limits import MAX_FRAMES, check_frame_size, check_length
 from .provenance import read_marks
 from .timing import FALLBACK_RATE, exact_rate, rate_times
 

@@ -14,11 +14,10 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from ..checks import check_shape
+from ..checks import check_length, check_shape
 from ..config import LENGTH_MODES, LengthMode
 from ..errors import MediaError, OptionsError
 from ..types import Timeline
-from .limits import check_length
 
 NTSC = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120))
 WHOLE = (5, 6, 8, 10, 12, 15, 18, 20, 24, 25, 30, 48, 50, 60, 72, 90, 100, 120, 240)

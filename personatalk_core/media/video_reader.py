@@ -11,13 +11,13 @@ from typing import Protocol
 import av
 import numpy as np
 
+from ..checks import check_frame_size, check_length
 from ..errors import MediaError
 from ..types import ClipFrames, VideoInfo
 from ..weights.checkpoint import sha256_of
 from .colour import Orientation, cut_to, remarks_on, same_size, tags_for_output, to_rgb
 from .frame_decoder import FrameDecoder, first_frame
 from .frame_index import FrameIndex, check_media, index_frames, open_media, video_stream
-from .limits import check_frame_size, check_length
 from .mp4_boxes import clean_aperture
 from .provenance import read_marks
 

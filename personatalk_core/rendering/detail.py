@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fast.pooling import mean_channel, mean_pool
+from .fast.window import mean_channel, mean_pool
 from .surface import AlignedReferences
 
 # power of the weights that texture finer than a latent, such as the gaps between teeth, is blended by

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..config import CROP_SIZE
 from .batch import ReferenceBatch
-from .fast.pooling import mean_pool
+from .fast.window import mean_pool
 from .similarity import nearest_pixels
 from .surface import DrawnTargets, at_crop_size
 

@@ -31,9 +31,8 @@ from .fast.attention import (
     vertex_window,
 )
 from .fast.cpu_chunks import map_chunks
-from .fast.pooling import mean_pool
 from .fast.surface import draw_surface, geometry_map
-from .fast.window import Window, bounding_window
+from .fast.window import Window, bounding_window, mean_pool
 from .network import DualAttentionRenderer, RendererConfig, fuse
 from .regions import vertex_visibility
 from .similarity import describe, head_pose, mouth_shape, nearest_pixels, shape_and_pose

@@ -17,10 +17,9 @@ from ..detail import DETAIL_REACH, blend, blend_in_detail, colour_shift
 from ..network import DualAttentionRenderer, ReferenceAttention, aligned_weights
 from ..similarity import corrected, geometric_logits, visible_weights
 from ..surface import Surface, resized
-from .pooling import mean_pool
 from .surface import corresponding_positions
 from .warping import sample_rows, warp_references
-from .window import Window, bounding_window
+from .window import Window, bounding_window, mean_pool
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from personatalk_core.rendering.fast.pooling import mean_channel, mean_pool, mean_pool_plain
+from personatalk_core.rendering.fast.window import mean_channel, mean_pool, mean_pool_plain
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
