@@ -11,8 +11,8 @@ import torch
 
 from .errors import MediaError, ShapeError
 
-# How much of a file is read at most, so that a small one cannot unfold into more than a machine holds. Nothing
-# real comes near.
+# How much of a file is read at most, so that a small one cannot unfold into more than a machine holds.
+# Nothing real comes near.
 MAX_PIXELS = 8192 * 8192  # of one frame
 MAX_SECONDS = 24 * 3600.0  # of picture or sound
 MAX_FRAMES = 24 * 3600 * 120  # of a video, and of what is made of it: a day at 120 frames/s

@@ -1,5 +1,5 @@
 """Rectangles of pixels, since the fast paths work only where something is drawn or shown, and means over the
-squares of pixels that latents are: on a CPU, adding planes takes a third to a fifth of ``avg_pool2d``'s time."""
+squares of pixels that latents are: adding planes takes a third to a fifth of a CPU's ``avg_pool2d``."""
 
 from __future__ import annotations
 
