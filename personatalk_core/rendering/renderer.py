@@ -60,11 +60,12 @@ def encode_references(
     """
     check_shape("reference points", points, len(crops), face_model.vertex_count, 3)
     check_shape("reference expression", expression, len(crops), face_model.expression_count)
-    frames = describe(ReferenceFrames(crops, points, expression), face_model)
+    pixels = channels_last(crops)
+    frames = describe(ReferenceFrames(pixels, points, expression), face_model)
     encoded = map_chunks(
         lambda chunk: encode_chunk(network, chunk, face_model), frames, crop_size(crops), crops.device
     )
-    return EncodedReferences.join(encoded)
+    return EncodedReferences.join(encoded, pixels)
 
 
 def encode_chunk(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -94,6 +95,26 @@ class JointKeyValues:
         return list(out.chunk(self.count, dim=1))
 
 
+Projections = tuple[JointQueries, JointKeyValues]
+_PREPARED: WeakKeyDictionary[DualAttentionRenderer, tuple[object, Projections]] = WeakKeyDictionary()
+
+
+def projections(network: DualAttentionRenderer) -> Projections:
+    """Both layers' joint projections, kept from chunk to chunk as long as no parameter changes."""
+    layers = network.lip_attention, network.face_attention
+    parameters = [p for layer in layers for p in layer.parameters()]
+    kind = parameters[0].device.type
+    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    state = half, torch.is_inference_mode_enabled(), [(p.data_ptr(), p._version) for p in parameters]
+    known = _PREPARED.get(network)
+    if known is not None and known[0] == state and not torch.is_grad_enabled():
+        return known[1]
+    prepared = JointQueries(layers, LATENT_SIZE), JointKeyValues(layers, LATENT_SIZE)
+    if not torch.is_grad_enabled():
+        _PREPARED[network] = state, prepared
+    return prepared
+
+
 def bias_of(layer: torch.nn.Conv2d) -> Tensor:
     """The bias of a layer that has one."""
     assert layer.bias is not None
@@ -105,7 +126,7 @@ def queries_in_window(
 ) -> list[tuple[Tensor, Tensor]]:
     """Query (B, D, L, L) and sharpness (B, 2, L, L) of Lip- and Face-Attention from geometry (B, 4, 256,
     256), computed in a window of latents, else 0."""
-    project = JointQueries((network.lip_attention, network.face_attention), LATENT_SIZE)
+    project, _ = projections(network)
     wide = window.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoder's convolutions look one latent further
     where = network.geometry_encoder(wide.enlarged(LATENT_STRIDE).cut(geometry))
     return [
@@ -119,7 +140,7 @@ def key_values_in_window(
 ) -> list[Tensor]:
     """Keys and values (N, 2 D, L, L) of Lip- and Face-Attention from geometry and crops (N, 4 or 3, 256,
     256), computed in a window of latents, else 0."""
-    project = JointKeyValues((network.lip_attention, network.face_attention), LATENT_SIZE)
+    _, project = projections(network)
     wide = window.grown(1, LATENT_SIZE, LATENT_SIZE)  # the encoders' convolutions look one latent further
     pixels = wide.enlarged(LATENT_STRIDE)
     where, texture = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from personatalk_core.rendering.fast.attention import JointKeyValues, JointQueries
-from personatalk_core.rendering.network import ReferenceAttention, RendererConfig
+from personatalk_core.rendering.fast.attention import JointKeyValues, JointQueries, projections
+from personatalk_core.rendering.network import DualAttentionRenderer, ReferenceAttention, RendererConfig
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -27,3 +27,16 @@ def test_joint_projections_equal_the_layers_own():
         assert torch.allclose(sharpness, layer.sharpness(geometry), rtol=1e-5)
     for layer, key_value in zip(layers, JointKeyValues(layers, 6)(geometry, texture), strict=True):
         assert torch.allclose(key_value, layer.key_value(geometry, texture), atol=1e-5)
+
+
+def test_prepared_projections_follow_the_parameters():
+    network = DualAttentionRenderer(RendererConfig(width=8, attention_width=4, decoder_width=8))
+    with torch.no_grad():
+        first = projections(network)
+        assert projections(network) is first
+        network.lip_attention.to_key.bias.add_(1.0)
+        second = projections(network)
+        assert second is not first and not torch.equal(second[1].placed, first[1].placed)
+        network.load_state_dict(DualAttentionRenderer(network.config).state_dict())
+        assert projections(network) is not second
+    assert projections(network)[0].weight.requires_grad  # training prepares them anew
