@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(talker, face_model, tmp
 
 RUN = """
 import sys
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
+sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -85,14 +85,14 @@ import test_speech_loop as here
 from conftest import make_talker
 from personatalk_core.geometry.face_model import load_face_model
 face_model = load_face_model()
-loop = here.trainer(make_talker(face_model), face_model, Path(sys.argv[3]), steps=20, check_every=5)
+loop = here.trainer(make_talker(face_model), face_model, Path(sys.argv[1]), steps=20, check_every=5)
 loop.run(lambda done, total: print(done, flush=True))
 """
 
 
 def test_sigkill_loses_nothing_but_the_last_steps(tmp_path):
     here = Path(__file__).resolve().parent
-    command = [sys.executable, "-c", RUN, str(here.parents[2]), str(here), str(tmp_path)]
+    command = [sys.executable, "-c", RUN, str(tmp_path), str(here.parents[2]), str(here.parent), str(here)]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in first.stdout:
         if int(line) >= 12:
