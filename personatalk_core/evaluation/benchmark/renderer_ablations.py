@@ -12,14 +12,14 @@ from ...rendering.network import DualAttentionRenderer
 
 # Changes of RendererConfig.
 # Without Lip-Attention: one cross-attention layer, over the face references, draws the mouth too.
-FACE_ATTENTION_ONLY = {"attention": "face"}
+FACE_ATTENTION_ONLY: dict[str, object] = {"attention": "face"}
 # Without Face-Attention: one cross-attention layer, over the lip references, draws the whole face.
-LIP_ATTENTION_ONLY = {"attention": "lip"}
+LIP_ATTENTION_ONLY: dict[str, object] = {"attention": "lip"}
 # Logits by learned queries and keys alone: mouth shape and head pose of a reference count nowhere, and which
 # of many lip references are read is chosen evenly.
-WITHOUT_GEOMETRIC_START = {"geometric_start": False}
+WITHOUT_GEOMETRIC_START: dict[str, object] = {"geometric_start": False}
 # The paper's attention to the letter, over every latent of every reference.
-GLOBAL_ATTENTION = {"variant": "global"}
+GLOBAL_ATTENTION: dict[str, object] = {"variant": "global"}
 
 
 def ablated(renderer: DualAttentionRenderer, **changes: object) -> DualAttentionRenderer:

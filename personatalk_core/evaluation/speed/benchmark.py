@@ -58,7 +58,7 @@ class RenderJob:
             x[index.start : index.stop].to(self.models.device) for x in self._clip_tensors()
         )
         with self._mode():
-            return encode_references(self.models.renderer, pixels, points, expression, self.face_model)
+            return encode_references(self.models.need_renderer(), pixels, points, expression, self.face_model)
 
     @torch.no_grad()
     def render(self, frames: int, lower_only: bool = False) -> None:
@@ -70,7 +70,7 @@ class RenderJob:
         wanted = self.shown[:frames] if lower_only else None
         with self._mode():
             targets = Targets(points, expression, wanted=wanted)
-            rendered = render(self.models.renderer, targets, self.lip, self.face, self.face_model)
+            rendered = render(self.models.need_renderer(), targets, self.lip, self.face, self.face_model)
         float(rendered.rgb[0, 0, 0, 0])  # waits for the device
 
     def frames(self, count: int, lower_only: bool = False) -> None:
@@ -289,11 +289,11 @@ def _time_speech(models: Models, progress: Progress, frames: int = 200) -> float
 
     samples = 0.1 * torch.randn(frames * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(0))
     template = template_offsets(torch.zeros(models.face_model.identity_count), models.face_model)
-    style = style_vector(None, models.speech)
-    predict_expression(samples[:SAMPLE_RATE], MODEL_FPS, style, template, models.speech)  # warms up
+    style = style_vector(None, models.need_speech())
+    predict_expression(samples[:SAMPLE_RATE], MODEL_FPS, style, template, models.need_speech())  # warms up
     return _rate(
         frames,
-        lambda: predict_expression(samples, frames, style, template, models.speech),
+        lambda: predict_expression(samples, frames, style, template, models.need_speech()),
         progress,
         "speech",
     )

@@ -155,7 +155,9 @@ def reconstruction_table(
         clips: dict[int | None, ReconstructedClip] = {}
         for name, row in rows.items():
             clip = clips.setdefault(row.size, ReconstructedClip(path, geometry, models.face_model, row.size))
-            renderer = ablated(models.renderer, **row.changes) if row.changes else models.renderer
+            renderer = (
+                ablated(models.need_renderer(), **row.changes) if row.changes else models.need_renderer()
+            )
             targets = clip.targets(every, limit)
             references, allowed = clip.references(targets, row.references, row.random), None
             if row.around:

@@ -39,7 +39,7 @@ StyleOf = Callable[[Tensor], Tensor]
 
 def own_style(models: Models) -> StyleOf:
     """The style that drives the generator."""
-    network = models.speech.lip_sync
+    network = models.need_speech().lip_sync
 
     @torch.inference_mode()
     def style(motion: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def speak(clip: TalkingClip, style: Tensor, models: Models) -> Tensor:
     """(T, E_low) the clip's sound spoken with its own face in a style (D,)."""
     frames = len(at_model_rate(clip.geometry)[0])
     template = template_offsets(clip.geometry.identity, models.face_model)
-    return predict_expression(torch.from_numpy(clip.heard), frames, style, template, models.speech)
+    return predict_expression(torch.from_numpy(clip.heard), frames, style, template, models.need_speech())
 
 
 def pieces(motions: Sequence[Tensor], speakers: Sequence[str]) -> list[tuple[str, Tensor]]:
@@ -135,9 +135,14 @@ def strengths(clips: Sequence[TalkingClip], models: Models) -> dict[float, float
     along: dict[float, list[float]] = {s: [] for s in STRENGTHS}
     for clip in clips:
         style = StyleEmbedding(
-            generator(motion_of(clip, models)), clip.name, models.face_model.sha256, models.speech.sha256
+            generator(motion_of(clip, models)),
+            clip.name,
+            models.face_model.sha256,
+            models.need_speech().sha256,
         )
-        made = {s: generator(speak(clip, style_vector(style, models.speech, s), models)) for s in STRENGTHS}
+        made = {
+            s: generator(speak(clip, style_vector(style, models.need_speech(), s), models)) for s in STRENGTHS
+        }
         line = made[1.0] - made[0.0]
         for s in STRENGTHS:
             along[s].append(float((made[s] - made[0.0]) @ line / line.square().sum()))

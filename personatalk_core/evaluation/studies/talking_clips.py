@@ -84,8 +84,8 @@ def spoken_by(
     return generate_geometry(
         geometry,
         samples,
-        style_vector(style, models.speech),
-        models.speech,
+        style_vector(style, models.need_speech()),
+        models.need_speech(),
         models.face_model,
         timeline_of(geometry),
     )
