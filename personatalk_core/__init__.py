@@ -14,16 +14,8 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "pipeline": (
-        "dub",
-        "track",
-        "fit",
-        "estimate_geometry",
-        "extract_style",
-        "animate",
-        "render",
-    ),
+_HOME = {  # where each name lives; __init__.pyi says the same to type checkers
+    "pipeline": ("dub", "track", "fit", "estimate_geometry", "extract_style", "animate", "render"),
     "dubbing.write_dub": ("write_dub",),
     "dubbing.run": ("Run", "OutputFiles"),
     "dubbing.progress": ("Progress", "ProgressBars"),
@@ -39,7 +31,6 @@ _HOME = {
     + ("MediaError", "MemoryLimitError", "OptionsError", "ShapeError", "WeightsError"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> object:
@@ -49,4 +40,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULE_OF})
