@@ -41,43 +41,12 @@ _FIT = np.linalg.pinv(_CENTRED)  # (3, K)
 SKIN_COUNT = 468  # the landmarks on the skin and lips; the ten of the irises move with the gaze
 # teeth or lips, as one speaks
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
-FACE_OVAL = (
-    10,
-    338,
-    297,
-    332,
-    284,
-    251,
-    389,
-    356,
-    454,
-    323,
-    361,
-    288,
-    397,
-    365,
-    379,
-    378,
-    400,
-    377,
-    152,
-    148,
-    176,
-    149,
-    150,
-    136,
-    172,
-    58,
-    132,
-    93,
-    234,
-    127,
-    162,
-    21,
-    54,
-    103,
-    67,
-    109,
+FACE_OVAL = tuple(
+    int(number)
+    for number in (
+        "10 338 297 332 284 251 389 356 454 323 361 288 397 365 379 378 400 377 152 148 176 149 150 136 "
+        "172 58 132 93 234 127 162 21 54 103 67 109"
+    ).split()
 )
 SAMPLE_SIZE = 64  # pixels of the crop that colours are taken from: details finer than that are not compared
 POSE_STEP = 12.0  # degrees: colours are remembered for each such step of yaw and pitch
