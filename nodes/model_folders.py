@@ -16,13 +16,14 @@ WEIGHTS, STYLES = "personatalk", "personatalk_styles"
 BUNDLED, ROOT = "bundled", "models/personatalk"
 INITIALIZERS = "initializers"
 LONGEST_NAME = 120  # bytes of a style's name: file systems take 255, and a temporary file is named after it
+# devices on Windows
 RESERVED = {
     "CON",
     "PRN",
     "AUX",
     "NUL",
     *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"),
-}  # devices on Windows
+}
 
 
 def register_folders() -> None:

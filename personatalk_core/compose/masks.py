@@ -28,10 +28,11 @@ DRAWN_SIZE = (
     256  # pixels of the side at which a mask is drawn; it is soft, so that larger crops get it enlarged
 )
 BORDER = 0.02  # of the crop's side: width of the ramp to 0 at the crop's own border
+# turned further than the first the dub fades, from the second on the source is shown
 TURNED_DEGREES = (
     45.0,
     55.0,
-)  # turned further than the first the dub fades, from the second on the source is shown
+)
 FADE_SECONDS = 0.2  # the dub fades in over this time after frames that pass through, and out before them
 
 
@@ -106,9 +107,8 @@ def draw_weights(corners: Tensor, weights: Tensor, size: int) -> np.ndarray:
     """
     corners = corners.float().cpu().clamp(-2 * size, 3 * size)
     first, second = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-    facing = (
-        first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0] < 0
-    )  # counter-clockwise for the viewer, y pointing down
+    # counter-clockwise for the viewer, y pointing down
+    facing = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0] < 0
     corners = torch.where(facing[..., None, None], corners, corners[:, :, :1])  # without area
     points = torch.cat(
         [corners, weights.float().cpu().expand(len(corners), -1, -1)[..., None]], dim=-1

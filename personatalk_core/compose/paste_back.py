@@ -19,9 +19,8 @@ MAX_OFFSET = 0.15  # of full scale: light is never changed by more
 
 # Grain: what a camera adds to every pixel anew, and a rendering blended from several frames lacks.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-OPERATOR = np.array(
-    [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32
-)  # blind to slopes and edges along the axes (Immerkaer 1996)
+# blind to slopes and edges along the axes (Immerkaer 1996)
+OPERATOR = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 GAIN = 6.0  # root of the sum of its squares: what it makes of white noise of deviation 1
 NORMAL = 0.6745  # median of the absolute value of a normal variable
 INSIDE = 0.3  # of the mask: where both pictures are compared

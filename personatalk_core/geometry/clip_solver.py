@@ -241,9 +241,8 @@ def solve_blocks(blocks: Tensor, right: Tensor) -> Tensor:
     padded = blocks.new_zeros((3, 2 * pairs, width, width))
     padded[:, :frames] = blocks
     if frames % 2:
-        padded[0, -1] = torch.eye(
-            width, dtype=blocks.dtype, device=blocks.device
-        )  # a frame that nothing touches
+        # a frame that nothing touches
+        padded[0, -1] = torch.eye(width, dtype=blocks.dtype, device=blocks.device)
     even, odd = padded[:, 0::2], padded[:, 1::2]  # (3, pairs, P, P)
     diagonal = torch.cat(
         [torch.cat([even[0], even[1]], 2), torch.cat([even[1].mT, odd[0]], 2)], 1

@@ -35,12 +35,13 @@ from .initialisation import Coefficients, initial_coefficients
 CROP = 224  # pixels of the crop's side
 PIXELS_A_UNIT = 102.0  # in the crop, of the five points' unit (10 cm)
 HEADS = {"identity": 80, "expression": 64, "texture": 80, "angle": 3, "light": 27, "shift": 2, "depth": 1}
+# width, count and stride of ResNet-50's four stages
 BLOCKS = (
     (64, 3, 1),
     (128, 4, 2),
     (256, 6, 2),
     (512, 3, 2),
-)  # width, count and stride of ResNet-50's four stages
+)
 # Eye centres, tip of the nose and mouth corners of the mean face of BFM09, in 10 cm: x to the image's right,
 # y up, z to the viewer
 FIVE_POINTS = (
@@ -50,13 +51,14 @@ FIVE_POINTS = (
     (-0.250, -0.381, 0.223),
     (0.250, -0.381, 0.223),
 )
+# MediaPipe landmarks whose means are those points
 FIVE_LANDMARKS = (
     (33, 133),
     (362, 263),
     (4,),
     (61,),
     (291,),
-)  # MediaPipe landmarks whose means are those points
+)
 BATCH = 16
 
 
@@ -168,9 +170,10 @@ def load_coefficient_network(path: Path, *, sha256: str | None = None) -> Coeffi
             f"{path} cannot be read as safetensors ({error}); convert the published checkpoint again."
         ) from error
     network = CoefficientNetwork()
+    # say nothing
     counters = {
         name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")
-    }  # say nothing
+    }
     tensors = {name: value.float() for name, value in tensors.items() if name not in counters} | counters
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):

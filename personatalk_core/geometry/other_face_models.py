@@ -30,6 +30,7 @@ IBUG_68 = tuple(
         "267 270 291 321 314 17 84 91 78 81 13 311 308 402 14 178"
     ).split()
 )
+# right corner, upper, left corner, lower back
 OUTER_RING = (
     61,
     40,
@@ -43,7 +44,7 @@ OUTER_RING = (
     17,
     84,
     91,
-)  # right corner, upper, left corner, lower back
+)
 INNER_RING = (78, 81, 13, 311, 308, 402, 14, 178)
 NEEDED = sorted({33, 263, *OUTER_RING, *INNER_RING})
 

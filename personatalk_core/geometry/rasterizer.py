@@ -84,9 +84,8 @@ def _rasterize_chunk(
     span = torch.repeat_interleave(torch.arange(len(length), device=points.device), length)  # (pixels,)
     column = torch.arange(len(span), device=points.device) + (left - run_start).index_select(0, span)
     depth = slope.index_select(0, span).mul_(column + 0.5).add_(constant.index_select(0, span))
-    bits = (
-        count.bit_length()
-    )  # the triangle's number lies in the last ones: of equal depths the first in the list is the largest
+    # the triangle's number lies in the last ones: of equal depths the first in the list is the largest
+    bits = count.bit_length()
     key = (
         depth.mul_(DEPTH_STEPS)
         .floor_()
@@ -193,9 +192,8 @@ def _spans(edges: Tensor, owner: Tensor, row: Tensor, width: int) -> tuple[Tenso
     for k in range(3):
         dx, dy, constant = (edge.index_select(0, owner) for edge in edges[3 * k : 3 * k + 3])  # (R,) each
         value = dx * centre_y + constant  # inside: value - dy * column * SUBPIXELS >= 0
-        column = (
-            (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()
-        )  # exact: quotients are far below 2 ** 53
+        # exact: quotients are far below 2 ** 53
+        column = (value.double() / (dy.abs() * SUBPIXELS).clamp_min(1)).floor().long()
         # dy > 0: column <= value / slope; dy < 0: column >= -value / slope, rounded up; dy = 0: all or
         # nothing
         right = torch.where(dy > 0, torch.minimum(right, column), right)
@@ -209,12 +207,10 @@ def _at_pixels(number: Tensor, corner: Tensor, frames: int, height: int, width: 
 
     number: (T H W,) column of ``corner``, (10, M), that each pixel shows.
     """
-    planes = (
-        plane.index_select(0, number).view(frames, height, width) for plane in corner
-    )  # one after the other: contiguous
-    dx = (torch.arange(width, device=number.device) + 0.5) - next(
-        planes
-    )  # exact: multiples of 1/512 of a pixel
+    # one after the other: contiguous
+    planes = (plane.index_select(0, number).view(frames, height, width) for plane in corner)
+    # exact: multiples of 1/512 of a pixel
+    dx = (torch.arange(width, device=number.device) + 0.5) - next(planes)
     dy = (torch.arange(height, device=number.device) + 0.5)[:, None] - next(planes)
     second = torch.addcmul(next(planes) * dx, next(planes), dy)
     third = torch.addcmul(next(planes) * dx, next(planes), dy)

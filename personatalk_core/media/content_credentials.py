@@ -20,9 +20,10 @@ from .image_sequence import find_sequence, is_sequence
 from .provenance import AI_EDITED, SENTENCE
 
 TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime"}  # containers that both C2PA and VideoWriter know
+# one grey pixel
 _TRIAL = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-)  # one grey pixel
+)
 _SOURCE, _OTHER = "source", "input"  # names of ingredients inside the statement
 MAX_PEM = 1 << 20  # bytes of a certificate chain or key
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")

@@ -47,9 +47,8 @@ def exact_rate(
     candidates = [r for r in (*stated, *standard) if abs(float(r) / mean - 1) < 0.02]
     candidates += [Fraction(mean).limit_denominator(limit) for limit in (1, 100, 1001, 100_000)]
     index = np.arange(count)
-    precision = np.maximum(
-        np.abs(times) * np.finfo(np.float32).eps, SLACK
-    )  # times may have been float32 once
+    # times may have been float32 once
+    precision = np.maximum(np.abs(times) * np.finfo(np.float32).eps, SLACK)
     for allowed in (precision, precision + min(tick, 0.002)):
         for rate in candidates:
             if rate > 0 and bool(

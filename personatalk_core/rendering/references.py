@@ -168,10 +168,11 @@ def surrounding_frames(frames: Tensor, usable: Tensor, shot: Tensor, count: int)
         (M, count) int64, nearest first, the earlier one first at equal distance.
     """
     own = shot[usable]
+    # of the frame's shot
     begin, end = (
         torch.searchsorted(own, shot[frames]),
         torch.searchsorted(own, shot[frames], right=True),
-    )  # of the frame's shot
+    )
     none = begin == end
     begin, end = torch.where(none, 0, begin), torch.where(none, len(usable), end)
     rows = []

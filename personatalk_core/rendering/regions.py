@@ -49,10 +49,11 @@ def drawn_triangles(face_model: FaceModel) -> Tensor:
 
 DEPTH_TOLERANCE = 0.05  # canonical units behind the drawn surface at which a vertex counts as half hidden
 NOTHING = -1e4  # depth of pixels where nothing is drawn
+# cosine between normal and view: never seen below the first, fully above the second
 FACING_START, FACING_END = (
     0.02,
     0.30,
-)  # cosine between normal and view: never seen below the first, fully above the second
+)
 
 
 def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:

@@ -119,9 +119,8 @@ TRICKS = [
 @pytest.mark.parametrize("field", ["out", "mask_out"])
 def test_nothing_is_written_outside_the_folder(write_manifest, field, name):
     if name == "o.mp4/":
-        assert (
-            read_manifest(write_manifest([{**GOOD, "out": name}]))[0].out == "o.mp4"
-        )  # the same file, still inside
+        # the same file, still inside
+        assert read_manifest(write_manifest([{**GOOD, "out": name}]))[0].out == "o.mp4"
         return
     with pytest.raises(OptionsError, match=f"line 1: field '{field}'"):
         read_manifest(write_manifest([{**GOOD, "out": "fine.mp4", field: name}]))

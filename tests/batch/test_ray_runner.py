@@ -79,9 +79,8 @@ def test_a_killed_node_loses_no_job_and_repeats_none(cluster, clips, tmp_path):
         "gone.mp4": "failed",
     }
     assert sum(entry["lost"] for entry in lines) == 1, "the node died with one job under way"
-    assert (
-        len(taken) == 3 + 1 + 2
-    )  # three good jobs, one of them twice for the dead node, and the failing one with its retry
+    # three good jobs, one of them twice for the dead node, and the failing one with its retry
+    assert len(taken) == 3 + 1 + 2
     assert (summary.done, len(summary.failed)) == (3, 1) and "does not exist" in summary.failed[0].error
 
     again = next(entry["out"] for entry in lines if entry["lost"])

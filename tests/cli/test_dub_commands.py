@@ -283,10 +283,11 @@ def test_interrupt_leaves_no_half_written_file(sample_video, short_speech, tmp_p
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130, seen + rest
+    # what the same command goes on from
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         ".o.mp4.personatalk",
         "v.mp4",
-    ]  # what the same command goes on from
+    ]
 
 
 def test_evaluate_scores_a_dub(dubbed, sample_video, short_speech, tmp_path, capsys):
@@ -346,7 +347,6 @@ def test_pictures_in_and_pictures_out_give_the_same_as_video(dubbed, sample_vide
     pictures = np.stack(
         [cv2.cvtColor(cv2.imread(str(tmp_path / "out" / name)), cv2.COLOR_BGR2RGB) for name in names]
     )
-    assert (
-        np.abs(pictures.astype(int) - decode(dubbed["out"])).mean() < 0.5
-    )  # decoded by another path than the reader's
+    # decoded by another path than the reader's
+    assert np.abs(pictures.astype(int) - decode(dubbed["out"])).mean() < 0.5
     assert (tmp_path / "out" / "sound.wav").is_file()

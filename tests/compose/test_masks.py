@@ -71,9 +71,8 @@ def test_the_mask_is_soft_and_stays_on_the_lower_face():
     assert float(mask.min()) >= 0 and float(mask.max()) <= 1
     assert float(mask[66:86, 50:78].min()) > 0.9
     assert not mask[:36].any() and not mask[114:].any() and not mask[:, :14].any() and not mask[:, 114:].any()
-    assert (
-        float((mask[1:] - mask[:-1]).abs().max()) < 0.15
-    )  # no hard edge towards the upper face or below the chin
+    # no hard edge towards the upper face or below the chin
+    assert float((mask[1:] - mask[:-1]).abs().max()) < 0.15
 
 
 def test_the_mask_covers_both_where_the_chin_is_and_where_it_will_be():

@@ -70,9 +70,8 @@ def mouth(points, face_model) -> np.ndarray:
 def test_a_bare_face_is_never_covered(drawn, places, skin):
     crops, points = drawn
     for t in range(REFERENCES, len(crops)):
-        score = skin.occlusion_score(
-            place_colours(crops[t] * 0.9 + 0.02, points[t], places)
-        )  # another exposure, too
+        # another exposure, too
+        score = skin.occlusion_score(place_colours(crops[t] * 0.9 + 0.02, points[t], places))
         assert not occlusion_mask(score, points[t], places, SIZE).any()
 
 

@@ -162,9 +162,8 @@ def test_a_beard_and_a_moustache_move_with_the_new_mouth(scene, monkeypatch):
     strengths, likeness = [], []
     for item, number in zip(render(scene, Bearded, monkeypatch), SHOWN, strict=True):
         soft = lower_face_mask(item.source_points, item.target_points, models.face_model, item.crop.shape[-1])
-        assert float((item.paste_mask - soft).abs().mean()) < 0.02 * float(
-            soft.mean()
-        )  # nothing of it stays behind as covered
+        # nothing of it stays behind as covered
+        assert float((item.paste_mask - soft).abs().mean()) < 0.02 * float(soft.mean())
         frame, mask = paste(item, 1.0)
         old, new = (
             strands(g[[k]], models.face_model, frame.shape[0])

@@ -46,9 +46,8 @@ def test_geometry_starts_from_the_network_and_comes_near_the_landmarks_own(sampl
     assert float(start.rotation.abs().max()) < 1e-3  # straight into the camera, as the weights say
     learned = pipeline.fit(info, track, Run(models))
     plain = pipeline.fit(info, track, Run(replace(models, initializer=None)))
-    assert learned.frame_count == 56 and not torch.equal(
-        learned.rotation, plain.rotation
-    )  # another start ...
+    # another start ...
+    assert learned.frame_count == 56 and not torch.equal(learned.rotation, plain.rotation)
     marks, seen = torch.from_numpy(track.landmarks)[:, models.face_model.landmark_id], learned.usable
     points = posed_vertices(learned, models.face_model)[:, models.face_model.landmark_vertex]
     error = (points - marks)[seen][..., :2].norm(dim=-1).mean() / learned.scale[seen].mean()

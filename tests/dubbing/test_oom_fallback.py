@@ -214,9 +214,8 @@ def test_speech_goes_on_with_shorter_windows_then_on_the_cpu(heard, tmp_path):
 
 
 def test_speech_ends_on_the_cpu_with_copies_of_the_networks(heard, monkeypatch):
-    monkeypatch.setattr(
-        memory_fallback, "CPU", GPU
-    )  # so that the plain CPU, where the networks are, plays the GPU
+    # so that the plain CPU, where the networks are, plays the GPU
+    monkeypatch.setattr(memory_fallback, "CPU", GPU)
     networks, tried = heard[0], []
 
     def say(networks, windows):

@@ -215,9 +215,8 @@ THEMES = {
 def test_views_follow_the_theme_and_the_language(stub, page, driver, theme):
     """Words on the views are readable in both themes; the light page is in Chinese."""
     stub.settings |= THEMES[theme]
-    page = page.context.browser.new_page(
-        viewport={"width": 1600, "height": 1000}
-    )  # nothing of the earlier tests is restored
+    # nothing of the earlier tests is restored
+    page = page.context.browser.new_page(viewport={"width": 1600, "height": 1000})
     page.goto(f"http://127.0.0.1:{stub.port}/")
     page.wait_for_function(f"() => window.app?.graph && {driver.LOADED}", timeout=90_000)
     driver.open_workflow(page, "dub_video")

@@ -375,9 +375,10 @@ def test_16_every_weight_names_its_licence():
             with safe_open(str(BUNDLED_FOLDER / entry.file), framework="pt") as stream:
                 licence = json.loads(stream.metadata()["personatalk"])["licence"]
             assert len(licence) > 3, name
+            # MIT wants its notice
             assert name != "audio_encoder" or (
                 "Moonshine" in licence and "Permission is hereby granted" in licence
-            )  # MIT wants its notice
+            )
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     assert "MediaPipe" in (BUNDLED_FOLDER / "NOTICE.md").read_text(encoding="utf-8")
 

@@ -124,9 +124,8 @@ def test_full_disk_is_one_sentence_and_the_work_is_kept(clip, tmp_path):
     failed = run(sys.executable, "-c", child, limit, *command(*clip, out, "--lossless")[3:], cwd=ROOT)
     folder = tmp_path / ".out.mp4.personatalk"
     assert failed.returncode == 2
-    said = [
-        line for line in failed.stderr.splitlines() if not CHATTER.match(line.encode())
-    ]  # MediaPipe speaks of alignment by chance
+    # MediaPipe speaks of alignment by chance
+    said = [line for line in failed.stderr.splitlines() if not CHATTER.match(line.encode())]
     assert len(said) == 1 and "cannot be written" in said[0]
     assert f"kept in {folder}" in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name, "uninterrupted.mp4"]

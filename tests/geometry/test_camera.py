@@ -46,9 +46,8 @@ def test_projection_follows_the_stated_convention():
         torch.tensor([[100.0, 80.0]]),
         torch.tensor([40.0]),
     )
-    torch.testing.assert_close(
-        points, torch.tensor([[[120.0, 70.0, 4.0]]])
-    )  # right of the centre, above it, nearer
+    # right of the centre, above it, nearer
+    torch.testing.assert_close(points, torch.tensor([[[120.0, 70.0, 4.0]]]))
 
 
 def test_refuses_other_frame_counts():

@@ -140,9 +140,8 @@ def test_with_our_face_model_the_network_gives_the_rotation_and_landmarks_the_re
     model = load_face_model()
     angle, truth = known_pose(model)
     points = reconstruct(truth, model, model.landmark_vertex)
-    noise = torch.randn(
-        4, 80, generator=torch.Generator().manual_seed(0)
-    )  # identities of another face model mean nothing here
+    # identities of another face model mean nothing here
+    noise = torch.randn(4, 80, generator=torch.Generator().manual_seed(0))
     start = starting_coefficients(NetworkCoefficients(noise, noise[:, :64], angle), points, model)
     torch.testing.assert_close(start.rotation, truth.rotation, atol=1e-5, rtol=0)
     torch.testing.assert_close(start.translation, truth.translation, atol=0.1, rtol=0)

@@ -18,9 +18,8 @@ def model() -> FaceModel:
 
 def test_the_mean_face_is_in_the_canonical_frame(model):
     right, left = model.mean[model.eye_corners]
-    assert float((left - right).norm()) == pytest.approx(
-        1, abs=0.01
-    )  # the neutral mean; exactly 1 for the speaking mean it was aligned to
+    # the neutral mean; exactly 1 for the speaking mean it was aligned to
+    assert float((left - right).norm()) == pytest.approx(1, abs=0.01)
     assert left[0] > 0 > right[0]
     torch.testing.assert_close(model.mean[:468].mean(0), torch.zeros(3), atol=0.02, rtol=0)
     assert model.mean[topology.NOSE_TIP, 2] == model.mean[:468, 2].max()

@@ -72,9 +72,8 @@ def test_tempo_loss_is_the_weighted_sum_of_its_parts():
     expression[1, 0], expression[1, 3] = 2.0, 5.0  # lower 4, upper 10
     weights = FittingWeights(velocity=0.5, laplacian_pose=0.2, laplacian_lower=0.2, laplacian_upper=0.1)
     start = coefficients(torch.zeros(3, 6), torch.zeros(3, 4), torch.zeros(2))
-    value = tempo_loss(
-        POINTS, coefficients(pose, expression, torch.zeros(2)), target(start), 2, weights
-    )  # the start rests, so all of lambda counts
+    # the start rests, so all of lambda counts
+    value = tempo_loss(POINTS, coefficients(pose, expression, torch.zeros(2)), target(start), 2, weights)
     assert float(value) == pytest.approx(0.5 * 7 + 0.2 * 2 + 0.2 * 4 + 0.1 * 10)
 
 

@@ -21,9 +21,8 @@ def place(shape, scale=100.0, turn=(0.0, 0.0, 0.0)):
 def test_a_vertex_has_its_own_colour(model):
     points = place(model.mean)
     nose = points[0, 4, :2]
-    points = points + torch.cat(
-        [(nose.floor() + 0.5 - nose), torch.zeros(1)]
-    )  # put the nose tip on a pixel centre
+    # put the nose tip on a pixel centre
+    points = points + torch.cat([(nose.floor() + 0.5 - nose), torch.zeros(1)])
     pncc = draw_pncc(points, model, (256, 256))
     column, row = points[0, 4, :2].long().tolist()
     torch.testing.assert_close(pncc.map[0, :, row, column], model.pncc_colour[4], atol=0.01, rtol=0)
@@ -61,9 +60,8 @@ def test_an_open_mouth_shows_the_cavity_without_holes(model, turn, holes):
     region = torch.where(pncc.triangle[0] >= 0, model.region.long()[pncc.triangle[0].clamp_min(0)], -1)
     assert int((region == Region.MOUTH_CAVITY).sum()) > 40
     around = torch.nn.functional.avg_pool2d((region >= 0).float()[None, None], 5, 1, 2)[0, 0]
-    assert (
-        int(((region < 0) & (around > 0.7)).sum()) <= holes
-    )  # a thin line may open behind the far lip of a turned head
+    # a thin line may open behind the far lip of a turned head
+    assert int(((region < 0) & (around > 0.7)).sum()) <= holes
 
 
 def test_a_closed_mouth_hides_the_cavity(model):

@@ -123,9 +123,8 @@ def turn() -> Callable[[Path, int], None]:
             270: (0, -one, one, 0),
         }[degrees]
         matrix = b"".join(v.to_bytes(4, "big", signed=True) for v in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
-        at = (
-            data.index(b"tkhd") + 4 + 4 + 20 + 16
-        )  # version and flags, times, id, duration, reserved, layer, volume
+        # version and flags, times, id, duration, reserved, layer, volume
+        at = data.index(b"tkhd") + 4 + 4 + 20 + 16
         assert data[at : at + 4] == one.to_bytes(4, "big")
         data[at : at + 36] = matrix
         path.write_bytes(bytes(data))

@@ -112,9 +112,8 @@ def test_what_was_signed_reads_back_and_still_plays(choice, clip, tmp_path, read
     assert (found.state, found.issuer) == ("Valid", "Studio")
     assert found.actions == ("c2pa.opened", "c2pa.edited") and found.source_types == (AI_EDITED,)
     assert found.ingredients == ("source.mp4", "speech.wav")
-    assert set(found.problems) <= {
-        "signingCredential.untrusted"
-    }  # nobody trusts a certificate made a second ago
+    # nobody trusts a certificate made a second ago
+    assert set(found.problems) <= {"signingCredential.untrusted"}
     marks = read_marks(path)
     assert marks.c2pa and marks.ai_edited
     assert [read_number(frame) for frame in VideoReader(path).frames()] == [0, 1, 2]

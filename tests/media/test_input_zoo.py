@@ -169,9 +169,8 @@ def test_stated_colours_are_believed(tmp_path, numbered, matrix, value_range):
             )
         )
         container.mux(stream.encode(None))
-    assert (
-        np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 5
-    )  # a wrong matrix misses by 9 and more
+    # a wrong matrix misses by 9 and more
+    assert np.abs(next(VideoReader(path).frames()).astype(int) - numbered(5)).max() <= 5
 
 
 def test_interlaced_frames_are_kept_and_remarked(make_clip, read_number):

@@ -65,9 +65,8 @@ def test_a_variable_rate_is_written_as_it_is(tmp_path, numbered, read_number):
     line = Timeline(np.arange(6), np.concatenate([[0], np.cumsum(durations)[:-1]]), durations)
     info = probe(write(tmp_path / "out.mp4", line, numbered))
     assert np.allclose(info.times, line.times, atol=1e-5)
-    known = (
-        slice(None) if int(av.__version__.split(".")[0]) >= 16 else slice(-1)
-    )  # older FFmpegs guess the last duration
+    # older FFmpegs guess the last duration
+    known = slice(None) if int(av.__version__.split(".")[0]) >= 16 else slice(-1)
     assert np.allclose(info.durations[known], line.durations[known], atol=1e-5)
     assert [read_number(f) for f in VideoReader(info).frames()] == list(range(6))
 

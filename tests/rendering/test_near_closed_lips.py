@@ -23,12 +23,10 @@ def test_a_hairline_becomes_a_soft_shadow():
     pixels, cavity = lips(1)
     soft = soften(pixels, cavity)
     assert float((soft[:, 1:] - soft[:, :-1]).abs().max()) < 0.35 * 0.5  # of the step from lip to gap
-    assert (
-        float((pixels - soft)[:, 20, 30].abs().max()) > 0.05 and float(soft[:, 20, 30].max()) < 0.55
-    )  # a line is still seen
-    assert torch.allclose(
-        soft[:, :, 30].mean(), pixels[:, :, 30].mean(), atol=1e-4
-    )  # as much shadow as before, spread
+    # a line is still seen
+    assert float((pixels - soft)[:, 20, 30].abs().max()) > 0.05 and float(soft[:, 20, 30].max()) < 0.55
+    # as much shadow as before, spread
+    assert torch.allclose(soft[:, :, 30].mean(), pixels[:, :, 30].mean(), atol=1e-4)
     assert torch.equal(soft[:, :17], pixels[:, :17]) and torch.equal(soft[..., :15], pixels[..., :15])
 
 

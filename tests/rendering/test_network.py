@@ -159,8 +159,7 @@ def test_references_encoded_near_their_mesh_equal_whole_ones_there(clip, face_mo
     for name in ("lip_key_value", "face_key_value"):
         fast, slow = getattr(near, name), getattr(whole, name)
         assert float(((fast - slow).abs() * drawn).max()) < 1e-4
-        assert (
-            float(fast[:, :, 0].abs().max()) == 0.0 and float(slow[:, :, 0].abs().max()) > 0
-        )  # the rest was left out
+        # the rest was left out
+        assert float(fast[:, :, 0].abs().max()) == 0.0 and float(slow[:, :, 0].abs().max()) > 0
     for name in ("pncc", "visibility", "shape", "pose", "strength", "pixels"):
         assert torch.allclose(getattr(near, name), getattr(whole, name), atol=1e-5)

@@ -18,10 +18,11 @@ def test_the_nearest_come_first_and_only_those_allowed():
     difference = torch.tensor([[4.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [90.0, 0.0]])
     allowed = torch.tensor([[True, True, True, False, True], [False, False, True, True, False]])
     both, sharpness = difference.expand(2, -1, -1), torch.tensor([1.0, 2.0])
+    # 90 would hardly weigh
     assert topk_references(both, sharpness, allowed).tolist() == [
         [1, 2, 0, -1, -1],
         [3, 2, -1, -1, -1],
-    ]  # 90 would hardly weigh
+    ]
     assert topk_references(both, sharpness, allowed, count=2).tolist() == [[1, 2], [3, 2]]
 
 

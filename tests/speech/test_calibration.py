@@ -23,10 +23,11 @@ def speaker(audio, styles, templates):
 @pytest.fixture
 def calibration() -> StyleCalibration:
     made = StyleCalibration(D, E, windows=2, frames=40)
+    # the style's first value is the mean, its second the spread, of one coefficient
     made.weight[0, 0], made.weight[1, E] = (
         1.0,
         1.0,
-    )  # the style's first value is the mean, its second the spread, of one coefficient
+    )
     made.opening[0], made.way[0] = 1.0, 1.0
     return made
 
@@ -38,9 +39,8 @@ def test_motion_gets_the_mean_and_some_of_the_spread_asked_for(calibration):
     assert float(correction(spoken)[:, 0].std(correction=0)) == pytest.approx(2.0, abs=1e-3)
     lively, _ = calibration(calibration.compare(speaker, torch.tensor([5.0, 3.0]), torch.zeros(4, 3)))
     assert 2.2 < float(lively(spoken)[:, 0].std(correction=0)) < 3.0
-    assert float(lively(spoken)[:, 0].min()) == pytest.approx(
-        float(correction(spoken)[:, 0].min()), abs=1e-4
-    )  # rest stays
+    # rest stays
+    assert float(lively(spoken)[:, 0].min()) == pytest.approx(float(correction(spoken)[:, 0].min()), abs=1e-4)
 
 
 def test_a_style_like_the_usual_one_changes_nothing(calibration):

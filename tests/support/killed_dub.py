@@ -54,9 +54,8 @@ def main(video: Path, audio: Path, usual_windows: str | None = None) -> None:
     for line in sys.stdin:
         outs, moment, verb = (*line.split(), "dub")[:3]
         if verb == "render" and not target.exists():
-            os.waitpid(
-                fork(prepare), 0
-            )  # not in this process: a fork must not inherit decoders, whose threads stay behind
+            # not in this process: a fork must not inherit decoders, whose threads stay behind
+            os.waitpid(fork(prepare), 0)
         started = time.monotonic()
         children = [fork(partial(run, verb, out)) for out in outs.split(",")]
         if moment != "-":

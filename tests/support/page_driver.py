@@ -14,10 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = "window.app.extensions?.some((extension) => extension.name === 'PersonaTalk.Views')"
 START = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+# drawn by the processor: no test machine needs a GPU
 WITH_WEBGL = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-]  # drawn by the processor: no test machine needs a GPU
+]
 WITHOUT_WEBGL = ["--disable-gpu", "--disable-3d-apis"]
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
 

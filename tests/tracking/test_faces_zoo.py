@@ -32,9 +32,8 @@ def test_frames_that_are_views(woman, track):
 
 
 def test_a_face_larger_than_the_frame_is_dubbed_if_its_mouth_is_inside(man, track):
-    close = [
-        cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]
-    ]  # chin and forehead lie outside
+    # chin and forehead lie outside
+    close = [cv2.resize(picture[85:250, 92:257], (720, 720)) for picture in man[:3]]
     result = track(close)
     assert np.ptp(result.landmarks[0, :, 1]) > 700
     assert names(result) == ["OK"] * 3

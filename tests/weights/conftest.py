@@ -204,9 +204,8 @@ def stand_in_hub(monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    monkeypatch.setattr(
-        constants, "DOWNLOAD_CHUNK_SIZE", 10_000
-    )  # what is kept of a file when its download breaks off
+    # what is kept of a file when its download breaks off
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     hub = StandInHub()
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)

@@ -95,9 +95,8 @@ def load_syncnet(path: Path) -> SyncNet:
         raise WeightsError(
             f"{path} cannot be read as safetensors ({error}); convert SyncNet's published weights again."
         ) from error
-    tensors = {
-        name: tensor for name, tensor in tensors.items() if not name.startswith("netfcspk")
-    }  # an unused third head
+    # an unused third head
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("netfcspk")}
     expected = network.state_dict()
     wrong = sorted(set(expected) ^ set(tensors)) + sorted(
         n for n in expected if n in tensors and expected[n].shape != tensors[n].shape

@@ -40,9 +40,8 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     a, b = first.double().numpy(), second.double().numpy()
     ca, cb = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
     values, vectors = np.linalg.eigh(ca)
-    half = (
-        vectors * np.sqrt(values.clip(min=0)) @ vectors.T
-    )  # ca^(1/2); trace((ca cb)^(1/2)) = trace((half cb half)^(1/2))
+    # ca^(1/2); trace((ca cb)^(1/2)) = trace((half cb half)^(1/2))
+    half = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(half @ cb @ half).clip(min=0)).sum()
     difference = a.mean(0) - b.mean(0)
     return max(0.0, float(difference @ difference + np.trace(ca) + np.trace(cb) - 2 * cross))

@@ -147,9 +147,10 @@ def sound_features(samples: Tensor, frames: int) -> Tensor:
     padded[:count] = samples[:count]
     hop = SAMPLES_PER_FRAME // STEPS_A_FRAME
     window = torch.hann_window(FFT_SIZE)
+    # centred on each step
     pieces = F.pad(padded, (FFT_SIZE // 2 - hop // 2, FFT_SIZE // 2)).unfold(0, FFT_SIZE, hop)[
         : frames * STEPS_A_FRAME
-    ]  # centred on each step
+    ]
     power = torch.fft.rfft(pieces * window).abs().square()  # (T * STEPS_A_FRAME, FFT_SIZE / 2 + 1)
     mel = (power @ _mel_bands().T + 1e-8).log()
     mel = (mel - mel.mean(0)) / mel.std(0).clamp_min(1e-3)

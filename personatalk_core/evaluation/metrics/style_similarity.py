@@ -52,9 +52,8 @@ class StyleMetric(nn.Module):
     def __init__(self, config: StyleMetricConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Linear(
-            2 * config.expression, config.width
-        )  # where the face is, and how fast it moves
+        # where the face is, and how fast it moves
+        self.embed = nn.Linear(2 * config.expression, config.width)
         layer = nn.TransformerEncoderLayer(
             config.width,
             config.heads,
@@ -70,9 +69,8 @@ class StyleMetric(nn.Module):
     def forward(self, expression: Tensor) -> Tensor:
         """(B, T, E_low) at 25 fps, T >= 2, to (B, output) of length 1."""
         check_shape("expression windows", expression, "B", "T", self.config.expression)
-        speed = (
-            F.pad(expression.diff(dim=1), (0, 0, 1, 0)) * 4.0
-        )  # about as large as the coefficients themselves
+        # about as large as the coefficients themselves
+        speed = F.pad(expression.diff(dim=1), (0, 0, 1, 0)) * 4.0
         x = self.embed(torch.cat([expression, speed], dim=-1)) + _positions(
             expression.shape[1], self.config.width
         ).to(expression)

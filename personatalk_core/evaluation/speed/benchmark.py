@@ -155,9 +155,8 @@ def relative_speed(models: Models, on_progress: Callable[[int, int], None] | Non
         turns.append([_seconds(call) for call in calls])
         if on_progress:
             on_progress(turn + 1, ROUNDS + 1)
-    medians = [
-        statistics.median(seconds) for seconds in zip(*turns[1:], strict=True)
-    ]  # the first turn warms up
+    # the first turn warms up
+    medians = [statistics.median(seconds) for seconds in zip(*turns[1:], strict=True)]
     whole, lower, encoded, other = (FRAMES / seconds for seconds in medians)
     return {
         "renderer_fps": whole,
@@ -269,9 +268,8 @@ def _synthetic_track(clip: SyntheticClip, models: Models) -> FaceTrack:
     frames = clip.geometry.frame_count
     landmarks = torch.zeros(frames, 478, 3)
     landmarks[:, models.face_model.landmark_id] = clip.points[:, models.face_model.landmark_vertex]
-    landmarks[..., :2] += 0.3 * torch.randn(
-        frames, 478, 2, generator=torch.Generator().manual_seed(0)
-    )  # pixels
+    # pixels
+    landmarks[..., :2] += 0.3 * torch.randn(frames, 478, 2, generator=torch.Generator().manual_seed(0))
     zeros = torch.zeros(frames, dtype=torch.int64)
     return FaceTrack(
         landmarks.numpy(),

@@ -54,9 +54,8 @@ def write_long_clip(path: Path, minutes: float, size: tuple[int, int]) -> None:
         for picture in pictures:
             packets += stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
         packets += stream.encode(None)
-        contents = [
-            (bytes(packet), packet.is_keyframe) for packet in packets
-        ]  # one a picture, in order: there are no B-frames
+        # one a picture, in order: there are no B-frames
+        contents = [(bytes(packet), packet.is_keyframe) for packet in packets]
         for number in range(count):
             data, key = contents[number % len(contents)]
             packet = av.Packet(data)

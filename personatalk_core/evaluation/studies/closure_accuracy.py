@@ -34,9 +34,8 @@ OUTPUT_SLACK = 1  # frames by which the output's closure may come early or late
 DIP_DECIBELS = 9.0  # below the louder of what comes before and after
 SETTLE_FRAMES = 5  # after a sound ends a mouth may still be closing
 MUTED_SECONDS = 1.5
-QUIET_DECIBELS = (
-    -20.0
-)  # below the loud moments: nothing louder than this is a pause, however noisy the recording
+# below the loud moments: nothing louder than this is a pause, however noisy the recording
+QUIET_DECIBELS = -20.0
 FLOOR_DECIBELS = 6.0  # above the quietest tenth of a recording, within which only its own noise is heard
 
 

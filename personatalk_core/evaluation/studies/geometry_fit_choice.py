@@ -26,9 +26,8 @@ from ...geometry.fitting_terms import FittingWeights
 from ...types import FaceTrack, FrameStatus
 from .geometry_fit import fit_report, tracks_of, videos_in
 
-CHOSEN = tuple(
-    f.name for f in fields(FittingWeights) if f.name not in ("landmark", "tempo")
-)  # those two set the scale
+# those two set the scale
+CHOSEN = tuple(f.name for f in fields(FittingWeights) if f.name not in ("landmark", "tempo"))
 FACTORS = (0.5, 2.0)
 MAX_OVER, MAX_CLOSED = 0.0, 0.5  # percent
 NOTICEABLE = 0.02

@@ -29,6 +29,7 @@ from ..recipe import TRAIN_DEFAULTS, TrainOptions
 from .regions import lip_vertices, lower_face_weight, pncc_colours, rigid_weight
 from .tracks import TrackedClip, tracked_clips
 
+# MediaPipe's order
 BLENDSHAPE_NAMES = tuple(
     (
         "_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff "
@@ -41,7 +42,7 @@ BLENDSHAPE_NAMES = tuple(
         "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight "
         "noseSneerLeft noseSneerRight"
     ).split()
-)  # MediaPipe's order
+)
 
 
 @dataclass(frozen=True)
@@ -259,9 +260,8 @@ def principal_components(data: np.ndarray, weight: np.ndarray, metric: np.ndarra
     covariance = (flat * weight[:, None]).T @ flat
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    vectors = vectors * np.sign(
-        vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])]
-    )  # the same bytes on every machine
+    # the same bytes on every machine
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
     basis = (vectors * np.sqrt(np.maximum(values, 1e-12))).T.reshape(-1, *data.shape[1:])
     return (basis / metric).astype(np.float32)
 

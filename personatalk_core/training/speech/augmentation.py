@@ -15,10 +15,11 @@ from torch import Tensor
 from ...config import SAMPLE_RATE
 from ...geometry.face_model import FaceModel
 
+# samples: 30 ms and 7.5 ms, so that a period of the deepest voice can be skipped or repeated
 PIECE, SEARCH = (
     480,
     120,
-)  # samples: 30 ms and 7.5 ms, so that a period of the deepest voice can be skipped or repeated
+)
 
 
 def change_level(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

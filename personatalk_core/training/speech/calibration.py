@@ -128,9 +128,8 @@ def lip_free(face_model: FaceModel) -> Tensor:
     """(E_low, E_low): the nearest shift, in vertices, that leaves the lips as far apart as they are, in every
     direction."""
     root = SpeechLosses(face_model, SpeechLossWeights()).root
-    gaps = rearrange(
-        MouthMeasure(face_model).expression[:, :-1], "e p c -> (p c) e"
-    )  # the last pair is the corners
+    # the last pair is the corners
+    gaps = rearrange(MouthMeasure(face_model).expression[:, :-1], "e p c -> (p c) e")
     way = torch.linalg.solve(root @ root.T, gaps.T)  # (E_low, K)
     return torch.eye(len(root)) - way @ torch.linalg.pinv(gaps @ way) @ gaps
 

@@ -138,9 +138,8 @@ class WindowSampler:
                 np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, len(rest))).astype(np.float32)
             )
             shift = torch.from_numpy(rng.normal(0, 0.15, len(rest)).astype(np.float32))
-            expression, style = (
-                rest + shift + gain * (x - rest) for x in (expression, style)
-            )  # closed lips stay closed
+            # closed lips stay closed
+            expression, style = (rest + shift + gain * (x - rest) for x in (expression, style))
             rest = rest + shift
             if self.mirror is not None and rng.random() < 0.5:
                 expression, style, rest = (x @ self.mirror.expression for x in (expression, style, rest))

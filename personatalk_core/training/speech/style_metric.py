@@ -31,10 +31,11 @@ STEPS = 700
 PAIRS = 32  # speakers in a batch, two windows each
 TEMPERATURE = 0.1
 LEARNING_RATE = 1e-3
+# standard deviations of the face model: a fit's bias of a whole clip, and its noise of a frame
 OFFSET, NOISE = (
     0.3,
     0.05,
-)  # standard deviations of the face model: a fit's bias of a whole clip, and its noise of a frame
+)
 CHECK_EVERY = 100
 
 
@@ -107,9 +108,8 @@ def fit_style_metric(
         windows = [w for w in motion_windows(motion.expression, motion.usable, hop=5) if len(w) == WINDOW]
         if windows:
             pool.setdefault(motion.speaker, []).append(windows)
-    long_enough = sorted(
-        s for s, clips in pool.items() if len(clips) > 1 or len(clips[0]) > 10
-    )  # two windows that do not overlap
+    # two windows that do not overlap
+    long_enough = sorted(s for s, clips in pool.items() if len(clips) > 1 or len(clips[0]) > 10)
     if len(long_enough) < 4:
         raise OptionsError(
             f"{len(long_enough)} speakers have two windows of {WINDOW / 25:.0f} s but the style metric "
@@ -161,9 +161,8 @@ def draw_pair(clips: list[list[Tensor]], generator: torch.Generator) -> tuple[Te
         return clips[first][below(len(clips[first]))], clips[second][below(len(clips[second]))]
     windows = clips[0]
     first = below(len(windows))
-    others = [
-        k for k in range(len(windows)) if abs(k - first) >= 10
-    ]  # 10 windows of hop 5 are one window's length
+    # 10 windows of hop 5 are one window's length
+    others = [k for k in range(len(windows)) if abs(k - first) >= 10]
     return windows[first], windows[others[below(len(others))] if others else first]
 
 

@@ -95,10 +95,11 @@ def test_fid_of_pictures_that_differ_by_a_constant_is_its_square(folder):
     judges = load_judges(folder)
     assert {"inception", "arcface", "lpips"} <= set(judges.present)
     pictures = 0.5 * torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    # 0.5 in each of three features of [-1, 1]
     first, second = (
         judges.inception(pictures),
         judges.inception(pictures + 0.25),
-    )  # 0.5 in each of three features of [-1, 1]
+    )
     assert frechet_distance(first, second) == pytest.approx(3 * 0.25, abs=1e-4)
 
 

@@ -28,9 +28,8 @@ def encoder() -> AudioEncoder:
 
 @pytest.mark.parametrize("lag", [-2.5, 0.0, 1.4])
 def test_a_lag_is_found_to_a_fraction_of_a_frame(lag):
-    fine = np.convolve(
-        np.random.default_rng(0).normal(0, 1, 4000), np.hanning(61), "same"
-    )  # ten steps a frame
+    # ten steps a frame
+    fine = np.convolve(np.random.default_rng(0).normal(0, 1, 4000), np.hanning(61), "same")
     seen = fine[1000:3000:10]
     predicted = fine[1000 + round(lag * 10) : 3000 + round(lag * 10) : 10]
     assert shift_between(predicted, seen, np.ones(200, bool)) == pytest.approx(lag, abs=0.15)

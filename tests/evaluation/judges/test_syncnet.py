@@ -65,14 +65,12 @@ class ToldApart:
 def test_a_known_shift_is_found_with_a_known_confidence(monkeypatch, late):
     frames = 60
     crops = (torch.arange(frames) / 255)[:, None, None, None].expand(frames, 3, 4, 4)
-    clock = (
-        torch.arange(13 * frames * 4).float().reshape(frames * 4, 13)[:, :1] / 13 // 4
-    )  # which frame each 10 ms belong to
+    # which frame each 10 ms belong to
+    clock = torch.arange(13 * frames * 4).float().reshape(frames * 4, 13)[:, :1] / 13 // 4
     monkeypatch.setattr(
         "personatalk_core.evaluation.judges.syncnet.mfcc", lambda samples: clock.T.expand(13, -1)
     )
     found = sync_score(ToldApart(late), crops, torch.zeros(1))
     assert found["sync_offset"] == late
-    assert (
-        found["sync_distance"] < 0.2 and found["sync_score"] > 1.2
-    )  # orthogonal vectors are the root of 2 apart
+    # orthogonal vectors are the root of 2 apart
+    assert found["sync_distance"] < 0.2 and found["sync_score"] > 1.2

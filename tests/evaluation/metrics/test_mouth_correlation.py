@@ -49,6 +49,5 @@ def test_leak_is_one_for_an_unchanged_mouth_and_near_zero_for_a_new_one():
         )
         < 0.15
     )
-    assert leak(heard + source, source, heard) == pytest.approx(
-        1.0, abs=1e-6
-    )  # what is not heard comes from the source
+    # what is not heard comes from the source
+    assert leak(heard + source, source, heard) == pytest.approx(1.0, abs=1e-6)

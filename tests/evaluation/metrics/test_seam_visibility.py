@@ -25,9 +25,8 @@ def test_nothing_changed_shows_no_seam(source):
 
 def test_a_step_of_ten_levels_is_seen_and_a_ramp_less(source):
     step = seam_visibility(source + 10 / 255 * hard_mask(), source, hard_mask())
-    assert float(step[0]) == pytest.approx(
-        10 / 5, rel=0.6
-    )  # a step blurred over 5 pixels; steeper at corners
+    # a step blurred over 5 pixels; steeper at corners
+    assert float(step[0]) == pytest.approx(10 / 5, rel=0.6)
     soft = torch.nn.functional.avg_pool2d(hard_mask(), 17, 1, 8)
     assert float(seam_visibility(source + 10 / 255 * soft, source, soft)[0]) < 0.6 * float(step[0])
 

@@ -40,9 +40,8 @@ def test_a_fitted_judge_hears_a_new_talker_in_step():
     samples, opening = talker(99)
     heard = judge(samples, 200)
     assert correlation(heard, opening) > 0.8
-    assert (
-        sync_curve(opening, judge(in_step(samples, 3.0), 200)).best_lag == -3
-    )  # the sound is late, so the mouth is early
+    # the sound is late, so the mouth is early
+    assert sync_curve(opening, judge(in_step(samples, 3.0), 200)).best_lag == -3
     assert sync_curve(opening, judge(in_step(samples, -2.0), 198)).best_lag == 2
 
 

@@ -24,9 +24,8 @@ def test_second_difference_is_zero_on_a_path_of_even_speed_and_twice_a_jump():
 
 
 def test_head_speed_is_the_path_a_frame_in_eye_distances():
-    points = torch.arange(12.0)[:, None, None] * torch.tensor([3.0, 4.0]) + torch.zeros(
-        1, 7, 2
-    )  # 5 px a frame
+    # 5 px a frame
+    points = torch.arange(12.0)[:, None, None] * torch.tensor([3.0, 4.0]) + torch.zeros(1, 7, 2)
     seen = torch.ones(12, dtype=torch.bool)
     speed = head_speed(points, 100.0, seen)
     assert torch.allclose(speed[4:-4], torch.full((4,), 0.05))

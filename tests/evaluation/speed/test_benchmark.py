@@ -75,9 +75,8 @@ def test_the_renderer_is_timed_in_turns_with_the_yardstick(models, monkeypatch):
     speeds = relative_speed(models)
     assert all(value > 0 for value in speeds.values())
     assert speeds["ratio"] == pytest.approx(speeds["renderer_fps"] / speeds["wav2lip_sized_fps"])
-    assert (
-        speeds["ratio"] > 0.3
-    )  # far below what is measured on a machine at rest: a test must not depend on its neighbours
+    # far below what is measured on a machine at rest: a test must not depend on its neighbours
+    assert speeds["ratio"] > 0.3
 
 
 def test_a_dub_of_the_lower_face_costs_less_than_the_whole_crop(models):

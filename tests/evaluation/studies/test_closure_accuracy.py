@@ -123,8 +123,7 @@ def test_a_mouth_compared_with_itself_misses_nothing(sample_video):
     truth = spoken_by(geometry, samples, models)
     clip = TalkingClip("a", truth, samples, 0.0)
     row = closure_accuracy([clip], models, None)["a"]
-    assert (
-        row["all_hits"] / max(row["all_cases"], 1) > 0.7
-    )  # its style is read from its own output, so not quite itself
+    # its style is read from its own output, so not quite itself
+    assert row["all_hits"] / max(row["all_cases"], 1) > 0.7
     assert row["muted_opening"] < float(np.median(row["rest_real"])) + 0.05
     assert "wherever the real lips close" in report({"a": row})

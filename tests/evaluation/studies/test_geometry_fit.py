@@ -21,9 +21,8 @@ def still_face(frames: int = 12) -> FaceTrack:
     marks = np.zeros((frames, 478, 3), np.float32)
     marks[:, :468] = (model.mean[:468] * torch.tensor([90.0, -90, 90]) + 150).numpy()
     generator = np.random.default_rng(0)
-    marks += (
-        generator.normal(size=marks.shape) * 0.4 + generator.normal(size=(frames, 1, 3)) * 0.1
-    )  # each landmark trembles, all a little
+    # each landmark trembles, all a little
+    marks += generator.normal(size=marks.shape) * 0.4 + generator.normal(size=(frames, 1, 3)) * 0.1
     status, shot = np.zeros(frames, np.uint8), np.zeros(frames, np.int64)
     return FaceTrack(
         marks, np.zeros((frames, 52), np.float32), status, shot, np.arange(frames) / 25, (300, 300)

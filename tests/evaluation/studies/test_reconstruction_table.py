@@ -164,6 +164,7 @@ def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_
     models, painted, monkeypatch, tmp_path
 ):
     path, geometry = painted
+    # two frames alike lie far apart
     order = [
         0,
         19,
@@ -185,7 +186,7 @@ def test_the_verb_encodes_no_reference_twice_when_alike_ones_come_from_all_over_
         11,
         9,
         10,
-    ]  # two frames alike lie far apart
+    ]
     shuffled = replace(geometry, expression=geometry.expression[order])
     monkeypatch.setattr(reconstruct_module, "estimate_geometry", lambda *a: shuffled)
     monkeypatch.setattr(video_rendering, "BATCH", 2)

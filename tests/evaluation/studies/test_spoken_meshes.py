@@ -28,8 +28,7 @@ def test_true_and_predicted_mesh_stand_beside_the_face(sample_video, tmp_path):
     frame = next(iter(VideoReader(made).frames([40])))
     true, own = frame[:, SIDE : 2 * SIDE].astype(int), frame[:, 2 * SIDE :].astype(int)
     lower = slice(int(SIDE * 0.55), SIDE)
-    assert (
-        abs(true - own)[lower].mean() > 2 * abs(true - own)[: SIDE // 3].mean()
-    )  # only the mouth speaks other words
+    # only the mouth speaks other words
+    assert abs(true - own)[lower].mean() > 2 * abs(true - own)[: SIDE // 3].mean()
     draw_openings([clip], [output], models, tmp_path / "o.png")
     assert (tmp_path / "o.png").stat().st_size > 5000

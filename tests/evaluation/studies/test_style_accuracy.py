@@ -61,12 +61,13 @@ def test_pieces_of_one_clip_and_whole_clips_of_several():
         [torch.zeros(250, 2), torch.zeros(80, 2), torch.zeros(80, 2), torch.zeros(40, 2)],
         ["a", "b", "b", "c"],
     )
+    # c is too short to be halved
     assert [(s, len(m)) for s, m in parts] == [
         ("a", 125),
         ("a", 125),
         ("b", 80),
         ("b", 80),
-    ]  # c is too short to be halved
+    ]
 
 
 def test_nearest_speaker_counts_by_speaker():
@@ -76,10 +77,11 @@ def test_nearest_speaker_counts_by_speaker():
         ("b", torch.full((30, 1), 1.0)),
         ("b", torch.full((30, 1), 0.2)),
     ]
+    # b's second piece is nearer to a
     assert nearest_speaker(parts, lambda motion: motion.mean(0)) == {
         "a": 1.0,
         "b": 0.5,
-    }  # b's second piece is nearer to a
+    }
 
 
 def spoken(models, clip: TalkingClip) -> TalkingClip:

@@ -120,9 +120,8 @@ def test_prepared_clips_hold_what_was_filmed(folder, face_model):
     assert frames.crops.shape == (3, 3, 256, 256) and torch.equal(frames.points[0], frames.points[2])
     inside = frames.geometry[0, :3].sum(dim=0) > 0.5
     error = (frames.crops[0] - frames.geometry[0, :3] * 0.8).abs()[:, inside]
-    assert (
-        float(error.mean()) < 0.03
-    )  # the painting is the drawn geometry, so crop and geometry lie on each other
+    # the painting is the drawn geometry, so crop and geometry lie on each other
+    assert float(error.mean()) < 0.03
 
 
 def test_only_usable_frames_of_one_shot_are_kept(face_model):

@@ -48,9 +48,8 @@ def test_it_comes_nearer_to_what_is_heard_without_noise(networks, talker, face_m
     after = result.audio_encoder.state_dict()
     assert torch.equal(after["backbone.conv1.weight"], before["backbone.conv1.weight"])
     assert all(torch.equal(v, head[k]) for k, v in result.lip_sync.state_dict().items())
-    assert all(
-        torch.equal(v, before[k]) for k, v in networks.audio_encoder.state_dict().items()
-    )  # the teacher's are not touched
+    # the teacher's are not touched
+    assert all(torch.equal(v, before[k]) for k, v in networks.audio_encoder.state_dict().items())
 
 
 def test_a_killed_stage_goes_on_where_it_was(networks, talker, face_model, tmp_path):

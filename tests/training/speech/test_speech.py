@@ -96,9 +96,10 @@ def test_hubert_learns_through_the_same_command(folder, face_model, tmp_path):
     ).audio_encoder
     start = speech.start_encoder("hubert", tmp_path / "tiny")
     assert trained.config.kind == "hubert"
+    # as files keep them
     pairs = {
         n: (p.half().float(), trained.backbone.get_parameter(n)) for n, p in start.backbone.named_parameters()
-    }  # as files keep them
+    }
     moved = [
         name for name, (before, after) in pairs.items() if float((before - after).detach().abs().max()) > 1e-3
     ]

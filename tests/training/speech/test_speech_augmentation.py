@@ -30,9 +30,8 @@ def test_noise_has_the_stated_share():
 
 def test_other_speech_can_be_the_noise():
     rng = np.random.default_rng(9)
-    other = rng.normal(0, 1, 40_000) * (
-        np.arange(40_000) > 20_000
-    )  # half of it silent, which hiss and music are not
+    # half of it silent, which hiss and music are not
+    other = rng.normal(0, 1, 40_000) * (np.arange(40_000) > 20_000)
     quietest = []
     for seed in range(20):
         noise = change.add_noise(np.ones(40_000), np.random.default_rng(seed), other) - 1

@@ -102,9 +102,8 @@ def test_sigkill_loses_nothing_but_the_last_steps(tmp_path):
     first.stdout.close()
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     steps = [int(line) for line in again.stdout.split()]
-    assert (
-        first.returncode == -signal.SIGKILL and steps[0] == 11 and steps[-1] == 20
-    )  # from the check at 10 on
+    # from the check at 10 on
+    assert first.returncode == -signal.SIGKILL and steps[0] == 11 and steps[-1] == 20
     assert [h["step"] for h in json.loads((tmp_path / "history.json").read_text())] == [5, 10, 15, 20]
 
 

@@ -20,9 +20,8 @@ def test_mirrored_coefficients_are_the_mirrored_face(face_model):
     )
     reflected = own * torch.tensor([-1.0, 1.0, 1.0])
     exact = "donot_use_mm_for_euclid_dist"
-    nearest = torch.cdist(other, reflected, compute_mode=exact).amin(
-        -1
-    )  # the same points, whatever their order
+    # the same points, whatever their order
+    nearest = torch.cdist(other, reflected, compute_mode=exact).amin(-1)
     assert float(nearest.max()) < 1e-4 < float(torch.cdist(own, reflected).amin(-1).max())
     assert torch.allclose(mouth_opening(own, face_model), mouth_opening(other, face_model), atol=1e-4)
     assert torch.allclose(mouth_width(own, face_model), mouth_width(other, face_model), atol=1e-4)

@@ -55,9 +55,8 @@ def test_contrastive_loss_of_perfect_pairs_and_of_none():
     perfect = float(contrastive_loss(left, left))
     assert perfect == pytest.approx(math.log(1 + 6 * math.exp(-10)), abs=1e-4)
     same = torch.ones(4, 4) / 2
-    assert float(contrastive_loss(same, same)) == pytest.approx(
-        math.log(7), abs=1e-4
-    )  # seven others, all alike
+    # seven others, all alike
+    assert float(contrastive_loss(same, same)) == pytest.approx(math.log(7), abs=1e-4)
 
 
 def test_a_pair_comes_from_different_clips_or_does_not_overlap():
