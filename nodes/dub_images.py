@@ -17,8 +17,8 @@ class DubImages(io.ComfyNode):
             display_name="Dub Images (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Dub Video for IMAGE batches. All frames are in memory at once, about 11 MB each at "
-                "720p: for longer clips use Dub Video."
+                "Dub Video for IMAGE batches. All frames are in memory at once, about 11 MB each at 720p: "
+                "for longer clips use Dub Video."
             ),
             search_aliases=["lip sync images", "VideoHelperSuite lip sync"],
             inputs=[
@@ -31,8 +31,8 @@ class DubImages(io.ComfyNode):
                     max=240.0,
                     step=0.001,
                     tooltip=(
-                        "Frames a second of the images. A wrong number makes the mouth drift away "
-                        "from the sound."
+                        "Frames a second of the images. A wrong number makes the mouth drift away from the "
+                        "sound."
                     ),
                 ),
                 io.Audio.Input("audio", tooltip="The new speech."),

@@ -23,8 +23,8 @@ def dubbed_outputs() -> list[io.Output]:
         io.Video.Output(
             display_name="mask",
             tooltip=(
-                "A grey video of what was changed: black untouched, white replaced. To Video to "
-                "Mask for a MASK."
+                "A grey video of what was changed: black untouched, white replaced. To Video to Mask for a "
+                "MASK."
             ),
         ),
         io.String.Output(

@@ -19,9 +19,8 @@ class DubVideo(io.ComfyNode):
             display_name="Dub Video (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Makes the person in the video speak new words, with their own face and way of "
-                "speaking. Everything but the mouth region"
-                " stays."
+                "Makes the person in the video speak new words, with their own face and way of speaking. "
+                "Everything but the mouth region stays."
             ),
             search_aliases=[
                 "lip sync",
@@ -37,15 +36,15 @@ class DubVideo(io.ComfyNode):
                 io.Video.Input(
                     "video",
                     tooltip=(
-                        "A video of a talking person who agreed to this. Size, frame rate and "
-                        "duration of the frames stay as they are."
+                        "A video of a talking person who agreed to this. Size, frame rate and duration of "
+                        "the frames stay as they are."
                     ),
                 ),
                 io.Audio.Input(
                     "audio",
                     tooltip=(
-                        "The new speech, in any language. Music and noise move the mouth too: use "
-                        "a clean voice."
+                        "The new speech, in any language. Music and noise move the mouth too: use a clean "
+                        "voice."
                     ),
                 ),
                 Style.Input(

@@ -31,8 +31,8 @@ class EditGeometry(io.ComfyNode):
             display_name="Edit Geometry (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Changes how the mouth moves before it is rendered: further, calmer, earlier, "
-                "faster, or with an expression added."
+                "Changes how the mouth moves before it is rendered: further, calmer, earlier, faster, or "
+                "with an expression added."
             ),
             search_aliases=["smooth geometry", "mouth gain", "retime"],
             inputs=[
@@ -45,9 +45,8 @@ class EditGeometry(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     tooltip=(
-                        "How far the mouth moves: 0 keeps it still, 1 as generated, 2 twice as far. "
-                        "Above 1.3 lips may no longer meet on p,"
-                        " b and m."
+                        "How far the mouth moves: 0 keeps it still, 1 as generated, 2 twice as far. Above "
+                        "1.3 lips may no longer meet on p, b and m."
                     ),
                 ),
                 io.Float.Input(
@@ -57,8 +56,8 @@ class EditGeometry(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip=(
-                        "Seconds over which the mouth's movement is averaged. 0.04 removes jitter; "
-                        "0.1 and more mumbles."
+                        "Seconds over which the mouth's movement is averaged. 0.04 removes jitter; 0.1 and "
+                        "more mumbles."
                     ),
                 ),
                 io.Float.Input(
@@ -68,8 +67,8 @@ class EditGeometry(io.ComfyNode):
                     max=2.0,
                     step=0.01,
                     tooltip=(
-                        "Seconds by which the mouth comes later (negative: earlier). Corrects "
-                        "sound that is out of step."
+                        "Seconds by which the mouth comes later (negative: earlier). Corrects sound that "
+                        "is out of step."
                     ),
                 ),
                 io.Float.Input(
@@ -80,9 +79,9 @@ class EditGeometry(io.ComfyNode):
                     step=0.05,
                     advanced=True,
                     tooltip=(
-                        "Plays picture and mouth faster (2) or slower (0.5) at the same frame rate. "
-                        "Other than 1 the old sound no longer"
-                        " fits: connect matching audio to Render Faces, or the result is silent."
+                        "Plays picture and mouth faster (2) or slower (0.5) at the same frame rate. Other "
+                        "than 1 the old sound no longer fits: connect matching audio to Render Faces, or "
+                        "the result is silent."
                     ),
                 ),
                 io.Combo.Input(
@@ -100,8 +99,8 @@ class EditGeometry(io.ComfyNode):
                     step=0.01,
                     advanced=True,
                     tooltip=(
-                        "How much of it: 1 the full expression, negative the opposite. 0.1 to 0.3 "
-                        "look natural."
+                        "How much of it: 1 the full expression, negative the opposite. 0.1 to 0.3 look "
+                        "natural."
                     ),
                 ),
                 io.Float.Input(
@@ -112,9 +111,8 @@ class EditGeometry(io.ComfyNode):
                     step=0.05,
                     advanced=True,
                     tooltip=(
-                        "How far brows and lids move in the geometry. Only the mouth region is "
-                        "rendered, so this shows in previews, not in"
-                        " the video."
+                        "How far brows and lids move in the geometry. Only the mouth region is rendered, "
+                        "so this shows in previews, not in the video."
                     ),
                 ),
             ],

@@ -15,8 +15,8 @@ class EstimateGeometry(io.ComfyNode):
             display_name="Estimate Geometry (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Fits the 3D face to the whole clip: one shape, and an expression and a pose "
-                "for every frame, smooth in time."
+                "Fits the 3D face to the whole clip: one shape, and an expression and a pose for every "
+                "frame, smooth in time."
             ),
             search_aliases=["3dmm", "face fitting", "face mesh"],
             inputs=[

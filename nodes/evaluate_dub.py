@@ -27,8 +27,8 @@ class EvaluateDub(io.ComfyNode):
                 io.Video.Input(
                     "source",
                     tooltip=(
-                        "The video that was dubbed. Where it has sound of its own, its numbers "
-                        "stand beside the dub's."
+                        "The video that was dubbed. Where it has sound of its own, its numbers stand "
+                        "beside the dub's."
                     ),
                 ),
                 io.Video.Input(
@@ -45,8 +45,8 @@ class EvaluateDub(io.ComfyNode):
                     step=1,
                     advanced=True,
                     tooltip=(
-                        "Compare the pixels of this many frames at most; 0 compares all. Motion "
-                        "and sound are always compared whole."
+                        "Compare the pixels of this many frames at most; 0 compares all. Motion and sound "
+                        "are always compared whole."
                     ),
                 ),
             ],

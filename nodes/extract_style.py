@@ -15,8 +15,8 @@ class ExtractStyle(io.ComfyNode):
             display_name="Extract Style (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Learns how a person speaks (how far they open, round, press and smile) from "
-                "one or more clips of them."
+                "Learns how a person speaks (how far they open, round, press and smile) from one or more "
+                "clips of them."
             ),
             search_aliases=["speaking style", "talking style", "persona"],
             inputs=[
@@ -24,8 +24,8 @@ class ExtractStyle(io.ComfyNode):
                 Geometry.Input(
                     "geometry",
                     tooltip=(
-                        "A clip of the person, from Estimate Geometry. At least half a second; ten "
-                        "seconds are steadier."
+                        "A clip of the person, from Estimate Geometry. At least half a second; ten seconds "
+                        "are steadier."
                     ),
                 ),
                 Geometry.Input(

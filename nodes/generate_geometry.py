@@ -18,8 +18,8 @@ class GenerateGeometry(io.ComfyNode):
             display_name="Generate Lip-Synced Geometry (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Makes the face of the video speak the words of the sound, in its own or another "
-                "person's style. Head and upper face stay."
+                "Makes the face of the video speak the words of the sound, in its own or another person's "
+                "style. Head and upper face stay."
             ),
             search_aliases=["audio to face", "speech to geometry", "lip sync"],
             inputs=[
@@ -40,8 +40,8 @@ class GenerateGeometry(io.ComfyNode):
                 Geometry.Output(
                     display_name="geometry",
                     tooltip=(
-                        "The speaking geometry: to Edit Geometry, Select References, Render Faces, "
-                        "Preview Geometry."
+                        "The speaking geometry: to Edit Geometry, Select References, Render Faces, Preview "
+                        "Geometry."
                     ),
                 )
             ],

@@ -31,10 +31,9 @@ class LoadModels(io.ComfyNode):
                     default=model_folders.ROOT,
                     tooltip=(
                         "models/personatalk: your own files there win, the shipped ones fill in. A "
-                        "subfolder: the same with that folder,"
-                        " such as one fine-tuned person. bundled: only the shipped files. A file with "
-                        "a wrong checksum stops the run"
-                        " instead of giving garbage."
+                        "subfolder: the same with that folder, such as one fine-tuned person. bundled: "
+                        "only the shipped files. A file with a wrong checksum stops the run instead of "
+                        "giving garbage."
                     ),
                 ),
                 option_input("dtype"),
@@ -43,9 +42,9 @@ class LoadModels(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip=(
-                        "A Hugging Face repository with weights, as OWNER/NAME@COMMIT with the full "
-                        "commit hash. Its files win over the"
-                        " shipped ones and are downloaded once. Empty: nothing is downloaded."
+                        "A Hugging Face repository with weights, as OWNER/NAME@COMMIT with the full commit "
+                        "hash. Its files win over the shipped ones and are downloaded once. Empty: nothing "
+                        "is downloaded."
                     ),
                 ),
                 option_input("initializer", choices=model_folders.initializer_choices(), optional=True),

@@ -22,9 +22,9 @@ class LoadStyle(io.ComfyNode):
                     "file",
                     options=style_choices(),
                     tooltip=(
-                        "A file saved by Save Style or 'personatalk style'. A style works only with "
-                        "the speech weights it was made with;"
-                        " with others the run stops and says so. Press R to see new files."
+                        "A file saved by Save Style or 'personatalk style'. A style works only with the "
+                        "speech weights it was made with; with others the run stops and says so. Press R "
+                        "to see new files."
                     ),
                 ),
             ],

@@ -29,8 +29,8 @@ class MixStyles(io.ComfyNode):
                 step=0.01,
                 display_mode=io.NumberDisplay.slider,
                 tooltip=(
-                    f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 "
-                    "leaves the style out."
+                    f"Share of style {slot} in the mix. Shares are scaled to sum to one; 0 leaves the "
+                    "style out."
                 ),
             )
             for slot in SLOTS

@@ -130,8 +130,8 @@ def new_style_path(name: str) -> Path:
     for other in path.parent.glob("*.safetensors"):
         if other.name != path.name and _same_file_name(other.name) == _same_file_name(path.name):
             raise OptionsError(
-                f"file_name is '{name}' but '{other.stem}' exists, which is the same file on Windows "
-                "and macOS; use that name or another."
+                f"file_name is '{name}' but '{other.stem}' exists, which is the same file on Windows and "
+                "macOS; use that name or another."
             )
     return path
 

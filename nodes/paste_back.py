@@ -16,16 +16,16 @@ class PasteBack(io.ComfyNode):
             display_name="Paste Back (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Lays rendered faces over another version of the video, such as a graded one. Render "
-                "Faces pastes over the source already."
+                "Lays rendered faces over another version of the video, such as a graded one. Render Faces "
+                "pastes over the source already."
             ),
             search_aliases=["composite", "blend face", "mask blend"],
             inputs=[
                 io.Video.Input(
                     "video",
                     tooltip=(
-                        "The video under the faces: the source or another version of it, of the "
-                        "same size and frames."
+                        "The video under the faces: the source or another version of it, of the same size "
+                        "and frames."
                     ),
                 ),
                 io.Video.Input(
@@ -42,8 +42,8 @@ class PasteBack(io.ComfyNode):
                 Geometry.Input(
                     "geometry",
                     tooltip=(
-                        "The geometry that was rendered: says which frame of the video each "
-                        "rendered frame lies over."
+                        "The geometry that was rendered: says which frame of the video each rendered frame "
+                        "lies over."
                     ),
                 ),
                 io.Float.Input(
@@ -53,8 +53,8 @@ class PasteBack(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip=(
-                        "How much of the rendered face shows: 1 all, 0 gives the video untouched. "
-                        "Between, the old mouth shines through."
+                        "How much of the rendered face shows: 1 all, 0 gives the video untouched. Between, "
+                        "the old mouth shines through."
                     ),
                 ),
                 io.Float.Input(
@@ -64,8 +64,8 @@ class PasteBack(io.ComfyNode):
                     max=64.0,
                     step=0.5,
                     tooltip=(
-                        "Pixels over which the edge fades inwards. Hides a seam after grading; too "
-                        "much lets the old lips show."
+                        "Pixels over which the edge fades inwards. Hides a seam after grading; too much "
+                        "lets the old lips show."
                     ),
                 ),
                 option_input("lossless"),

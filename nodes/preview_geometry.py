@@ -15,8 +15,8 @@ class PreviewGeometry(io.ComfyNode):
             display_name="Preview Geometry (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Shows the 3D face: over the video as a mesh or as its coordinate map (PNCC), "
-                "and as a model to turn on the node."
+                "Shows the 3D face: over the video as a mesh or as its coordinate map (PNCC), and as a "
+                "model to turn on the node."
             ),
             search_aliases=["pncc", "face mesh", "show geometry"],
             inputs=[
@@ -28,9 +28,8 @@ class PreviewGeometry(io.ComfyNode):
                     options=["mesh", "pncc"],
                     default="mesh",
                     tooltip=(
-                        "mesh: triangle edges over the picture, shows how well the face is met. pncc: "
-                        "what the renderer sees, each point of"
-                        " the face in its own colour."
+                        "mesh: triangle edges over the picture, shows how well the face is met. pncc: what "
+                        "the renderer sees, each point of the face in its own colour."
                     ),
                 ),
             ],

@@ -17,8 +17,8 @@ class RenderFaces(io.ComfyNode):
             display_name="Render Faces (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Renders the speaking face with the video's own pixels and pastes it back, "
-                "frame by frame from file to file."
+                "Renders the speaking face with the video's own pixels and pastes it back, frame by frame "
+                "from file to file."
             ),
             search_aliases=["paste back", "face rendering", "neural rendering"],
             inputs=[
@@ -31,8 +31,8 @@ class RenderFaces(io.ComfyNode):
                     "references",
                     optional=True,
                     tooltip=(
-                        "From Select References. Not connected: chosen automatically with the two "
-                        "numbers below."
+                        "From Select References. Not connected: chosen automatically with the two numbers "
+                        "below."
                     ),
                 ),
                 io.Audio.Input(

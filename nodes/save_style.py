@@ -16,8 +16,8 @@ class SaveStyle(io.ComfyNode):
             display_name="Save Style (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Writes a style to models/personatalk/styles as a small file that can be "
-                "shared and loaded again."
+                "Writes a style to models/personatalk/styles as a small file that can be shared and loaded "
+                "again."
             ),
             search_aliases=["export style"],
             inputs=[
@@ -26,8 +26,8 @@ class SaveStyle(io.ComfyNode):
                     "file_name",
                     default="my_style",
                     tooltip=(
-                        "Name of the file, letters, digits, spaces, dots, dashes and underscores. A "
-                        "style of the same name is replaced."
+                        "Name of the file, letters, digits, spaces, dots, dashes and underscores. A style "
+                        "of the same name is replaced."
                     ),
                 ),
             ],

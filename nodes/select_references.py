@@ -18,8 +18,8 @@ class SelectReferences(io.ComfyNode):
             display_name="Select References (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Chooses the frames whose pixels the new mouth and skin are made of, and shows "
-                "them from closed to wide open."
+                "Chooses the frames whose pixels the new mouth and skin are made of, and shows them from "
+                "closed to wide open."
             ),
             search_aliases=["reference frames", "teeth", "lip references"],
             inputs=[

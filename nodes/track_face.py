@@ -18,8 +18,8 @@ class TrackFace(io.ComfyNode):
             display_name="Track Face (PersonaTalk)",
             category=CATEGORY,
             description=(
-                "Follows one face through the video. Frames where it cannot be used are marked "
-                "and later pass through untouched."
+                "Follows one face through the video. Frames where it cannot be used are marked and later "
+                "pass through untouched."
             ),
             search_aliases=["face landmarks", "mediapipe", "face detection"],
             inputs=[
@@ -36,9 +36,8 @@ class TrackFace(io.ComfyNode):
                         "forceInput": True
                     },  # a socket, not four numbers that would always choose something
                     tooltip=(
-                        "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in "
-                        "the first box is followed, and the"
-                        " widget 'face' is ignored."
+                        "From a face detector, such as ComfyUI's Detect Face Landmarks: the face in the "
+                        "first box is followed, and the widget 'face' is ignored."
                     ),
                 ),
             ],
@@ -51,8 +50,8 @@ class TrackFace(io.ComfyNode):
                 FaceLandmarks.Output(
                     display_name="face_landmarks",
                     tooltip=(
-                        "The followed face for ComfyUI's own nodes, such as Draw Face Mask and "
-                        "Visualize Face Landmarks."
+                        "The followed face for ComfyUI's own nodes, such as Draw Face Mask and Visualize "
+                        "Face Landmarks."
                     ),
                 ),
                 FaceBoxes.Output(

@@ -22,8 +22,8 @@ class VideoToMask(io.ComfyNode):
                 io.Video.Input(
                     "video",
                     tooltip=(
-                        "The mask output of Render Faces or Dub Video. All its frames come into "
-                        "memory, about 4 MB each at 720p."
+                        "The mask output of Render Faces or Dub Video. All its frames come into memory, "
+                        "about 4 MB each at 720p."
                     ),
                 )
             ],

@@ -74,8 +74,8 @@ def check_rising(name: str, times: np.ndarray) -> None:
     if len(falls):
         k = int(falls[0])
         raise ShapeError(
-            f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly "
-            "rising seconds."
+            f"{name} goes from {times[k]} to {times[k + 1]} at frame {k + 1} but expected strictly rising "
+            "seconds."
         )
 
 
@@ -97,8 +97,8 @@ def check_length(what: object, seconds: float, frames: int = 0) -> None:
     """Refuse more time or more frames than are read. Raises MediaError."""
     if not seconds <= MAX_SECONDS:
         raise MediaError(
-            f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export "
-            "it again."
+            f"{what} lasts {seconds:.0f} s but at most {MAX_SECONDS:.0f} s are read; cut it or export it "
+            "again."
         )
     if frames > MAX_FRAMES:
         raise MediaError(f"{what} has {frames} frames but at most {MAX_FRAMES} are read; cut it.")

@@ -197,8 +197,8 @@ class DubOptions:
         True,
         help='do not write the "AI-edited" metadata',
         tooltip=(
-            "On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: "
-            "it does not."
+            "On: the file's metadata says that AI edited it, as many platforms and laws ask. Off: it does "
+            "not."
         ),
         advanced=True,
     )
@@ -266,6 +266,6 @@ class FaceChoice:
         except ValueError:
             pass
         raise OptionsError(
-            f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such "
-            "as point:320,180@0."
+            f"face is '{text}' but expected auto, largest, index:N (N from 0) or point:X,Y@FRAME, such as "
+            "point:320,180@0."
         )

@@ -51,8 +51,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     if name == "fp16" and device.type == "cpu":
         raise OptionsError(
-            "dtype is 'fp16' but the device is the CPU, which computes it slowly and coarsely; choose "
-            "fp32 or bf16."
+            "dtype is 'fp16' but the device is the CPU, which computes it slowly and coarsely; choose fp32 "
+            "or bf16."
         )
     return _DTYPES[name]
 
@@ -99,8 +99,7 @@ class Models:
         if identity != self.face_model.sha256:
             raise FaceModelMismatchError(
                 f"{what} was made with face model {identity[:12]} but {self.face_model.sha256[:12]} is "
-                "loaded; "
-                "make it again with this face model or load the one it was made with."
+                "loaded; make it again with this face model or load the one it was made with."
             )
 
 

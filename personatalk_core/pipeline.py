@@ -155,8 +155,8 @@ def render(
     source = target.reference or target
     if source.source and source.source != clip.sha256:
         raise MediaError(
-            f"The geometry was made from another video than {clip.path} (sha256 differs); pass the video it "
-            "was estimated from."
+            f"The geometry was made from another video than {clip.path} (sha256 differs); pass the video "
+            "it was estimated from."
         )
     choice = ReferenceOptions.of(run.options)
     references = references or select_references(source, run.models.face_model, target.source_frame, choice)

@@ -78,8 +78,8 @@ def read_manifest(path: Path, base: DubOptions | None = None) -> list[Job]:
             for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), start=1):
                 if len(line) > MAX_LINE:
                     raise OptionsError(
-                        f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line "
-                        "of its own."
+                        f"{path} line {number} is longer than {MAX_LINE} bytes; put each job on a line of "
+                        "its own."
                     )
                 if not line.strip():
                     continue

@@ -45,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # the disk, a name, a permission: writing is complete or not at all
         where = f" ({error.filename})" if error.filename else ""
         print(
-            f"personatalk: {error.strerror or error}{where}; check names, permissions and the free "
-            "space on the disk.",
+            f"personatalk: {error.strerror or error}{where}; check names, permissions and the free space "
+            "on the disk.",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
         print(
-            "personatalk: interrupted; no half file was left, "
-            "the same command goes on from what was finished",
+            "personatalk: interrupted; no half file was left, the same command goes on from what was "
+            "finished",
             file=sys.stderr,
         )
         return 130

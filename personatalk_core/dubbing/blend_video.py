@@ -48,8 +48,8 @@ def blend_videos(
             )
         if other.frame_count != geometry.frame_count:
             raise MediaError(
-                f"The {name} has {other.frame_count} frames but the geometry {geometry.frame_count}; "
-                "pass what was rendered from it."
+                f"The {name} has {other.frame_count} frames but the geometry {geometry.frame_count}; pass "
+                "what was rendered from it."
             )
     shown = geometry.source_frame.tolist()
     if max(shown) >= under.frame_count:

@@ -81,8 +81,8 @@ class BatchRunner:
             )
         elif self.device != CPU:
             self.warnings.append(
-                f"Memory ran out on {self.device} even for one frame: rendering went on on the CPU, "
-                "which is slower."
+                f"Memory ran out on {self.device} even for one frame: rendering went on on the CPU, which "
+                "is slower."
             )
             self.renderer, self.face_model = on_cpu(self.renderer), self.face_model.to(CPU)
             self.device, self.frames = CPU, self._at_first

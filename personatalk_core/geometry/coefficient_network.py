@@ -151,8 +151,7 @@ def load_coefficient_network(path: Path, *, sha256: str | None = None) -> Coeffi
     if path.suffix in (".pth", ".pt", ".pkl"):
         raise WeightsError(
             f"{path.name} is a pickle, which can run any code when read; convert its 'net_recon' to "
-            ".safetensors first, "
-            "as personatalk_core/geometry/coefficient_network.py shows in one line."
+            ".safetensors first, as personatalk_core/geometry/coefficient_network.py shows in one line."
         )
     if not path.is_file():
         raise WeightsError(

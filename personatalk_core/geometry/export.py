@@ -39,8 +39,8 @@ def blendshape_scores(expression: Tensor, face_model: FaceModel) -> tuple[Tensor
     keep = [k for k, name in enumerate(face_model.direction_names) if not name.startswith("_")]
     if not keep:
         raise ShapeError(
-            "this face model has no named expression directions, so there are no scores; use the "
-            "bundled face model."
+            "this face model has no named expression directions, so there are no scores; use the bundled "
+            "face model."
         )
     directions = face_model.directions[keep].double()
     gram = directions @ directions.T

@@ -100,8 +100,8 @@ class FaceModel:
             check_finite(f"face model {name}", getattr(self, name))
         if not 0 <= self.lower_count <= width:
             raise ShapeError(
-                f"face model lower_count is {self.lower_count} but expected 0 to {width}, its "
-                "expression width."
+                f"face model lower_count is {self.lower_count} but expected 0 to {width}, its expression "
+                "width."
             )
         if faces and (int(self.triangles.min()) < 0 or int(self.triangles.max()) >= vertices):
             raise ShapeError(

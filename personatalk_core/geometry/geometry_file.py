@@ -66,8 +66,8 @@ def require_face_model(made_with: str, face_model: FaceModel, what: str) -> None
     if made_with != face_model.sha256:
         raise FaceModelMismatchError(
             f"{what} was made with face model {made_with[:12] or 'unknown'} but "
-            f"{face_model.sha256[:12] or 'unknown'} is loaded; "
-            "estimate the geometry again with this face model or load the one it was made with."
+            f"{face_model.sha256[:12] or 'unknown'} is loaded; estimate the geometry again with this face "
+            "model or load the one it was made with."
         )
 
 

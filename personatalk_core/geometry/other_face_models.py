@@ -26,8 +26,8 @@ IBUG_68 = tuple(
     int(number)
     for number in (
         "127 234 93 132 58 136 150 176 152 400 379 365 288 361 323 454 356 70 63 105 66 107 336 296 334 "
-        "293 300 168 197 5 4 98 97 2 326 327 33 160 158 133 153 144 362 385 387 263 373 380 61 40 37 0 "
-        "267 270 291 321 314 17 84 91 78 81 13 311 308 402 14 178"
+        "293 300 168 197 5 4 98 97 2 326 327 33 160 158 133 153 144 362 385 387 263 373 380 61 40 37 0 267 "
+        "270 291 321 314 17 84 91 78 81 13 311 308 402 14 178"
     ).split()
 )
 # right corner, upper, left corner, lower back
@@ -155,8 +155,8 @@ def _canonical(mean: np.ndarray, landmarks: Mapping[int, int], like: FaceModel) 
     rotation, _, _ = align_similarity(source, like.mean[known], torch.ones(len(known)))
     if float(torch.rad2deg(torch.arccos(((rotation[0].trace() - 1) / 2).clamp(-1, 1)))) > 60:
         raise ShapeError(
-            "the face model does not look along z with y up; turn it (x right, y up, z to the viewer) "
-            "or check its landmarks."
+            "the face model does not look along z with y up; turn it (x right, y up, z to the viewer) or "
+            "check its landmarks."
         )
     scale = 1 / float(np.linalg.norm(mean[landmarks[33]] - mean[landmarks[263]]))
     return (mean - mean.mean(0)) * scale, scale
@@ -221,8 +221,8 @@ def load_any_face_model(path: Path, landmarks: Path | None = None) -> FaceModel:
         return load_flame(path, read_landmarks(landmarks, "FLAME"))
     if path.suffix == ".pkl":
         raise WeightsError(
-            f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs "
-            "and f to .npz first."
+            f"{path.name} is a pickle, which can run any code when read; convert v_template, shapedirs and "
+            "f to .npz first."
         )
     raise WeightsError(
         f"{path.name} is not a known face model; expected .safetensors, .mat (BFM09), .npz (FLAME) or a "
@@ -277,8 +277,8 @@ def load_flame(path: Path, landmarks: dict[int, int]) -> FaceModel:
     directions = np.moveaxis(directions.astype(np.float64), -1, 0)
     if len(directions) <= FLAME_SHAPES:
         raise WeightsError(
-            f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes "
-            "before expressions."
+            f"{path} has {len(directions)} directions but expected more than {FLAME_SHAPES}, shapes before "
+            "expressions."
         )
     shapes, expressions = directions[:FLAME_SHAPES], directions[FLAME_SHAPES:]
     return adopt_face_model(
@@ -311,8 +311,8 @@ def load_ict(folder: Path, landmarks: dict[int, int]) -> FaceModel:
             names.append(path.stem)
     if not identities or not expressions:
         raise WeightsError(
-            f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected "
-            "some of each."
+            f"{folder} has {len(identities)} identities and {len(expressions)} expressions; expected some "
+            "of each."
         )
     return adopt_face_model(
         mean, np.stack(identities), np.stack(expressions), triangles, landmarks, load_face_model(), names
@@ -338,8 +338,8 @@ def read_landmarks(path: Path | None, kind: str) -> dict[int, int]:
     """MediaPipe landmark id to vertex, from JSON such as {"33": 1120, "263": 4480}."""
     if path is None:
         raise WeightsError(
-            f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; "
-            "pass it as landmarks."
+            f"{kind} needs a JSON file that says which of its vertices are which MediaPipe landmarks; pass "
+            "it as landmarks."
         )
     try:
         return {

@@ -50,8 +50,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int]) -> tuple
         raise ShapeError(f"raster size is {size} but expected a height and width of at least 1.")
     if points.numel() and float(points.abs().max()) > MAX_COORDINATE:
         raise ShapeError(
-            f"points reach {float(points.abs().max()):.0f} pixels but expected at most "
-            f"{MAX_COORDINATE}; the pose is broken."
+            f"points reach {float(points.abs().max()):.0f} pixels but expected at most {MAX_COORDINATE}; "
+            "the pose is broken."
         )
     step = max(1, PIXELS_AT_ONCE // (height * width))
     chunks = [

@@ -46,8 +46,8 @@ def write_frames(
     """
     if count < 1 or rate <= 0:
         raise MediaError(
-            f"{count} frames at {float(rate):g} frames a second came but expected at least one frame "
-            "and a positive rate."
+            f"{count} frames at {float(rate):g} frames a second came but expected at least one frame and a "
+            "positive rate."
         )
     timeline = Timeline(
         np.zeros(count, np.int64), rate_times(Fraction(rate), count), np.full(count, float(1 / rate))
@@ -124,8 +124,8 @@ def written_as_sequence(out: Path, on_progress: OnProgress | None = None) -> Ite
         part.rename(folder)
     except OSError as error:
         raise MediaError(
-            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space "
-            "on the disk."
+            f"{folder} cannot be written ({error.strerror}); check its permissions and the free space on "
+            "the disk."
         ) from error
     finally:
         video.unlink(missing_ok=True)

@@ -94,8 +94,7 @@ class ContentSigner:
         except self._c2pa.C2paError as error:
             raise OptionsError(
                 f"The C2PA certificate and key cannot sign with {choice.algorithm} ({_reason(error)}); "
-                "pass a PEM chain with the signing "
-                "certificate first and its unencrypted PKCS 8 key."
+                "pass a PEM chain with the signing certificate first and its unencrypted PKCS 8 key."
             ) from error
 
     def sign(self, path: Path, out: Path, *, source: Path, others: Sequence[Path] = ()) -> Credentials:
@@ -186,8 +185,8 @@ def signable_type(path: Path) -> str:
     kind = TYPES.get(Path(path).suffix.lower())
     if kind is None:
         raise MediaError(
-            f"{path} ends in '{Path(path).suffix}' but content credentials go into "
-            f"{' and '.join(TYPES)} files only."
+            f"{path} ends in '{Path(path).suffix}' but content credentials go into {' and '.join(TYPES)} "
+            "files only."
         )
     return kind
 

@@ -66,8 +66,8 @@ def open_media(path: Path) -> InputContainer:
         return av.open(str(path), metadata_errors="ignore")
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an "
-            "unknown format."
+            f"{path} cannot be read as video or sound ({_reason(error)}); it is damaged or of an unknown "
+            "format."
         ) from error
 
 

@@ -160,8 +160,8 @@ def _clock(timeline: Timeline) -> tuple[Fraction, Fraction]:
     check_shape("timeline times", times, len(durations))
     if len(times) == 0 or not (durations > 0).all() or not (np.diff(times) > 0).all():
         raise MediaError(
-            "The timeline is empty or stands still; every frame needs a duration above 0 and a later "
-            "start than the last."
+            "The timeline is empty or stands still; every frame needs a duration above 0 and a later start "
+            "than the last."
         )
     hint = Fraction(1 / float(durations[-1])).limit_denominator(1001)
     rate = exact_rate(times, hints=[hint])

@@ -57,8 +57,8 @@ class ProvenanceMarks:
         found = []
         if self.c2pa:
             found.append(
-                "The video carries content credentials (C2PA); they do not cover the dubbed version "
-                "and are not copied."
+                "The video carries content credentials (C2PA); they do not cover the dubbed version and "
+                "are not copied."
             )
         if self.ai_edited:
             found.append(f"The video says that AI made or edited it already ({self.source_type}).")

@@ -180,7 +180,7 @@ def _remarks(path: Path, first: av.VideoFrame, transfer: int, index: FrameIndex)
     remarks = list(remarks_on(first, transfer))
     if index.promised > len(index.times):
         remarks.append(
-            f"The video breaks off: its header states {index.promised} frames but {len(index.times)} "
-            "are in the file."
+            f"The video breaks off: its header states {index.promised} frames but {len(index.times)} are "
+            "in the file."
         )
     return (*remarks, *read_marks(path).remarks())

@@ -42,16 +42,16 @@ class ReferenceOptions:
         """Return self, or raise OptionsError with one sentence about the first contradiction."""
         if self.lip_count < 1 or self.face_count < 1:
             raise OptionsError(
-                f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be "
-                "at least 1."
+                f"reference counts are {self.lip_count} lip and {self.face_count} face but each must be at "
+                "least 1."
             )
         if self.exclude_window < 0:
             raise OptionsError(f"exclude window is {self.exclude_window} frames but expected 0 or more.")
         both = sorted(set(self.exclude) & set(self.pin))
         if both:
             raise OptionsError(
-                f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the "
-                "two lists."
+                f"frame {both[0]} is both pinned and excluded as a reference; drop it from one of the two "
+                "lists."
             )
         return self
 
@@ -111,8 +111,8 @@ def usable_frames(geometry: FaceGeometry, exclude: Sequence[int] = ()) -> Tensor
     usable = allowed.nonzero()[:, 0]
     if len(usable) == 0:
         raise FaceError(
-            "no frame of the video can serve as a reference; use a clip that shows the face, or "
-            "exclude fewer frames."
+            "no frame of the video can serve as a reference; use a clip that shows the face, or exclude "
+            "fewer frames."
         )
     return usable
 

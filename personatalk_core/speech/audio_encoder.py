@@ -95,8 +95,8 @@ def make_backbone(config: AudioEncoderConfig) -> MoonshineEncoder | HubertBackbo
 
         return HubertBackbone(config.backbone)
     raise WeightsError(
-        f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights "
-        "of this release."
+        f"audio encoder kind is '{config.kind}' but expected moonshine or hubert; take weights of this "
+        "release."
     )
 
 
@@ -167,8 +167,8 @@ def from_moonshine(path: Path, width: int = 128, layers: int = 4, reach: int | N
         encoder.backbone.load_state_dict({name: tensors[name].float() for name in names})
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors "
-            "file with transformers' names."
+            f"{path} does not hold Moonshine-tiny encoder weights ({error}); expected a safetensors file "
+            "with transformers' names."
         ) from error
     return encoder
 

@@ -58,9 +58,8 @@ class HubertBackbone(nn.Module):
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
-                f"HuBERT weights cannot be loaded from '{source}' ({_first_line(error)}); "
-                "give a folder with config.json and model.safetensors, or a Hub repository that can be "
-                "reached."
+                f"HuBERT weights cannot be loaded from '{source}' ({_first_line(error)}); give a folder "
+                "with config.json and model.safetensors, or a Hub repository that can be reached."
             ) from error
         settings = {
             name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES

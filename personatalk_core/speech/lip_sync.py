@@ -135,8 +135,8 @@ def generate_geometry(
     index = torch.as_tensor(timeline.source_frame, dtype=torch.int64)
     if len(index) == 0 or int(index.min()) < 0 or int(index.max()) >= geometry.frame_count:
         raise ShapeError(
-            f"the timeline names source frames outside 0 to {geometry.frame_count - 1}; make it from "
-            "the same video as the geometry."
+            f"the timeline names source frames outside 0 to {geometry.frame_count - 1}; make it from the "
+            "same video as the geometry."
         )
 
     # Speak at 25 fps

@@ -35,8 +35,8 @@ class SpeechNetworks:
         expected = self.lip_sync.config.face_model
         if face_model.sha256 != expected:
             raise FaceModelMismatchError(
-                f"The speech weights belong to face model {expected[:12]} but {face_model.sha256[:12]} is in "
-                "use; use weights trained with it."
+                f"The speech weights belong to face model {expected[:12]} but {face_model.sha256[:12]} is "
+                "in use; use weights trained with it."
             )
 
     def check_geometry(self, geometry: FaceGeometry) -> None:

@@ -53,8 +53,8 @@ def extract_style(
     lower = torch.cat(lower_of_clips)  # (T, E_low)
     if len(lower) < MIN_STYLE_FRAMES:
         raise FaceError(
-            f"Only {len(lower)} frames show a usable face but a style needs at least "
-            f"{MIN_STYLE_FRAMES}; use a longer or clearer clip."
+            f"Only {len(lower)} frames show a usable face but a style needs at least {MIN_STYLE_FRAMES}; "
+            "use a longer or clearer clip."
         )
     vector = _encode_style(lower, networks.lip_sync)
     return StyleEmbedding(
@@ -109,8 +109,8 @@ def mix_styles(
     """
     if not styles or len(styles) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
         raise ShapeError(
-            f"mixing {len(styles)} styles with weights {list(weights)}; expected one weight a style, "
-            "none negative, at least one positive."
+            f"mixing {len(styles)} styles with weights {list(weights)}; expected one weight a style, none "
+            "negative, at least one positive."
         )
     check_same_maker(styles)
     share = torch.tensor(list(weights), dtype=torch.float32) / sum(weights)

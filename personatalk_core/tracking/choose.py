@@ -36,9 +36,8 @@ def choose_tracklet(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
         present = sorted((t for t in faces if t.frames[0] == first), key=lambda t: _centre(t, first)[0])
         if choice.index >= len(present):
             raise FaceError(
-                f"face index:{choice.index} does not exist: the first frame with faces (frame {first}) "
-                f"has {_listed(present, first)}; "
-                f"choose an index from 0 to {len(present) - 1}, left to right."
+                f"face index:{choice.index} does not exist: the first frame with faces (frame {first}) has "
+                f"{_listed(present, first)}; choose an index from 0 to {len(present) - 1}, left to right."
             )
         return present[choice.index]
     return _at_point(faces, choice)
@@ -98,8 +97,8 @@ def _at_point(tracklets: list[Tracklet], choice: FaceChoice) -> Tracklet:
         x, y = choice.point
         raise FaceError(
             f"no face at point ({x:g}, {y:g}) in frame {choice.frame}: "
-            f"{_listed(present, choice.frame) or 'no face'} found there; "
-            "give a point inside one of these, or face=auto."
+            f"{_listed(present, choice.frame) or 'no face'} found there; give a point inside one of these, "
+            "or face=auto."
         )
     return min(hits, key=lambda hit: hit[0])[1]
 

@@ -39,8 +39,8 @@ def face_records(track: FaceTrack, score_names: Sequence[str]) -> list[list[dict
     """
     if len(score_names) != track.blendshapes.shape[1]:
         raise ShapeError(
-            f"{len(score_names)} names came for {track.blendshapes.shape[1]} blendshape scores; "
-            "expected one a score."
+            f"{len(score_names)} names came for {track.blendshapes.shape[1]} blendshape scores; expected "
+            "one a score."
         )
     frames: list[list[dict]] = []
     for points, scores, status in zip(track.landmarks, track.blendshapes, track.status, strict=True):

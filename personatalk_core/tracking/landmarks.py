@@ -111,8 +111,8 @@ def _mediapipe():
 def _missing_library(error: OSError) -> DependencyError:
     if any(name in str(error) for name in ("libEGL", "libGLESv2", "libGL.")):
         return DependencyError(
-            f"mediapipe cannot load a graphics library of the system ({error}); "
-            "install the Debian packages libegl1 and libgles2: apt-get install libegl1 libgles2."
+            f"mediapipe cannot load a graphics library of the system ({error}); install the Debian "
+            "packages libegl1 and libgles2: apt-get install libegl1 libgles2."
         )
     return DependencyError(
         f"mediapipe cannot be loaded ({error}); reinstall it: pip install --force-reinstall mediapipe."

@@ -116,8 +116,8 @@ def _refuse_nothing(clip: ClipFrames, follower: FaceFollower) -> None:
             else "no face was found in any"
         )
         raise FaceError(
-            f"{found} of the {count} frames; use a video in which a face is seen from the front, "
-            f"at least {MIN_FACE_PIXELS} pixels wide and not covered."
+            f"{found} of the {count} frames; use a video in which a face is seen from the front, at least "
+            f"{MIN_FACE_PIXELS} pixels wide and not covered."
         )
 
 
@@ -156,6 +156,5 @@ def _refuse_tiny(track: FaceTrack, chosen: list[Tracklet]) -> None:
         largest = max(max(tracklet.size) for tracklet in chosen)
         raise FaceError(
             f"the face is too small: {largest:.0f} pixels across at its largest, expected at least "
-            f"{MIN_FACE_PIXELS}; "
-            "use a video of a higher resolution or a closer shot."
+            f"{MIN_FACE_PIXELS}; use a video of a higher resolution or a closer shot."
         )

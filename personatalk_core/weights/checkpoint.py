@@ -103,14 +103,14 @@ def load_checkpoint(
         raise WeightsError(f"{path} does not exist; expected {kind} weights there.")
     if path.stat().st_size > largest:
         raise WeightsError(
-            f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore "
-            "it from a good copy."
+            f"{path} has {path.stat().st_size} bytes but {kind} files have at most {largest}; restore it "
+            "from a good copy."
         )
     actual = sha256_of(path)
     if sha256 is not None and actual != sha256:
         raise WeightsError(
-            f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from "
-            "the repository."
+            f"{path} has sha256 {actual} but expected {sha256}; download it again or restore it from the "
+            "repository."
         )
 
     # its header and tensors
@@ -119,8 +119,8 @@ def load_checkpoint(
             entry = json.loads((stream.metadata() or {}).get("personatalk", "{}"))
             if not isinstance(entry, dict):
                 raise WeightsError(
-                    f"{path} has a 'personatalk' header that is not a JSON object; restore the file "
-                    "from a good copy."
+                    f"{path} has a 'personatalk' header that is not a JSON object; restore the file from a "
+                    "good copy."
                 )
             if entry.get("kind") != kind:
                 raise WeightsError(
@@ -132,8 +132,8 @@ def load_checkpoint(
                 )
             if entry["version"] > FORMAT_VERSION:
                 raise WeightsError(
-                    f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; "
-                    "update PersonaTalk."
+                    f"{path} has format {entry['version']} but this release reads {FORMAT_VERSION}; update "
+                    "PersonaTalk."
                 )
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

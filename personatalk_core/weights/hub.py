@@ -80,8 +80,8 @@ def fetch_file(
             )
         if found.size is None or found.size > largest:
             raise WeightsError(
-                f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not "
-                "use this repository."
+                f"{file} of {hub} has {found.size} bytes but at most {largest} were expected; do not use "
+                "this repository."
             )
         options = {}
         # older clients report only start and end

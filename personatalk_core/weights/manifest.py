@@ -119,8 +119,8 @@ def parse_manifest(text: str, source: str) -> dict[str, WeightFile]:
         version, rows = data["version"], data["files"]
         if version > MANIFEST_VERSION:
             raise WeightsError(
-                f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; "
-                "update PersonaTalk."
+                f"{source} has version {version} but this release reads up to {MANIFEST_VERSION}; update "
+                "PersonaTalk."
             )
         entries = [
             WeightFile(row["name"], row["file"], row["sha256"], row["bytes"], row["kind"]) for row in rows
@@ -146,8 +146,8 @@ def _refuse_impossible(entry: WeightFile, source: str) -> None:
         or entry.bytes <= 0
     ):
         raise WeightsError(
-            f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a "
-            "positive number of bytes."
+            f"{source} has an entry with a value of the wrong type: {entry}; expected texts and a positive "
+            "number of bytes."
         )
     if not SHA256.fullmatch(entry.sha256):
         raise WeightsError(
@@ -156,8 +156,8 @@ def _refuse_impossible(entry: WeightFile, source: str) -> None:
     suffix = ".task" if entry.kind == TASK_KIND else ".safetensors"
     if not PLAIN_FILE.fullmatch(entry.file) or not entry.file.endswith(suffix):
         raise WeightsError(
-            f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends "
-            f"in {suffix}."
+            f"{source} gives '{entry.name}' the file '{entry.file}' but expected a plain name that ends in "
+            f"{suffix}."
         )
     if WEIGHT_KINDS.get(entry.name, entry.kind) != entry.kind:
         raise WeightsError(

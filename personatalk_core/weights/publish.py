@@ -92,8 +92,8 @@ def verify_weights(path: Path, entry: WeightFile) -> None:
         return
     if not path.is_file():
         raise WeightsError(
-            f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the "
-            "manifest again."
+            f"{path} does not exist but {MANIFEST_FILE} lists it; restore the file or write the manifest "
+            "again."
         )
     if sha256_of(path) != entry.sha256:
         raise WeightsError(

@@ -133,8 +133,8 @@ def _bundled(name: str, notes: list[str]) -> ResolvedWeights:
         )
         hint = f"{passed_over} " if passed_over else ""
         raise WeightsError(
-            f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that "
-            "has it."
+            f"{hint}The bundled {name} {what}; restore {path.name} or name a folder or Hub commit that has "
+            "it."
         )
     sha256 = _checked(path, entry, MANIFEST_FILE)
     return ResolvedWeights(
@@ -147,7 +147,7 @@ def _checked(path: Path, entry: WeightFile, listed_in: str) -> str:
     sha256 = sha256_of(path)
     if sha256 != entry.sha256:
         raise WeightsError(
-            f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that "
-            "file and get it again."
+            f"{path.resolve()} has sha256 {sha256} but {listed_in} says {entry.sha256}; delete that file "
+            "and get it again."
         )
     return sha256

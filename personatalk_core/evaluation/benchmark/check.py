@@ -126,9 +126,8 @@ def regressions(result: dict, baseline: dict) -> list[str]:
     if result["clips"] != baseline["clips"] or result.get("frames") != baseline.get("frames"):
         raise MediaError(
             f"the baseline was measured on {len(baseline['clips'])} clips of "
-            f"{baseline.get('frames') or 'all'} frames but this result on "
-            f"{len(result['clips'])} of {result.get('frames') or 'all'}; compare the same clips and "
-            "frames, or store a new baseline."
+            f"{baseline.get('frames') or 'all'} frames but this result on {len(result['clips'])} of "
+            f"{result.get('frames') or 'all'}; compare the same clips and frames, or store a new baseline."
         )
     found = []
     for row, metrics in baseline["rows"].items():

@@ -81,8 +81,7 @@ def pair_frames(output: VideoInfo, source: FaceGeometry, audio_duration: float, 
     if float(middles[-1]) > float(ends[-1]) + 1.0:
         raise MediaError(
             f"{output.path} lasts {output.duration:.2f} s but its source with length '{length}' only "
-            f"{float(ends[-1]):.2f} s; "
-            "pass the source it was made from, and the --length it was made with."
+            f"{float(ends[-1]):.2f} s; pass the source it was made from, and the --length it was made with."
         )
     on_timeline = torch.searchsorted(ends, middles).clamp(max=timeline.frame_count - 1)
     return torch.from_numpy(timeline.source_frame)[on_timeline]

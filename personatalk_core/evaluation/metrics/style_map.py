@@ -57,8 +57,8 @@ def draw_style_map(places: Tensor, speakers: Sequence[str], generated: Sequence[
     count = check_shape("places", places, "N", 2)["N"]
     if len(speakers) != count or len(generated) != count:
         raise ShapeError(
-            f"{count} places came with {len(speakers)} speakers and {len(generated)} marks; expected "
-            "one of each a place."
+            f"{count} places came with {len(speakers)} speakers and {len(generated)} marks; expected one "
+            "of each a place."
         )
     low, high = places.amin(0), places.amax(0)
     where = 30 + (places - low) / (high - low).clamp_min(1e-9) * (SIZE - 60)

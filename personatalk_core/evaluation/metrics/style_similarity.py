@@ -122,8 +122,8 @@ def style_of_motion(expression: Tensor, usable: Tensor, metric: StyleMetric) -> 
     windows = motion_windows(expression, usable)
     if not windows:
         raise FaceError(
-            f"no {MIN_WINDOW / MODEL_FPS:.0f} s of consecutive usable frames; StyleSim needs that much "
-            "of each video."
+            f"no {MIN_WINDOW / MODEL_FPS:.0f} s of consecutive usable frames; StyleSim needs that much of "
+            "each video."
         )
     return F.normalize(metric(torch.stack(windows)).mean(0), dim=0)
 
@@ -143,8 +143,8 @@ def style_similarity(
         if geometry.face_model != metric.config.face_model:
             raise FaceModelMismatchError(
                 f"StyleSim's encoder belongs to face model {metric.config.face_model[:12]} but the "
-                "geometry to "
-                f"{geometry.face_model[:12]}; estimate the geometry with the face model of this release."
+                f"geometry to {geometry.face_model[:12]}; estimate the geometry with the face model of "
+                "this release."
             )
         expression, usable = at_model_rate(geometry)
         vectors.append(style_of_motion(expression[:, : face_model.lower_count], usable, metric))

@@ -209,8 +209,8 @@ def format_benchmark(result: dict) -> str:
     if result["relative"]:
         fps = result["relative"]
         lines.append(
-            f"Wav2Lip's size (random weights, 96x96): {fps['wav2lip_sized_fps']:.1f} frames/s; "
-            f"the renderer is {fps['ratio']:.2f} times as fast on the whole crop, "
+            f"Wav2Lip's size (random weights, 96x96): {fps['wav2lip_sized_fps']:.1f} frames/s; the "
+            f"renderer is {fps['ratio']:.2f} times as fast on the whole crop, "
             f"{fps['lower_face_ratio']:.2f} times on the lower face that a dub shows, "
             f"{fps['encoded_ratio']:.2f} times on the whole crop where no reference is new"
         )
@@ -218,8 +218,8 @@ def format_benchmark(result: dict) -> str:
         work = result["gflop"]
         lines.append(
             f"work:       {work['render_frame']:.2f} GFLOP to render a frame at 256x256, "
-            f"{work['encode_reference']:.2f} to encode "
-            f"a reference; Wav2Lip's size {work['wav2lip_sized']:.2f} at 96x96"
+            f"{work['encode_reference']:.2f} to encode a reference; Wav2Lip's size "
+            f"{work['wav2lip_sized']:.2f} at 96x96"
         )
     lines.append(f"peak RSS:   {result['peak_rss_mib']:.0f} MiB")
     return "\n".join(lines + [f"remark:     {text}" for text in result["remarks"]])

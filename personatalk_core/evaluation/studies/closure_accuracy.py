@@ -204,8 +204,7 @@ def report(rows: dict[str, dict[str, float]]) -> str:
         )
         lines.append(
             f"motion energy in pauses over 0.3 s: {own / real:.2f} of the real one (median over "
-            f"{len(paused)} clips {middle:.2f}), "
-            f"{int(sum(weight))} settled frames"
+            f"{len(paused)} clips {middle:.2f}), {int(sum(weight))} settled frames"
         )
         silenced = float(np.mean([row["muted_energy"] for row in rows.values()]))
         lines.append(f"motion energy where the sound was muted: {silenced / real:.2f} of that in real pauses")

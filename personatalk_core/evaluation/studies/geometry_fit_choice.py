@@ -128,8 +128,7 @@ def _line(label: str, trial: Trial) -> str:
     verdict = f"{trial.score:.3f}" if trial.allowed else "not allowed"
     return (
         f"{label:<24} jitter {trial.jitter:.3f}  held-out {trial.held_out:.3f}  worst over "
-        f"{trial.worst_over:+.1f} %  "
-        f"worst closed {trial.worst_closed:+.2f} %  {verdict}\n"
+        f"{trial.worst_over:+.1f} %  worst closed {trial.worst_closed:+.2f} %  {verdict}\n"
     )
 
 

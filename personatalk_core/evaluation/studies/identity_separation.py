@@ -48,8 +48,8 @@ def same_person_auc(identities: Tensor, speakers: Sequence[str]) -> float:
     )
     if not bool(same.any()) or bool(same.all()):
         raise OptionsError(
-            "identities are compared within and between people; pass clips of two people or more, one "
-            "of them twice."
+            "identities are compared within and between people; pass clips of two people or more, one of "
+            "them twice."
         )
     within, between = similarity[same], similarity[~same].sort().values
     below = (

@@ -47,8 +47,8 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
         items, kind = study["items"], study["kind"]
     except (OSError, ValueError, KeyError) as error:
         raise MediaError(
-            f"{key} is not a study key ({type(error).__name__}); pass the study_key.json written with "
-            "the page."
+            f"{key} is not a study key ({type(error).__name__}); pass the study_key.json written with the "
+            "page."
         ) from error
     found: dict[tuple, Answer] = {}
     for path in files:
@@ -62,8 +62,8 @@ def read_answers(key: Path, files: Sequence[Path]) -> tuple[str, list[Answer]]:
         for number, row in enumerate(rows, start=2):
             if any(row.get(column) is None for column in COLUMNS):
                 raise MediaError(
-                    f"{path} line {number} lacks one of the columns {', '.join(COLUMNS)}; pass the file "
-                    "as it was saved."
+                    f"{path} line {number} lacks one of the columns {', '.join(COLUMNS)}; pass the file as "
+                    "it was saved."
                 )
             if row["item_a"] not in items or (row["item_b"] and row["item_b"] not in items):
                 raise MediaError(

@@ -105,8 +105,8 @@ def make_user_study(
     size = sum(path.stat().st_size for path in media.values()) * 4 / 3 / (1 << 20)
     if size > MOST_MIB:
         raise MediaError(
-            f"the videos would make a page of {size:.0f} MiB but at most {MOST_MIB} open well; use "
-            "fewer or shorter clips."
+            f"the videos would make a page of {size:.0f} MiB but at most {MOST_MIB} open well; use fewer "
+            "or shorter clips."
         )
     data = {
         "kind": kind,

@@ -62,8 +62,8 @@ def picture_fault(geometry: FaceGeometry, face_model: FaceModel, readings: ClipR
     usable = float(geometry.usable.float().mean())
     if usable < MIN_USABLE:
         return (
-            f"face not usable: {usable:.0%} of the frames show it from the front, uncovered and "
-            f"large enough, {MIN_USABLE:.0%} are needed."
+            f"face not usable: {usable:.0%} of the frames show it from the front, uncovered and large "
+            f"enough, {MIN_USABLE:.0%} are needed."
         )
     height = face_height(geometry, face_model)
     if height < MIN_FACE_HEIGHT:
@@ -84,13 +84,13 @@ def sound_fault(samples: np.ndarray, readings: ClipReadings) -> str:
         return "silent: nothing is heard on the sound track."
     if readings.swell is not None and readings.swell < MIN_SWELL:
         return (
-            f"music or noise only: loudness swells by {readings.swell:.1f} dB at the pace of "
-            f"syllables, speech by {MIN_SWELL} or more."
+            f"music or noise only: loudness swells by {readings.swell:.1f} dB at the pace of syllables, "
+            f"speech by {MIN_SWELL} or more."
         )
     if readings.sync_r is not None and readings.sync_r < MIN_SYNC:
         return (
-            f"no sync: the mouth follows the sound with r = {readings.sync_r:.2f} at best, "
-            f"{MIN_SYNC} is needed (dubbed, or music)."
+            f"no sync: the mouth follows the sound with r = {readings.sync_r:.2f} at best, {MIN_SYNC} is "
+            "needed (dubbed, or music)."
         )
     return ""
 

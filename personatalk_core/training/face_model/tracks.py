@@ -57,8 +57,8 @@ def tracked_clips(data: Path, cache: Path, on_progress: OnProgress | None = None
             on_progress(number + 1, len(videos))
     if not clips:
         raise OptionsError(
-            f"none of the {len(videos)} videos in {data} shows a face for {MIN_FRAMES} frames; pass "
-            "videos of people."
+            f"none of the {len(videos)} videos in {data} shows a face for {MIN_FRAMES} frames; pass videos "
+            "of people."
         )
     return clips
 

@@ -36,11 +36,10 @@ BLENDSHAPE_NAMES = tuple(
         "cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight "
         "eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight "
         "eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight "
-        "mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel "
-        "mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker "
-        "mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
-        "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight "
-        "noseSneerLeft noseSneerRight"
+        "mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft "
+        "mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight "
+        "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight "
+        "mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight"
     ).split()
 )
 
@@ -199,8 +198,8 @@ def mirror_map(mean: np.ndarray) -> np.ndarray:
     mirror = linear_sum_assignment(distance + distance.T)[1]
     if not np.array_equal(mirror[mirror], np.arange(len(mirror))):
         raise ShapeError(
-            "the mean face is not symmetric enough to pair its sides; use clips in which the faces "
-            "look towards the camera."
+            "the mean face is not symmetric enough to pair its sides; use clips in which the faces look "
+            "towards the camera."
         )
     return mirror
 
@@ -359,6 +358,6 @@ def train_face_model(
 
 CARD = (
     "Linear face model on MediaPipe's 468-vertex topology, learned from landmark tracks of public "
-    "talking-head clips. "
-    "It holds averages and components of vertex positions only: no picture and no single person's data."
+    "talking-head clips. It holds averages and components of vertex positions only: no picture and no "
+    "single person's data."
 )

@@ -57,8 +57,8 @@ def train_renderer(
     speakers = {clip.speaker for clip in clips}
     if len(speakers) < 2:
         raise OptionsError(
-            f"{data} holds usable clips of {len(speakers)} speakers but at least 2 are needed: one is "
-            "kept for validation."
+            f"{data} holds usable clips of {len(speakers)} speakers but at least 2 are needed: one is kept "
+            "for validation."
         )
     split = split_by_speaker(clips, options.hold_out, set_aside=set_aside(data))
     start = build_renderer(config or RendererConfig(), recipe.seed)
@@ -121,10 +121,9 @@ def card(trainer: Trainer, recipe: RendererTraining) -> str:
     model = trainer.task.model
     size = sum(parameter.numel() for parameter in model.parameters())
     return (
-        f"Dual-attention renderer, variant {model.config.variant}, {size} parameters. "
-        f"Trained {trainer.step} steps with {losses_of(recipe.loss)} losses on "
-        "self-reconstruction from references at least "
-        f"{recipe.references.exclude_window} frames away; chosen at step {best['step']} by "
-        "speakers held out of training: "
-        f"{best['psnr_face']:.2f} dB in the face, {best['psnr_lips']:.2f} dB around the lips."
+        f"Dual-attention renderer, variant {model.config.variant}, {size} parameters. Trained "
+        f"{trainer.step} steps with {losses_of(recipe.loss)} losses on self-reconstruction from references "
+        f"at least {recipe.references.exclude_window} frames away; chosen at step {best['step']} by "
+        f"speakers held out of training: {best['psnr_face']:.2f} dB in the face, {best['psnr_lips']:.2f} "
+        "dB around the lips."
     )

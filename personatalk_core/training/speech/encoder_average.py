@@ -30,8 +30,8 @@ def average_backbones(first: AudioEncoder, second: AudioEncoder, share: float = 
     """
     if (first.config.kind, first.config.backbone) != (second.config.kind, second.config.backbone):
         raise WeightsError(
-            "the two audio encoders differ in kind or size; average encoders that started from the "
-            "same weights."
+            "the two audio encoders differ in kind or size; average encoders that started from the same "
+            "weights."
         )
     mean = copy.deepcopy(first)
     with torch.no_grad():

@@ -82,8 +82,8 @@ def train_style_metric(
         (json.dumps({"history": history, "left_out": left_out}, indent=1) + "\n").encode(),
     )
     card = (
-        f"StyleSim encoder, contrastive on windows of {WINDOW} frames; {len(motions)} clips; "
-        f"held-out 1-NN {best:.2f}."
+        f"StyleSim encoder, contrastive on windows of {WINDOW} frames; {len(motions)} clips; held-out 1-NN "
+        f"{best:.2f}."
     )
     save_style_metric(out / "style_metric.safetensors", metric, card)
     return out / "style_metric.safetensors"

@@ -77,8 +77,8 @@ def train_speech(
     clips = speech_clips(prepared, face_model, audio_encoder, lags=planned_lags(out))
     if not clips:
         raise OptionsError(
-            f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; "
-            "film a talker."
+            f"none of the {len(prepared)} videos with a face in {data} has speech on its sound track; film "
+            "a talker."
         )
     split = split_speech(data, clips, recipe)
     if distributed.rank == 0:
