@@ -113,7 +113,8 @@ is heard."""
 def hama_recogniser() -> Recogniser:
     """The phoneme recogniser of the package ``hama``. Raises DependencyError where it is not installed."""
     try:
-        from hama import ASRModel
+        # hama is of the optional extra "evaluate", so a check without it cannot resolve the import.
+        from hama import ASRModel  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DependencyError(
             "phoneme times need a recogniser; install it with 'pip install hama'."
