@@ -172,7 +172,8 @@ def test_benchmark_quality_and_user_study(clip, tmp_path, capsys):
 
 
 def test_bench_prints_what_was_measured(monkeypatch, capsys):
-    """The measurements themselves are tested in tests/evaluation/speed; all of them take minutes."""
+    """The measurement is replaced here, as it takes minutes: `make bench` measures for real, and
+    tests/evaluation/speed tests its parts."""
     from personatalk_core.evaluation.speed import benchmark
 
     monkeypatch.setattr(benchmark, "run_benchmark", lambda models, options, progress: {"of": models})
