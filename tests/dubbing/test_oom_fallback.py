@@ -152,14 +152,13 @@ def scene(tmp_path_factory):
     "room, warnings", [(1, ["windows of 2"]), (0, ["windows of 2", "windows of 1", "on the CPU"])]
 )
 def test_pictures_are_the_same_within_a_level(scene, room, warnings, monkeypatch):
-    from personatalk_core.dubbing import frame_renderer
     from personatalk_core.dubbing.frame_renderer import FrameRenderer
     from personatalk_core.dubbing.run import Run
     from personatalk_core.dubbing.write_dub import paste
 
     info, target, references, models, options = scene
     for name in ("encode_chunk", "render_chunk"):
-        monkeypatch.setattr(frame_renderer, name, Cramped.limited(getattr(frame_renderer, name)))
+        monkeypatch.setattr(FrameRenderer, name, staticmethod(Cramped.limited(getattr(FrameRenderer, name))))
 
     def pictures(models) -> tuple[np.ndarray, list[str]]:
         renderer = FrameRenderer(info, target, references, Run(models, options))

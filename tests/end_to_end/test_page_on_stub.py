@@ -230,8 +230,9 @@ def test_views_follow_the_theme_and_the_language(stub, page, driver, theme):
     assert tag.text_content() == {"dark": "before", "light": "之前"}[theme]
     ink, paper = page.evaluate("""() => {
         const button = document.querySelector("[data-view=dub] button");
-        return ["color", "backgroundColor"].map((name) =>
-    getComputedStyle(button)[name].match(/[\\d.]+/g).slice(0, 3).map(Number));
+        const style = getComputedStyle(button);
+        const numbers = (name) => style[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
+        return ["color", "backgroundColor"].map(numbers);
     }""")
     assert contrast(ink, paper) > 4.5, "WCAG AA for small text"
     driver.screenshot(page, f"alone_{theme}")

@@ -68,8 +68,13 @@ def open_study(browser, study):
 def watch(page):
     """Play every video of the trial to its end."""
     page.evaluate(
-        """async () => Promise.all([...document.querySelectorAll("#videos video")].map((player) => new
-            Promise((done) => { player.addEventListener("ended", done); player.play(); })))"""
+        """async () => {
+            const players = [...document.querySelectorAll("#videos video")];
+            await Promise.all(players.map((player) => new Promise((done) => {
+                player.addEventListener("ended", done);
+                player.play();
+            })));
+        }"""
     )
 
 
@@ -93,11 +98,18 @@ def finish(page, study, trials, answer, folder, rater):
 def brightest(page):
     """The side whose picture is bright: what a rater who prefers ours would choose."""
     return page.evaluate(
-        """() => { const level = [...document.querySelectorAll("#videos video")].slice(0,
-            sides.length).map((player) => { const canvas = document.createElement("canvas"); canvas.width =
-            canvas.height = 4; const pen = canvas.getContext("2d"); pen.drawImage(player, 0, 0, 4, 4); return
-            pen.getImageData(0, 0, 1, 1).data[0]; }); return study.kind === "ab" ? "AB"[level[0] > level[1] ?
-            0 : 1] : level[0] > 120 ? "5" : "2"; }"""
+        """() => {
+            const players = [...document.querySelectorAll("#videos video")].slice(0, sides.length);
+            const level = players.map((player) => {
+                const canvas = document.createElement("canvas");
+                canvas.width = canvas.height = 4;
+                const pen = canvas.getContext("2d");
+                pen.drawImage(player, 0, 0, 4, 4);
+                return pen.getImageData(0, 0, 1, 1).data[0];
+            });
+            if (study.kind === "ab") return "AB"[level[0] > level[1] ? 0 : 1];
+            return level[0] > 120 ? "5" : "2";
+        }"""
     )
 
 
