@@ -100,12 +100,16 @@ _PREPARED: WeakKeyDictionary[DualAttentionRenderer, tuple[object, Projections]] 
 
 
 def projections(network: DualAttentionRenderer) -> Projections:
-    """Both layers' joint projections, kept from chunk to chunk as long as no parameter changes."""
+    """Both layers' joint projections, kept from chunk to chunk as long as no parameter changes.
+
+    Parameters that were made in inference mode, as a host may load them, count no changes: they are known by
+    where they lie, and a network that is trained has none.
+    """
     layers = network.lip_attention, network.face_attention
     parameters = [p for layer in layers for p in layer.parameters()]
     kind = parameters[0].device.type
     half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    state = half, torch.is_inference_mode_enabled(), [(p.data_ptr(), p._version) for p in parameters]
+    state = half, torch.is_inference_mode_enabled(), [version(p) for p in parameters]
     known = _PREPARED.get(network)
     if known is not None and known[0] == state and not torch.is_grad_enabled():
         return known[1]
@@ -113,6 +117,11 @@ def projections(network: DualAttentionRenderer) -> Projections:
     if not torch.is_grad_enabled():
         _PREPARED[network] = state, prepared
     return prepared
+
+
+def version(parameter: Tensor) -> tuple[int, int]:
+    """Where a parameter lies, and how often it was changed there."""
+    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
 
 
 def bias_of(layer: torch.nn.Conv2d) -> Tensor:

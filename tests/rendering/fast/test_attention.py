@@ -40,3 +40,15 @@ def test_prepared_projections_follow_the_parameters():
         network.load_state_dict(DualAttentionRenderer(network.config).state_dict())
         assert projections(network) is not second
     assert projections(network)[0].weight.requires_grad  # training prepares them anew
+
+
+def test_parameters_made_in_inference_mode_are_known_by_where_they_lie():
+    """A host may load and run networks in inference mode, where tensors count no changes."""
+    with torch.inference_mode():
+        network = DualAttentionRenderer(RendererConfig(width=8, attention_width=4, decoder_width=8))
+        first = projections(network)
+        assert projections(network) is first
+        network.lip_attention.to_key.bias = torch.nn.Parameter(
+            network.lip_attention.to_key.bias + 1.0, requires_grad=False
+        )
+        assert not torch.equal(projections(network)[1].placed, first[1].placed)
