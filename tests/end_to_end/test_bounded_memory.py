@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from personatalk_core.config import DubOptions
 from personatalk_core.dubbing.progress import Progress
@@ -39,6 +40,16 @@ class Watch(Progress):
                 )
 
 
+@pytest.fixture
+def one_thread():
+    """Each core that takes part has a heap of its own, whose pieces swing by more than what is looked for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_lives_does_not_grow_with_the_frames_done(tmp_path):
     """A whole dub; only the networks' own work is cut short. Half of the coded or a tenth of the RGB frames
