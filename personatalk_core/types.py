@@ -314,6 +314,12 @@ class FaceGeometry:
         """(T,) bool: frames that can be dubbed."""
         return self.status == int(FrameStatus.OK)
 
+    @property
+    def timeline(self) -> Timeline:
+        """When each frame is shown, and over which frame of the source."""
+        times, durations = self.times.double().numpy(), self.durations.double().numpy()
+        return Timeline(self.source_frame.numpy(), times, durations)
+
 
 @dataclass(frozen=True, eq=False)
 class Pncc:

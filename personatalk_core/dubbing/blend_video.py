@@ -14,7 +14,7 @@ from ..media.audio_stream import read_audio
 from ..media.provenance import provenance_metadata
 from ..media.video_reader import VideoReader
 from ..media.video_writer import VideoWriter
-from ..types import FaceGeometry, OnProgress, Timeline, VideoInfo
+from ..types import FaceGeometry, OnProgress, VideoInfo
 
 BLACK_LEVEL = 2 / 255  # lossy coding leaves this much in a mask's black
 
@@ -57,7 +57,7 @@ def blend_videos(
             f"The video has {under.frame_count} frames but frame {max(shown)} is needed; pass a version "
             "with all of its source's frames."
         )
-    timeline = Timeline(np.array(shown), geometry.times.double().numpy(), geometry.durations.double().numpy())
+    timeline = geometry.timeline
     sound = read_audio(rendered.path) if rendered.has_audio else None
     metadata = provenance_metadata() if options.provenance else {}
     with VideoWriter(

@@ -253,6 +253,7 @@ class FrameRenderer:
 
     def _target_batch(self, rows: Tensor) -> TargetBatch:
         """Output frames ``rows`` (B,): their geometry in pixels of the crops they are shown over."""
+        self.counter.advance(0)  # here, in the caller's thread: chunks are rendered on all cores
         device, source_frame, target = self._runner.device, self.target.source_frame[rows], self.target[rows]
         points = self._crop_points(target, source_frame)
         targets = Targets(points.to(device), target.expression.to(device))
@@ -268,7 +269,6 @@ class FrameRenderer:
         self, batch: TargetBatch, encoded: dict[int, EncodedReferences]
     ) -> dict[int, dict[str, Tensor]]:
         """Frames of a batch in one pass of the renderer: fields of RenderedFrame by output frame."""
-        self.counter.advance(0)
         assert self._lip is not None
         device, points = self._runner.device, batch.targets.points.cpu()
         paste_mask = None if self.whole_face else self._paste_mask(batch, points)

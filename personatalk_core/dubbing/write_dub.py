@@ -19,7 +19,7 @@ from ..media.audio_stream import AudioStream
 from ..media.picture_coding import format_of, picture_coding
 from ..media.provenance import provenance_metadata
 from ..media.segments import SegmentedVideo
-from ..types import Cache, DubReport, FaceGeometry, Timeline, status_names
+from ..types import Cache, DubReport, status_names
 from ..weights.checkpoint import sha256_of
 from .frame_renderer import FrameRenderer, RenderedFrame
 from .run import OutputFiles, Run, sound_of
@@ -102,7 +102,7 @@ def coded_outputs(
     frames: FrameRenderer, out: OutputFiles, options: DubOptions, sound: AudioStream | None, cache: Cache
 ) -> list[CodedOutput]:
     """The video and, where asked for, its mask: each with the target's clock and the clip's size."""
-    clip, timeline = frames.clip, timeline_of(frames.target)
+    clip, timeline = frames.clip, frames.target.timeline
     coding = picture_coding(
         format_of(out.video), clip.width, clip.height, timeline, lossless=options.lossless, like=clip
     )
@@ -161,10 +161,3 @@ def grey_frame(mask: np.ndarray) -> np.ndarray:
     """(H, W) in [0, 1] to a grey (H, W, 3) uint8 frame; any weight above 0 shows as at least 1."""
     grey = np.where(mask > 0, np.maximum(np.round(mask * 255), 1), 0).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
-
-
-def timeline_of(geometry: FaceGeometry) -> Timeline:
-    """When each frame of a geometry is shown."""
-    return Timeline(
-        geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy()
-    )

@@ -15,7 +15,7 @@ from ..geometry.pncc import draw_pncc
 from ..geometry.vertices import posed_vertices
 from ..media.video_reader import VideoReader
 from ..media.video_writer import VideoWriter
-from ..types import FaceGeometry, FrameStatus, OnProgress, Timeline, VideoInfo
+from ..types import FaceGeometry, FrameStatus, OnProgress, VideoInfo
 
 COLOURS = {
     int(Region.FACE): (90, 220, 255),
@@ -74,9 +74,7 @@ def write_preview(
     if drawing not in DRAWINGS:
         raise OptionsError(f"drawing is '{drawing}' but expected one of {', '.join(DRAWINGS)}.")
     draw = draw_mesh if drawing == "mesh" else draw_coordinates
-    timeline = Timeline(
-        geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy()
-    )
+    timeline = geometry.timeline
     with VideoWriter(out, clip.width, clip.height, timeline) as writer:
         for index, frame in enumerate(VideoReader(clip).frames(geometry.source_frame.tolist())):
             status = FrameStatus(int(geometry.status[index]))

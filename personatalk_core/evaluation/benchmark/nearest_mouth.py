@@ -22,7 +22,7 @@ from ...media.video_reader import VideoReader
 from ...media.video_writer import VideoWriter
 from ...rendering.references import usable_frames
 from ...rendering.similarity import LIP_SHARPNESS, head_pose, mouth_shape
-from ...types import AudioClip, FaceGeometry, Timeline, VideoInfo
+from ...types import AudioClip, FaceGeometry, VideoInfo
 
 
 def nearest_mouths(
@@ -73,9 +73,7 @@ def paste_nearest_mouths(
     points = crop_points(posed_vertices(source, face_model), boxes, size)
     rigid = torch.ones(face_model.vertex_count, dtype=torch.bool)
     rigid[face_model.lower_vertices] = False
-    timeline = Timeline(
-        target.source_frame.numpy(), target.times.double().numpy(), target.durations.double().numpy()
-    )
+    timeline = target.timeline
     weight = passthrough_weight(target.status.numpy(), timeline.times, target.shot.numpy())
     usable = target.usable & source.usable[target.source_frame]
     shown_frames = VideoReader(info).frames(target.source_frame.tolist())

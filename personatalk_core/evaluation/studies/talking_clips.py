@@ -71,9 +71,7 @@ def delayed(samples: np.ndarray, frames: float) -> np.ndarray:
 
 def timeline_of(geometry: FaceGeometry) -> Timeline:
     """A timeline that shows every frame of a geometry when it was filmed."""
-    return Timeline(
-        geometry.source_frame.numpy(), geometry.times.double().numpy(), geometry.durations.double().numpy()
-    )
+    return geometry.timeline
 
 
 def spoken_by(
